@@ -1,0 +1,232 @@
+"""The neutral call: what every front end decodes into and every translator encodes out of.
+
+Knows no protocol. Values in Metadata are as HTTP carries them: `-bin` values are base64 text, since every
+protocol here carries them so; `Metadata.binary` decodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import enum
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from protogw.errors import OK, InvalidRequest, Status
+
+if TYPE_CHECKING:
+    from protogw.descriptors.model import Codec, Method
+    from protogw.wire.http import Header, Peer, RequestHead, ResponseHead
+
+
+class Encoding(enum.Enum):
+    """How a payload's bytes are written."""
+
+    PROTO = "proto"
+    JSON = "json"
+    RAW = "raw"
+
+
+class Metadata:
+    """Multi-valued fields with lower-case names; never changed in place, so it may be shared between calls.
+
+    `block` keeps the header-block encoding of these very pairs, made once by whichever side first needs it.
+    """
+
+    __slots__ = ("block", "pairs")
+
+    def __init__(self, pairs: tuple[Header, ...] = ()) -> None:
+        self.pairs = pairs
+        self.block: bytes | None = None
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of `name` (lower case), or None."""
+        for key, value in self.pairs:
+            if key == name:
+                return value
+        return None
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self.pairs if key == name]
+
+    def binary(self, name: bytes) -> bytes | None:
+        """The decoded first value of a `-bin` field; raises InvalidRequest when it is not base64."""
+        value = self.get(name)
+        if value is None:
+            return None
+        try:
+            return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+        except binascii.Error as error:
+            raise InvalidRequest(f"{name.decode('latin-1')}: not base64") from error
+
+    def adding(self, *pairs: Header) -> Metadata:
+        return Metadata(self.pairs + pairs)
+
+    def setting(self, name: bytes, value: bytes) -> Metadata:
+        return Metadata((*(pair for pair in self.pairs if pair[0] != name), (name, value)))
+
+    def without(self, names: Iterable[bytes]) -> Metadata:
+        gone = frozenset(names)
+        return Metadata(tuple(pair for pair in self.pairs if pair[0] not in gone))
+
+    def __iter__(self) -> Iterator[Header]:
+        return iter(self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Metadata) and self.pairs == other.pairs
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Metadata({self.pairs!r})"
+
+
+NO_METADATA = Metadata()
+
+
+class Payload:
+    """One message: its bytes, the encoding they are in, and the codec of its type.
+
+    Bytes stay as they came until someone asks for the other encoding.
+    """
+
+    __slots__ = ("codec", "data", "encoding")
+
+    def __init__(self, data: bytes, encoding: Encoding, codec: Codec | None = None) -> None:
+        self.data = data
+        self.encoding = encoding
+        self.codec = codec
+
+    def proto(self) -> bytes:
+        """The protobuf bytes; raises InvalidRequest naming the field when JSON does not fit the type."""
+        if self.encoding is Encoding.PROTO:
+            return self.data
+        assert self.codec is not None
+        return self.codec.from_json(self.data)
+
+    def json(self) -> bytes:
+        """The JSON bytes; raises InvalidRequest when the protobuf bytes do not parse."""
+        if self.encoding is Encoding.JSON:
+            return self.data
+        assert self.codec is not None
+        return self.codec.to_json(self.data)
+
+    def __repr__(self) -> str:
+        return f"<Payload {self.encoding.value} {len(self.data)} bytes>"
+
+
+class Call:
+    """One call on its way through the gateway. Unary and server-stream calls carry `payload`; others `payloads`.
+
+    `method` is None for opaque HTTP, whose head is in `head`. `timeout` is what the client asked for, in
+    seconds, counted from `started` (loop time); `deadline` (loop time) is fixed once by the gateway.
+    """
+
+    __slots__ = (
+        "_task",
+        "_timer",
+        "attributes",
+        "deadline",
+        "expired",
+        "front_end",
+        "head",
+        "identity",
+        "metadata",
+        "method",
+        "payload",
+        "payloads",
+        "peer",
+        "route",
+        "started",
+        "timeout",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        method: Method | None,
+        metadata: Metadata,
+        *,
+        front_end: str,
+        peer: Peer,
+        started: float,
+        head: RequestHead | None = None,
+        payload: Payload | None = None,
+        payloads: AsyncIterator[Payload] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.method = method
+        self.metadata = metadata
+        self.front_end = front_end
+        self.peer = peer
+        self.started = started
+        self.head = head
+        self.payload = payload
+        self.payloads = payloads
+        self.timeout = timeout
+        self.deadline: float | None = None
+        self.expired = False
+        self.identity: Any = None
+        self.attributes: dict[str, Any] | None = None
+        self.route: Any = None
+        self.upstream = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def arm(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+        """Fix the deadline `timeout` seconds after `started`; at it, the running task is cancelled as expired."""
+        self.deadline = self.started + timeout
+        self._task = asyncio.current_task()
+        self._timer = loop.call_later(max(0.0, self.deadline - loop.time()), self._expire)
+
+    def disarm(self) -> None:
+        """Forget the deadline's timer: the call has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._task = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        self.expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def __repr__(self) -> str:
+        what = self.method.full_name if self.method is not None else repr(self.head)
+        return f"<Call {what} from {self.front_end}>"
+
+
+class Reply:
+    """The answer to a call. A unary reply carries `payload`; a stream carries `payloads`.
+
+    While `payloads` is being read, `status` and `trailers` are not yet known; they are final once the iteration
+    has ended. A status other than OK is a reply, not an exception; a failure of transport raises GatewayError,
+    also out of the iteration. `head` is set for opaque HTTP only: the upstream's own status and fields.
+    """
+
+    __slots__ = ("head", "metadata", "payload", "payloads", "status", "trailers")
+
+    def __init__(
+        self,
+        metadata: Metadata = NO_METADATA,
+        *,
+        payload: Payload | None = None,
+        payloads: AsyncIterator[Payload] | None = None,
+        status: Status = OK,
+        trailers: Metadata = NO_METADATA,
+        head: ResponseHead | None = None,
+    ) -> None:
+        self.metadata = metadata
+        self.payload = payload
+        self.payloads = payloads
+        self.status = status
+        self.trailers = trailers
+        self.head = head
+
+    def __repr__(self) -> str:
+        return f"<Reply {self.status.code.name}>"

@@ -1,0 +1,175 @@
+"""What is known of services, methods and types: one neutral model, read from any schema language. Pure data."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Codec(Protocol):
+    """Turns one message type's protobuf bytes into JSON bytes and back (the ProtoJSON mapping)."""
+
+    def to_json(self, data: bytes) -> bytes:
+        """JSON of the message; raises InvalidRequest when `data` does not parse."""
+        ...
+
+    def from_json(self, data: bytes) -> bytes:
+        """Protobuf of the JSON; raises InvalidRequest naming the field."""
+        ...
+
+
+class Kind(enum.Enum):
+    """A field's value kind (the names of descriptor.proto's types)."""
+
+    DOUBLE = "double"
+    FLOAT = "float"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    SINT32 = "sint32"
+    SINT64 = "sint64"
+    FIXED32 = "fixed32"
+    FIXED64 = "fixed64"
+    SFIXED32 = "sfixed32"
+    SFIXED64 = "sfixed64"
+    BOOL = "bool"
+    STRING = "string"
+    BYTES = "bytes"
+    ENUM = "enum"
+    MESSAGE = "message"
+    GROUP = "group"
+
+
+class Idempotency(enum.Enum):
+    """google.protobuf.MethodOptions.IdempotencyLevel."""
+
+    UNKNOWN = 0
+    NO_SIDE_EFFECTS = 1
+    IDEMPOTENT = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a message type. `type_name` is the full name of the message or enum it holds, else empty.
+
+    A map field has `map_key` set (its key kind) and describes its value with `kind` and `type_name`.
+    `oneof` names the real oneof it belongs to (never the synthetic one of proto3 `optional`).
+    """
+
+    name: str
+    json_name: str
+    number: int
+    kind: Kind
+    type_name: str = ""
+    repeated: bool = False
+    map_key: Kind | None = None
+    oneof: str = ""
+    has_presence: bool = False
+    packed: bool = False
+    required: bool = False
+    deprecated: bool = False
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enum:
+    """An enum type; `values` maps names to numbers in order of declaration (aliases included)."""
+
+    name: str
+    values: Mapping[str, int]
+    closed: bool = False
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Type:
+    """A message type, `fields` by proto name; `codec` turns its bytes into JSON and back."""
+
+    name: str
+    fields: Mapping[str, Field]
+    codec: Codec
+    doc: str = ""
+
+    def field(self, name: str) -> Field | None:
+        """The field of this proto or JSON name."""
+        found = self.fields.get(name)
+        if found is not None:
+            return found
+        for candidate in self.fields.values():
+            if candidate.json_name == name:
+                return candidate
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRule:
+    """One binding of google.api.http: a verb ("*" for any), a path template, body and response body selectors.
+
+    `body` and `response_body` are "" (none / the whole reply), "*" (the whole request), or a top-level field name.
+    `success` is the HTTP status of an OK reply.
+    """
+
+    verb: str
+    template: str
+    body: str = ""
+    response_body: str = ""
+    success: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Method:
+    """What is called: `package.Service/Method`, its types and its shape. Compared and hashed by identity."""
+
+    service: str
+    name: str
+    input: Type
+    output: Type
+    client_streaming: bool = False
+    server_streaming: bool = False
+    idempotency: Idempotency = Idempotency.UNKNOWN
+    http: tuple[HttpRule, ...] = ()
+    deprecated: bool = False
+    doc: str = ""
+    full_name: str = field(init=False)
+    path: bytes = field(init=False)
+    """The gRPC and Connect path: b"/package.Service/Method"."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "full_name", f"{self.service}/{self.name}")
+        object.__setattr__(self, "path", f"/{self.service}/{self.name}".encode())
+
+    @property
+    def unary(self) -> bool:
+        return not (self.client_streaming or self.server_streaming)
+
+    @property
+    def shape(self) -> str:
+        """ "unary", "server stream", "client stream" or "bidi"."""
+        if self.client_streaming:
+            return "bidi" if self.server_streaming else "client stream"
+        return "server stream" if self.server_streaming else "unary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Service:
+    """A service and its methods by name."""
+
+    name: str
+    methods: Mapping[str, Method]
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Schema:
+    """All that one upstream's schema says: services, message types, enums, and the descriptor set they came from.
+
+    `descriptor_set` is a serialized google.protobuf.FileDescriptorSet in dependency order.
+    """
+
+    services: Mapping[str, Service]
+    types: Mapping[str, Type]
+    enums: Mapping[str, Enum]
+    descriptor_set: bytes

@@ -1,0 +1,193 @@
+"""Every failure the gateway can name: one Code, where it came from, and whether trying again may help.
+
+    GatewayError
+    ├── InvalidRequest        the client's request cannot be understood          INVALID_ARGUMENT
+    │   ├── UnsupportedMedia  ... its content type or codec is not offered       INVALID_ARGUMENT (HTTP 415)
+    │   ├── BodyTooLarge      ... its body or message is over the limit          RESOURCE_EXHAUSTED (HTTP 413)
+    │   └── Malformed         ... its bytes break the protocol                   INTERNAL as gRPC says, HTTP 400
+    ├── NotOffered            no such method, path or verb                       UNIMPLEMENTED or NOT_FOUND
+    ├── DeadlineExceeded      the call's deadline passed                         DEADLINE_EXCEEDED
+    ├── UpstreamError         the service side failed
+    │   ├── Unreachable       no connection could be made; nothing was sent      UNAVAILABLE, retryable
+    │   ├── Unprocessed       the peer says that it did not process the call     UNAVAILABLE, retryable
+    │   ├── UpstreamReset     the connection or stream died after sending        UNAVAILABLE
+    │   └── BadUpstream       the reply breaks its protocol                      INTERNAL / UNKNOWN (HTTP 502)
+    ├── Overloaded            a bounded queue or pool of ours is full            RESOURCE_EXHAUSTED/UNAVAILABLE
+    └── InternalError         our own fault; the client learns no more           INTERNAL
+
+Imports nothing of ours. Only a front end turns one of these into bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import ClassVar, NamedTuple
+
+
+class Code(IntEnum):
+    """The status vocabulary of every call: google.rpc.Code."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class Source(Enum):
+    """Who is at fault."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+    UPSTREAM = "upstream"
+
+
+class Detail(NamedTuple):
+    """One google.protobuf.Any of a status: the type URL and the serialized message."""
+
+    type_url: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a call ended: google.rpc.Status."""
+
+    code: Code = Code.OK
+    message: str = ""
+    details: tuple[Detail, ...] = ()
+
+
+OK = Status()
+
+
+class GatewayError(Exception):
+    """A failure with its Code, source, and whether another try elsewhere is safe.
+
+    `http_status` and `headers` are hints for front ends that answer over plain HTTP, where the protocol has
+    a more exact answer than the Code's (413, 415, 405 with Allow, 502); other front ends ignore them.
+    """
+
+    code: ClassVar[Code] = Code.UNKNOWN
+    source: ClassVar[Source] = Source.GATEWAY
+    retryable: ClassVar[bool] = False
+    http_status: int | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: Code | None = None,
+        details: tuple[Detail, ...] = (),
+        http_status: int | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = Status(self.code if code is None else code, message, details)
+        self.headers = headers
+        if http_status is not None:
+            self.http_status = http_status
+
+
+class InvalidRequest(GatewayError):
+    """The client's request cannot be understood; the message names the field or header."""
+
+    code = Code.INVALID_ARGUMENT
+    source = Source.CLIENT
+
+
+class UnsupportedMedia(InvalidRequest):
+    """The request's content type, codec or encoding is not offered."""
+
+    http_status = 415
+
+
+class BodyTooLarge(InvalidRequest):
+    """A body or message is larger than its limit, before or after decompression."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    http_status = 413
+
+
+class Malformed(InvalidRequest):
+    """The request's bytes break the protocol (a truncated frame, a bad length)."""
+
+    code = Code.INTERNAL
+    http_status = 400
+
+
+class NotOffered(GatewayError):
+    """Nothing is offered under this method or path."""
+
+    code = Code.UNIMPLEMENTED
+    source = Source.CLIENT
+
+
+class DeadlineExceeded(GatewayError):
+    """The call's deadline passed."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+    def __init__(self, message: str = "the deadline passed") -> None:
+        super().__init__(message)
+
+
+class UpstreamError(GatewayError):
+    """The service side failed."""
+
+    code = Code.UNAVAILABLE
+    source = Source.UPSTREAM
+
+
+class Unreachable(UpstreamError):
+    """No connection could be made: nothing was sent."""
+
+    retryable = True
+
+
+class Unprocessed(UpstreamError):
+    """The endpoint says it did not process the call (REFUSED_STREAM, above GOAWAY's last stream)."""
+
+    retryable = True
+
+
+class UpstreamReset(UpstreamError):
+    """The connection or stream died after the request was sent and before the reply was whole."""
+
+    http_status = 502
+
+
+class BadUpstream(UpstreamError):
+    """The endpoint's reply breaks its own protocol."""
+
+    code = Code.INTERNAL
+    http_status = 502
+
+
+class Overloaded(GatewayError):
+    """One of the gateway's own bounded queues, pools or limits is full."""
+
+    code = Code.UNAVAILABLE
+
+
+class InternalError(GatewayError):
+    """A fault of the gateway itself: the client is told no more than that."""
+
+    code = Code.INTERNAL
+
+    def __init__(self, message: str = "internal error") -> None:
+        super().__init__(message)

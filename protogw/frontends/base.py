@@ -1,0 +1,113 @@
+"""What a front end is, and what it is given: an exchange to read one request from and to answer on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from protogw.call import Call, Reply
+    from protogw.descriptors.catalog import Catalog
+    from protogw.errors import GatewayError
+    from protogw.wire.http import Header, Peer, RequestHead
+
+
+class Exchange(Protocol):
+    """One HTTP request and the means to answer it, whatever the HTTP version (net/ implements it)."""
+
+    head: RequestHead
+    peer: Peer
+    extra: tuple[Header, ...]
+    """Fields added to whatever answer is sent (CORS, for one)."""
+    call: Call | None
+    """Set by the front end once it has made a call, for the log and the deadline."""
+    state: object
+    """The front end's own, for `fail` to know how far the answer has come."""
+    started: bool
+    """The answer's head has been sent."""
+    status: int
+    """The answer's HTTP status, 0 until sent."""
+    bytes_in: int
+    bytes_out: int
+    request_trailers: tuple[Header, ...]
+
+    def buffered(self) -> bytes | None:
+        """The whole request body if it has all arrived and none was read, else None. Consumes it."""
+        ...
+
+    async def whole(self, limit: int) -> bytes:
+        """The whole request body; raises BodyTooLarge as soon as it is over `limit` bytes (by Content-Length at once)."""
+        ...
+
+    async def read(self) -> bytes:
+        """The next piece of the request body, b"" at its end. Reading is what lets the client send more."""
+        ...
+
+    def respond(
+        self, status: int, headers: Sequence[Header], body: bytes = b"", trailers: Sequence[Header] = ()
+    ) -> None:
+        """Send a whole answer in one write. Adds the framing fields; with `trailers` they follow the body."""
+        ...
+
+    def start(self, status: int, headers: Sequence[Header]) -> None:
+        """Send the head of an answer whose body follows."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the answer's body; waits while the client leaves no room."""
+        ...
+
+    def finish(self, data: bytes = b"", trailers: Sequence[Header] = ()) -> None:
+        """Send a last piece of the body without waiting, and end the answer."""
+        ...
+
+    def abort(self) -> None:
+        """End a started answer so that the client sees that it is cut (RST_STREAM, or a close without the end)."""
+        ...
+
+
+Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
+
+
+class FrontEndSettings(BaseModel):
+    """A front end's own settings, written under its kind in a listener; each front end subclasses this."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What the listener's limits mean for a front end: the largest whole body or single message, in bytes."""
+
+    body: int = 64 << 20
+
+
+class FrontEnd(Protocol):
+    """Decodes one protocol's requests into calls and encodes replies back.
+
+    Constructed with `(settings, bounds)`: an instance of its own `Settings` and the listener's Bounds.
+    """
+
+    kind: ClassVar[str]
+    """Its name in a listener's `offer`."""
+
+    Settings: ClassVar[type[FrontEndSettings]]
+
+    def offer(self, catalog: Catalog) -> None:
+        """Serve this catalog from now on; called at start and whenever a schema changes."""
+        ...
+
+    def accepts(self, head: RequestHead) -> bool:
+        """Whether the request is of this protocol; asked in the listener's order, must be cheap."""
+        ...
+
+    async def serve(self, exchange: Exchange, handle: Handler) -> None:
+        """Read the request, call `handle`, and answer. GatewayError may propagate: `fail` is then called."""
+        ...
+
+    def fail(self, exchange: Exchange, error: GatewayError) -> None:
+        """Answer with an error, in this protocol, however far the answer has come. Never raises or waits."""
+        ...

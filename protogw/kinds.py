@@ -1,0 +1,24 @@
+"""Tables of interchangeable parts: kind → class, with third parties' entry points merged in."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def table(group: str, *parts: type[T]) -> MappingProxyType[str, type[T]]:
+    """The parts by their `kind`, and those registered under the entry-point group `protogw.<group>`.
+
+    Raises ValueError when two parts claim one kind.
+    """
+    found: dict[str, type[T]] = {}
+    external: list[type[Any]] = [point.load() for point in entry_points(group=f"protogw.{group}")]
+    for part in (*parts, *external):
+        kind: str = part.kind  # type: ignore[attr-defined]
+        if kind in found:
+            raise ValueError(f"{group}: kind {kind!r} is claimed by both {found[kind]!r} and {part!r}")
+        found[kind] = part
+    return MappingProxyType(found)

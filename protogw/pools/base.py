@@ -1,0 +1,44 @@
+"""What a pool asks of the network: something that connects, and connections that say how much room they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from protogw.translator import HttpConnection
+
+
+class PooledConnection(HttpConnection, Protocol):
+    """An upstream connection that a pool keeps."""
+
+    closed: bool
+    """No request will ever be taken again."""
+
+    on_change: Callable[[PooledConnection], None] | None
+    """Called when room appears where there was none, and once when the connection closes."""
+
+    @property
+    def room(self) -> int:
+        """How many more requests it takes right now (0 when full, draining or closed)."""
+        ...
+
+    @property
+    def active(self) -> int:
+        """Requests in flight."""
+        ...
+
+    def drain(self) -> None:
+        """Take no more requests; close once the last one in flight has ended."""
+        ...
+
+    def close(self) -> None:
+        """Close now; requests in flight fail with UpstreamReset."""
+        ...
+
+
+class Connector(Protocol):
+    """Opens connections; holds the TLS settings, the connect timeout and the limits."""
+
+    async def connect(self, host: str, port: int) -> PooledConnection:
+        """A ready connection (for HTTP/2: preface and settings sent); raises Unreachable."""
+        ...

@@ -1,0 +1,76 @@
+"""What the gateway asks of a translator, and what a translator is given to speak through.
+
+Owned by their caller, the pool; implemented in protogw_translators (Translator) and in net/ (HttpConnection).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from protogw.call import Call, Reply
+    from protogw.wire.http import Answer, Header, ResponseHead
+
+
+class HttpStream(Protocol):
+    """One request in flight on an upstream connection. Use either `whole`, or `head` and then `read`."""
+
+    trailers: tuple[Header, ...]
+    """The reply's trailers; final once the body has ended."""
+
+    def whole(self, limit: int) -> Awaitable[Answer]:
+        """The whole reply; raises UpstreamReset, Unprocessed, BadUpstream, or BodyTooLarge over `limit` bytes."""
+        ...
+
+    async def head(self) -> ResponseHead:
+        """The final head (1xx are skipped)."""
+        ...
+
+    async def read(self) -> bytes:
+        """The next piece of the body, b"" at its end. Reading is what lets the peer send more."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the request's body; waits while the peer leaves no room."""
+        ...
+
+    def end(self) -> None:
+        """The request's body is complete (half-close)."""
+        ...
+
+    def cancel(self) -> None:
+        """Give up: the peer is told at once. Harmless after the end."""
+        ...
+
+
+class HttpConnection(Protocol):
+    """A connection to one endpoint."""
+
+    def open(self, head: bytes, body: bytes | None) -> HttpStream:
+        """Send a request; with `body` None it stays open for `write` and `end`.
+
+        `head` is already in this connection's own wire form: for HTTP/2 a complete header block that uses neither
+        Huffman coding nor the dynamic table (wire.hpack.encode); for HTTP/1.1 the request line and fields, each
+        ending in CRLF, without the blank line and without framing fields, which the connection adds.
+        Raises Unprocessed when the connection takes no more requests.
+        """
+        ...
+
+
+class Translator(Protocol):
+    """Re-encodes calls for one upstream protocol and decodes its replies. One instance serves one pool."""
+
+    kind: ClassVar[str]
+    """The key that an upstream uses in the config: grpc, rest, http."""
+
+    transport: ClassVar[str]
+    """What its connections speak: "http/2" or "http/1.1"."""
+
+    async def send(self, call: Call, connection: HttpConnection) -> Reply:
+        """Carry one call; on CancelledError the upstream stream is cancelled before it propagates.
+
+        Raises GatewayError. Retryable errors are raised only while no request payload was consumed from
+        `call.payloads`, so that the pool may try again elsewhere.
+        """
+        ...

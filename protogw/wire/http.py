@@ -1,0 +1,132 @@
+"""HTTP heads, as both sides of both HTTP versions see them. Sans-I/O; knows no protocol above HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Header: TypeAlias = tuple[bytes, bytes]
+"""A field: lower-case name, value without surrounding white space. Pseudo-headers never appear as one."""
+
+HTTP_1_0, HTTP_1_1, HTTP_2 = 10, 11, 20
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    )
+)
+"""Fields about one connection, never forwarded (RFC 9110 section 7.6.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a downstream connection."""
+
+    host: str
+    port: int
+    tls: bool = False
+    identity: str = ""
+    """The subject of a verified client certificate, or empty."""
+
+
+class RequestHead:
+    """One request's head, checked by the transport: well-formed names and values, one authority, one framing.
+
+    `path` is the raw path (still percent-encoded, starts with "/" or is "*"), `query` is without its "?".
+    HTTP/2 connections share one object between requests whose header block is the same bytes, so it is never
+    changed; what a front end derives from nothing but the head, it may keep in `memo`.
+    """
+
+    __slots__ = (
+        "authority",
+        "content_type",
+        "headers",
+        "memo",
+        "method",
+        "path",
+        "query",
+        "scheme",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        path: bytes,
+        query: bytes,
+        authority: bytes,
+        headers: tuple[Header, ...],
+        version: int,
+        scheme: bytes = b"http",
+        content_type: bytes = b"",
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.authority = authority
+        self.headers = headers
+        self.version = version
+        self.scheme = scheme
+        self.content_type = content_type
+        self.memo: object | None = None
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of `name` (lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self.headers if key == name]
+
+    def __repr__(self) -> str:
+        target = self.path + (b"?" + self.query if self.query else b"")
+        return f"<RequestHead {self.method.decode('latin-1')} {target.decode('latin-1')}>"
+
+
+class ResponseHead:
+    """A response's head as an upstream sent it; shared and kept like RequestHead, with a `memo` of its own."""
+
+    __slots__ = ("headers", "memo", "status")
+
+    def __init__(self, status: int, headers: tuple[Header, ...]) -> None:
+        self.status = status
+        self.headers = headers
+        self.memo: object | None = None
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of `name` (lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status}>"
+
+
+class Answer:
+    """A whole response: its head, the complete body, the trailers."""
+
+    __slots__ = ("body", "head", "trailers")
+
+    def __init__(self, head: ResponseHead, body: bytes, trailers: tuple[Header, ...]) -> None:
+        self.head = head
+        self.body = body
+        self.trailers = trailers
+
+
+def connection_named(values: Iterable[bytes]) -> frozenset[bytes]:
+    """The field names that a request's Connection fields list, lower case (RFC 9110 section 7.6.1)."""
+    return frozenset(name.strip().lower() for value in values for name in value.split(b",") if name.strip())

@@ -20,9 +20,7 @@ class Catalog:
     methods: Mapping[bytes, Method] = field(init=False)
 
     def __post_init__(self) -> None:
-        methods = {
-            method.path: method for service in self.services.values() for method in service.methods.values()
-        }
+        methods = {method.path: method for service in self.services.values() for method in service.methods.values()}
         object.__setattr__(self, "methods", methods)
 
     def type_of(self, method: Method, name: str) -> Type | None:

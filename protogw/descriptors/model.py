@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 
+class SchemaError(Exception):
+    """A schema that cannot be used; `faults` are its one-line messages, each naming its file or symbol."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
 class Codec(Protocol):
-    """Turns one message type's protobuf bytes into JSON bytes and back (the ProtoJSON mapping)."""
+    """Turns one message type's protobuf bytes into JSON bytes and back (the ProtoJSON mapping).
+
+    A field is named by its proto name; KeyError when the type has no such field.
+    """
 
     def to_json(self, data: bytes) -> bytes:
         """JSON of the message; raises InvalidRequest when `data` does not parse."""
@@ -17,6 +29,19 @@ class Codec(Protocol):
 
     def from_json(self, data: bytes) -> bytes:
         """Protobuf of the JSON; raises InvalidRequest naming the field."""
+        ...
+
+    def field_from_json(self, name: str, data: bytes) -> bytes:
+        """Protobuf of a message in which only the top-level field `name` is set, to this JSON value."""
+        ...
+
+    def field_to_json(self, name: str, data: bytes) -> bytes:
+        """JSON of the top-level field `name` of the message; its default value when the field is absent."""
+        ...
+
+    def present_paths(self, data: bytes) -> list[str]:
+        """The field-mask paths (proto names) of what the JSON sets: leaves of nested messages, whole maps, lists,
+        and well-known types."""
         ...
 
 
@@ -166,10 +191,15 @@ class Service:
 class Schema:
     """All that one upstream's schema says: services, message types, enums, and the descriptor set they came from.
 
-    `descriptor_set` is a serialized google.protobuf.FileDescriptorSet in dependency order.
+    `descriptor_set` is a serialized google.protobuf.FileDescriptorSet in dependency order; `digest` is equal for
+    schemas with equal descriptor sets, so a refresh can tell that nothing changed.
     """
 
     services: Mapping[str, Service]
     types: Mapping[str, Type]
     enums: Mapping[str, Enum]
     descriptor_set: bytes
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", hashlib.sha256(self.descriptor_set).hexdigest())

@@ -1,0 +1,212 @@
+"""Turns Protocol Buffers file descriptors into the neutral model. Pure: reads nothing, compiles nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool
+
+from protogw.descriptors.model import (
+    Enum,
+    Field,
+    HttpRule,
+    Idempotency,
+    Kind,
+    Method,
+    Schema,
+    SchemaError,
+    Service,
+    Type,
+)
+from protogw.wire.protojson import Codecs, JsonOptions
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+_File = descriptor_pb2.FileDescriptorProto
+_KINDS: dict[int, Kind] = {
+    int(number): Kind(name.removeprefix("TYPE_").lower())
+    for name, number in descriptor_pb2.FieldDescriptorProto.Type.items()
+}
+_Path: TypeAlias = tuple[int, ...]
+
+
+def build(files: Sequence[_File], options: JsonOptions, hide: Collection[str]) -> Schema:
+    """The schema of files in dependency order; services named in `hide` are left out.
+
+    Raises SchemaError when the files contradict each other or themselves.
+    """
+    pool = descriptor_pool.DescriptorPool()
+    for file in files:
+        _name_fields(file)
+        try:
+            pool.AddSerializedFile(file.SerializeToString())
+        except (TypeError, ValueError) as error:
+            raise SchemaError(f"{file.name}: {_reason(error)}") from error
+    descriptor_set = descriptor_pb2.FileDescriptorSet(file=files).SerializeToString(deterministic=True)
+    try:
+        codecs = Codecs(descriptor_set, options)
+    except ValueError as error:
+        raise SchemaError(str(error)) from error
+    types: dict[str, Type] = {}
+    enums: dict[str, Enum] = {}
+    services: dict[str, Service] = {}
+    for file in files:
+        docs = _docs(file)
+        for path, name, message in _messages(file):
+            if not message.options.map_entry:
+                types[name] = _type(pool.FindMessageTypeByName(name), message, path, docs, codecs)
+            for index, enum in enumerate(message.enum_type):
+                found = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""))
+                enums[found.name] = found
+        for index, enum in enumerate(file.enum_type):
+            found = _enum(pool, _qualified(file, enum.name), enum, docs.get((5, index), ""))
+            enums[found.name] = found
+    for file in files:
+        docs = _docs(file)
+        for index, service in enumerate(file.service):
+            name = _qualified(file, service.name)
+            if name not in hide:
+                services[name] = _service(name, service, index, docs, types)
+    return Schema(services=services, types=types, enums=enums, descriptor_set=descriptor_set)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).removeprefix("Couldn't build proto file into descriptor pool: ").strip()
+
+
+def _qualified(file: _File, name: str) -> str:
+    return f"{file.package}.{name}" if file.package else name
+
+
+def _messages(file: _File) -> Iterator[tuple[_Path, str, descriptor_pb2.DescriptorProto]]:
+    """Every message of the file with its source-info path and full name, outer before inner."""
+    stack: list[tuple[_Path, str, descriptor_pb2.DescriptorProto]] = [
+        ((4, index), _qualified(file, one.name), one) for index, one in enumerate(file.message_type)
+    ]
+    stack.reverse()
+    while stack:
+        path, name, message = stack.pop()
+        yield path, name, message
+        for index in range(len(message.nested_type) - 1, -1, -1):
+            one = message.nested_type[index]
+            stack.append(((*path, 3, index), f"{name}.{one.name}", one))
+
+
+def _docs(file: _File) -> dict[_Path, str]:
+    """Leading (else trailing) comments by source-info path, without the margin."""
+    docs: dict[_Path, str] = {}
+    for location in file.source_code_info.location:
+        text = location.leading_comments or location.trailing_comments
+        if text:
+            docs[tuple(location.path)] = "\n".join(line.strip() for line in text.strip().split("\n"))
+    return docs
+
+
+def _type(
+    found: Descriptor,
+    proto: descriptor_pb2.DescriptorProto,
+    path: _Path,
+    docs: dict[_Path, str],
+    codecs: Codecs,
+) -> Type:
+    fields = {
+        field.name: _field(found.fields_by_name[field.name], field, docs.get((*path, 2, index), ""))
+        for index, field in enumerate(proto.field)
+    }
+    return Type(name=found.full_name, fields=fields, codec=codecs.codec(found.full_name), doc=docs.get(path, ""))
+
+
+def _field(found: FieldDescriptor, proto: descriptor_pb2.FieldDescriptorProto, doc: str) -> Field:
+    value = found
+    map_key: Kind | None = None
+    message = found.message_type
+    if message is not None and message.GetOptions().map_entry and found.is_repeated:
+        map_key = _KINDS[message.fields_by_number[1].type]
+        value = message.fields_by_number[2]
+    holds = value.message_type or value.enum_type
+    oneof = found.containing_oneof
+    return Field(
+        name=found.name,
+        json_name=found.json_name,
+        number=found.number,
+        kind=_KINDS[value.type],
+        type_name=holds.full_name if holds is not None else "",
+        repeated=found.is_repeated and map_key is None,
+        map_key=map_key,
+        oneof=oneof.name if oneof is not None and not proto.proto3_optional else "",
+        has_presence=found.has_presence,
+        packed=found.is_packed,
+        required=found.is_required,
+        deprecated=proto.options.deprecated,
+        doc=doc,
+    )
+
+
+def _enum(pool: descriptor_pool.DescriptorPool, name: str, proto: descriptor_pb2.EnumDescriptorProto, doc: str) -> Enum:
+    return Enum(
+        name=name,
+        values={value.name: value.number for value in proto.value},
+        closed=pool.FindEnumTypeByName(name).is_closed,
+        doc=doc,
+    )
+
+
+def _service(
+    name: str,
+    proto: descriptor_pb2.ServiceDescriptorProto,
+    index: int,
+    docs: dict[_Path, str],
+    types: dict[str, Type],
+) -> Service:
+    methods = {
+        method.name: Method(
+            service=name,
+            name=method.name,
+            input=types[method.input_type.removeprefix(".")],
+            output=types[method.output_type.removeprefix(".")],
+            client_streaming=method.client_streaming,
+            server_streaming=method.server_streaming,
+            idempotency=Idempotency(method.options.idempotency_level),
+            http=tuple(_rules(method.options.Extensions[annotations_pb2.http])),
+            deprecated=method.options.deprecated or proto.options.deprecated,
+            doc=docs.get((6, index, 2, position), ""),
+        )
+        for position, method in enumerate(proto.method)
+    }
+    return Service(name=name, methods=methods, doc=docs.get((6, index), ""))
+
+
+def _rules(rule: http_pb2.HttpRule) -> Iterator[HttpRule]:
+    """The rule and its additional bindings (which cannot have their own: google/api/http.proto)."""
+    for one in (rule, *rule.additional_bindings):
+        kind = one.WhichOneof("pattern")
+        if kind is None:
+            continue
+        verb, template = (one.custom.kind, one.custom.path) if kind == "custom" else (kind, getattr(one, kind))
+        yield HttpRule(verb=verb.upper(), template=template, body=one.body, response_body=one.response_body)
+
+
+def _name_fields(file: _File) -> None:
+    """Write the JSON names that the descriptor's source left to be derived (descriptor.proto, json_name)."""
+    for _, _, message in _messages(file):
+        for field in message.field:
+            if not field.json_name:
+                field.json_name = json_name(field.name)
+
+
+def json_name(name: str) -> str:
+    """lowerCamelCase as protoc derives it: an underscore is dropped and raises the next character."""
+    out: list[str] = []
+    raise_next = False
+    for character in name:
+        if character == "_":
+            raise_next = True
+        elif raise_next:
+            out.append(character.upper() if character.isascii() else character)
+            raise_next = False
+        else:
+            out.append(character)
+    return "".join(out)

@@ -64,6 +64,9 @@ class Translator(Protocol):
     kind: ClassVar[str]
     """The key that an upstream uses in the config: grpc, rest, http."""
 
+    default_schema: ClassVar[str]
+    """What an upstream without `schema` gets: "reflection", "" (it must be written) or "none" (it takes none)."""
+
     transport: ClassVar[str]
     """What its connections speak: "http/2" or "http/1.1"."""
 

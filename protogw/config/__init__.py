@@ -1,0 +1,46 @@
+"""The configuration: one YAML file, strict keys, every fault told at once with its place and the nearest right word."""
+
+from protogw.config.faults import ConfigError, Fault
+from protogw.config.load import inspect, load
+from protogw.config.model import (
+    AccessLog,
+    Config,
+    Endpoint,
+    JsonOptions,
+    Kinds,
+    Listener,
+    ListenerLimits,
+    Policy,
+    Upstream,
+)
+from protogw.config.routes import Match, RestBinding, Rewrite, Route
+from protogw.config.sources import REFLECTION, Source, SourceKind
+from protogw.config.tls import ListenerTls, UpstreamTls
+from protogw.config.units import Address, Rate
+
+__all__ = [
+    "REFLECTION",
+    "AccessLog",
+    "Address",
+    "Config",
+    "ConfigError",
+    "Endpoint",
+    "Fault",
+    "JsonOptions",
+    "Kinds",
+    "Listener",
+    "ListenerLimits",
+    "ListenerTls",
+    "Match",
+    "Policy",
+    "Rate",
+    "RestBinding",
+    "Rewrite",
+    "Route",
+    "Source",
+    "SourceKind",
+    "Upstream",
+    "UpstreamTls",
+    "inspect",
+    "load",
+]

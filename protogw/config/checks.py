@@ -1,0 +1,214 @@
+"""What the models cannot say: names that must exist, addresses that clash, keys that exclude each other.
+
+Reads the document, not the models, and tolerates any shape, so that these faults are told beside all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from protogw.config.document import Document
+from protogw.config.faults import Place, hint, quoted
+from protogw.config.model import Kinds, default_schema
+from protogw.config.routes import VERBS, RestBinding
+from protogw.config.units import Address, admin_address, parse_duration, parse_listen_address, parse_target
+
+_BINDINGS = (*VERBS, "custom")
+
+
+def check(document: Document, kinds: Kinds) -> None:
+    """Add the faults between parts of the document to it."""
+    data = document.data
+    listeners = _mapping(data.get("listeners"))
+    upstreams = _mapping(data.get("upstreams"))
+    policies = _mapping(data.get("policies"))
+    _listeners(document, listeners, kinds)
+    for name, upstream in upstreams.items():
+        if isinstance(upstream, dict):
+            _upstream(document, ("upstreams", name), upstream, kinds)
+    for name, policy in policies.items():
+        if isinstance(policy, dict):
+            _one_kind(document, ("policies", name), policy, kinds.policies, "a policy")
+    _names(document, ("use",), data.get("use"), policies, "policy")
+    routes = data.get("routes")
+    for index, route in enumerate(routes if isinstance(routes, list) else ()):
+        if isinstance(route, dict):
+            _route(document, ("routes", index), route, upstreams, policies)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _many(value: object) -> Iterable[tuple[tuple[int, ...], Any]]:
+    """The items of a list, each with its step, or the one value that stands for a list."""
+    if isinstance(value, list):
+        return [((index,), item) for index, item in enumerate(value)]
+    return [] if value is None else [((), value)]
+
+
+def _parsed(parse: Callable[[object], Any], value: object) -> Any:
+    """What `parse` makes of the value, or None when the value is bad (which the models report)."""
+    try:
+        return parse(value)
+    except PydanticCustomError:
+        return None
+
+
+def _listeners(document: Document, listeners: Mapping[str, Any], kinds: Kinds) -> None:
+    taken: list[tuple[Address, Place]] = []
+    for name, listener in listeners.items():
+        if not isinstance(listener, dict):
+            continue
+        place: Place = ("listeners", name)
+        address = _parsed(parse_listen_address, listener.get("address"))
+        if address is not None:
+            _clash(document, taken, address, (*place, "address"))
+        offer = [item for _, item in _many(listener.get("offer"))]
+        for kind in kinds.front_ends:
+            if kind in listener and offer and kind not in offer:
+                document.fault((*place, kind), "has settings but is not in this listener's offer", key=True)
+        seen: set[str] = set()
+        for steps, kind in _many(listener.get("offer")):
+            if isinstance(kind, str) and kind in seen:
+                document.fault((*place, "offer", *steps), f"{quoted(kind)} is offered twice")
+            seen.add(str(kind))
+    admin = _parsed(admin_address, document.data.get("admin", "127.0.0.1:9901"))
+    if isinstance(admin, Address):
+        _clash(document, taken, admin, ("admin",))
+
+
+def _clash(document: Document, taken: list[tuple[Address, Place]], address: Address, place: Place) -> None:
+    for other, where in taken:
+        if (
+            address.port
+            and address.port == other.port
+            and (address.host == other.host or address.wildcard or other.wildcard)
+        ):
+            owner = ".".join(map(str, where))
+            document.fault(place, f"{quoted(str(address))} clashes with {owner}, which is {quoted(str(other))}")
+            return
+    taken.append((address, place))
+
+
+def _one_kind(
+    document: Document, place: Place, value: Mapping[str, Any], table: Mapping[str, Any], what: str
+) -> str | None:
+    """The one kind that the mapping has for a key; none or several are a fault."""
+    found = [kind for kind in value if kind in table]
+    if len(found) == 1:
+        return found[0]
+    words = ", ".join(table)
+    if found:
+        for extra in found[1:]:
+            message = f"{what} has one kind, and this one already is {quoted(found[0])}"
+            document.fault((*place, extra), message, key=True)
+    elif not value or all(document.known((*place, key)) == (*place, key) and key in _COMMON for key in value):
+        document.fault(place, f"does not say which kind it is: one key of {words}", key=True)
+    return None
+
+
+_COMMON = frozenset(("schema", "include", "tls", "balance", "json", "connect_timeout", "authority"))
+"""An upstream's keys that are not kinds. With any other key beside them the unknown key is the fault, not its lack."""
+
+
+def _upstream(document: Document, place: Place, upstream: Mapping[str, Any], kinds: Kinds) -> None:
+    kind = _one_kind(document, place, upstream, kinds.translators, "an upstream")
+    if kind is None:
+        return
+    rule = default_schema(kinds.translators[kind])
+    if rule == "none" and "schema" in upstream:
+        document.fault((*place, "schema"), f"an upstream that speaks {kind} takes no schema", key=True)
+    elif rule == "" and "schema" not in upstream:
+        document.fault(place, f"needs a schema: {kind} has no way to ask for it", key=True)
+    elif rule != "reflection":
+        for steps, source in _many(upstream.get("schema")):
+            if source == "reflection":
+                document.fault((*place, "schema", *steps), f"{kind} has no reflection: name .proto files")
+    _endpoints(document, (*place, kind), upstream.get(kind), upstream.get("tls"))
+
+
+def _endpoints(document: Document, place: Place, endpoints: object, tls: object) -> None:
+    seen: set[Address] = set()
+    first_secure: bool | None = None
+    for steps, endpoint in _many(endpoints):
+        written = endpoint.get("address") if isinstance(endpoint, dict) else endpoint
+        target = _parsed(parse_target, written)
+        if target is None:
+            continue
+        at: Place = (*place, *steps)
+        if target.address in seen:
+            document.fault(at, f"{quoted(str(target.address))} is listed twice (a weight gives it a larger share)")
+        seen.add(target.address)
+        secure = bool(target.secure)
+        if isinstance(tls, dict) or tls is True:
+            if target.secure is False:
+                document.fault(at, f"{quoted(str(written))} is clear text, but the upstream has tls")
+        elif first_secure is not None and secure != first_secure:
+            document.fault(at, "mixes addresses with TLS and without in one upstream")
+        first_secure = secure if first_secure is None else first_secure
+
+
+def _names(document: Document, place: Place, value: object, known: Mapping[str, Any], what: str) -> None:
+    seen: set[str] = set()
+    for steps, name in _many(value):
+        if not isinstance(name, str):
+            continue
+        if name not in known:
+            guess = hint(name, known) if known else f"; there are no {what.removesuffix('y')}ies"
+            document.fault((*place, *steps), f"no {what} has the name {quoted(name)}{guess}")
+        elif name in seen:
+            document.fault((*place, *steps), f"{quoted(name)} is named twice")
+        seen.add(name)
+
+
+def _route(
+    document: Document,
+    place: Place,
+    route: Mapping[str, Any],
+    upstreams: Mapping[str, Any],
+    policies: Mapping[str, Any],
+) -> None:
+    match = _mapping(route.get("match"))
+    call = match.get("call")
+    if "call" in match:
+        for key in ("path", "method"):
+            if key in match:
+                document.fault((*place, "match", key), f"a match has call or {key}, not both", key=True)
+        if "rewrite" in route:
+            document.fault((*place, "rewrite"), "is for plain HTTP: a call's path is its method's", key=True)
+    elif isinstance(route.get("match"), dict) and "to" not in route and "rest" not in route:
+        document.fault(place, "needs `to`: plain HTTP goes to a named upstream", key=True)
+    _to(document, (*place, "to"), route.get("to"), upstreams)
+    _names(document, (*place, "use"), route.get("use"), policies, "policy")
+    if "rest" in route:
+        if not isinstance(call, str) or call.endswith("*"):
+            document.fault((*place, "rest"), "needs a match with the call of one method", key=True)
+        for steps, binding in _many(route["rest"]):
+            if isinstance(binding, dict):
+                _binding(document, (*place, "rest", *steps), binding)
+    timeout = _parsed(parse_duration, route.get("timeout"))
+    longest = _parsed(parse_duration, route.get("max_timeout"))
+    if timeout is not None and longest is not None and timeout > longest:
+        document.fault((*place, "timeout"), "is longer than max_timeout")
+
+
+def _to(document: Document, place: Place, value: object, upstreams: Mapping[str, Any]) -> None:
+    names = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
+    for name in names:
+        if name not in upstreams:
+            at = place if isinstance(value, str) else (*place, name)
+            document.fault(at, f"no upstream has the name {quoted(name)}{hint(name, upstreams)}", key=at != place)
+    if len(names) > 1:
+        document.fault(place, "names several upstreams: shares between them are not supported by this version")
+
+
+def _binding(document: Document, place: Place, binding: Mapping[str, Any]) -> None:
+    found = [verb for verb in binding if verb in _BINDINGS]
+    if not found and all(key in RestBinding.model_fields for key in binding):
+        document.fault(place, f"names no path: one key of {', '.join(_BINDINGS)}", key=True)
+    for extra in found[1:]:
+        document.fault((*place, extra), f"a binding has one path, and this one already has {found[0]}", key=True)

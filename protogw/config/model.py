@@ -1,0 +1,373 @@
+"""What a config says, typed: the models are the file's schema, its reference page and what assembly reads.
+
+Kinds (what a listener offers, what an upstream speaks, what a policy is) come from tables that are handed in, so this
+module names no protocol: `configured` builds the models whose keys are those kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    create_model,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from protogw.config.routes import Route
+from protogw.config.sources import REFLECTION, SchemaSource
+from protogw.config.strict import LISTED, TRUTH, Strict
+from protogw.config.tls import ListenerTls, UpstreamTls
+from protogw.config.units import (
+    Address,
+    Bytes,
+    Folder,
+    ListenAddress,
+    Name,
+    Positive,
+    Seconds,
+    TargetAddress,
+    admin_address,
+    log_path,
+    one_of,
+)
+from protogw.frontends.base import Bounds
+from protogw.net.limits import Limits
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """The tables of interchangeable parts that a config may name, each kind → class.
+
+    Front ends and policies carry their typed `Settings`. A translator's `default_schema` says what an upstream
+    without `schema` gets: "reflection", "" (it must be written) or "none" (it takes none).
+    """
+
+    front_ends: Mapping[str, type[Any]] = field(default_factory=dict)
+    translators: Mapping[str, type[Any]] = field(default_factory=dict)
+    policies: Mapping[str, type[Any]] = field(default_factory=dict)
+    balancers: Mapping[str, type[Any]] = field(default_factory=dict)
+
+
+class ListenerLimits(Strict):
+    """The bounds of a listener's connections and requests."""
+
+    header_bytes: Annotated[Bytes, Field(ge=1024, le=1 << 20)] = 64 << 10
+    """A request's whole header section."""
+    header_count: Annotated[int, Field(ge=10, le=10_000)] = 200
+    """Fields in a request's header section."""
+    target_bytes: Annotated[Bytes, Field(ge=256, le=1 << 20)] = 16 << 10
+    """A request's path and query."""
+    body: Annotated[Bytes, Field(ge=1, le=1 << 40)] = 64 << 20
+    """A whole request body where it must be held at once, and one message of a stream."""
+    concurrent_streams: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Requests in flight on one HTTP/2 connection."""
+    connections: Annotated[int, Field(ge=1, le=10_000_000)] = 20_000
+    """Connections open at once."""
+    idle: Positive = 300.0
+    """A connection without a request, or a stream without progress, ends after this."""
+    header_timeout: Positive = 10.0
+    """From a request's first byte to the end of its header section."""
+    handshake_timeout: Positive = 10.0
+    """A TLS handshake that takes longer is given up."""
+    min_rate: Annotated[Bytes, Field(ge=0, le=1 << 30)] = 100
+    """Bytes a second below which an unfinished request body counts as stalled."""
+    stream_window: Annotated[Bytes, Field(ge=16 << 10, le=(1 << 31) - 1)] = 256 << 10
+    """Request bytes buffered for one stream before its client must wait."""
+    connection_window: Annotated[Bytes, Field(ge=64 << 10, le=(1 << 31) - 1)] = 1 << 20
+    """Request bytes buffered for one connection before its client must wait."""
+    write_buffer: Annotated[Bytes, Field(ge=16 << 10, le=1 << 30)] = 256 << 10
+    """Answer bytes buffered for one connection before the writer must wait."""
+
+    @property
+    def net(self) -> Limits:
+        """The same, as the network layer takes them."""
+        return Limits(
+            header_bytes=self.header_bytes,
+            header_count=self.header_count,
+            target_bytes=self.target_bytes,
+            concurrent_streams=self.concurrent_streams,
+            connections=self.connections,
+            idle_s=self.idle,
+            header_timeout_s=self.header_timeout,
+            handshake_timeout_s=self.handshake_timeout,
+            min_rate=self.min_rate,
+            stream_window=self.stream_window,
+            connection_window=self.connection_window,
+            write_buffer=self.write_buffer,
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        """The same, as front ends take them."""
+        return Bounds(body=self.body)
+
+
+class Listener(Strict):
+    """One address that clients connect to; every protocol that it offers shares it."""
+
+    front_ends: ClassVar[Mapping[str, type[Any]]] = {}
+
+    address: ListenAddress
+    """Where to listen. Port 0 lets the system choose a free one."""
+    offer: tuple[str, ...] = ()
+    """What is offered, in the order in which a request's protocol is tried. Default: everything there is."""
+    tls: ListenerTls | None = None
+    """Serve TLS; without it the listener speaks clear text."""
+    limits: ListenerLimits = ListenerLimits()
+    """Bounds that keep one client from harming others."""
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The kinds of front end, in order."""
+        return self.offer or tuple(self.front_ends)
+
+    @property
+    def settings(self) -> dict[str, BaseModel]:
+        """Each offered front end's settings, written or default, in the order of the offer."""
+        found: dict[str, BaseModel] = {}
+        for kind in self.offered:
+            written: BaseModel | None = getattr(self, _field_name(kind))
+            found[kind] = written if written is not None else settings_of(self.front_ends[kind])()
+        return found
+
+
+class Endpoint(Strict):
+    """One address of an upstream: written as text, or as a mapping when it has a weight."""
+
+    target: Annotated[TargetAddress, Field(alias="address")]
+    """`host:port`, or `http://host:port`, `https://host:port`."""
+    weight: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Its share beside the other addresses'."""
+
+    @property
+    def address(self) -> Address:
+        return self.target.address
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"address": value} if isinstance(value, (str, int)) and not isinstance(value, bool) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler.resolve_ref_schema(handler(core))
+        return {"anyOf": [{"type": "string", "examples": ["127.0.0.1:50051"]}, written]}
+
+
+class JsonOptions(Strict):
+    """How this upstream's messages are written as JSON, and read from it."""
+
+    unknown_fields: Literal["reject", "ignore"] = "reject"
+    """What a JSON request with a field that the message does not have gets."""
+    emit_defaults: bool = False
+    """Write fields that have their default value."""
+    enums: Literal["name", "number"] = "name"
+    """Write enum values by name or by number; both are read."""
+    names: Literal["json", "proto"] = "json"
+    """Write fields as lowerCamelCase or as in the proto file; both are read."""
+
+
+class Upstream(Strict):
+    """A service and its equal addresses, under the key that says what it speaks."""
+
+    translators: ClassVar[Mapping[str, type[Any]]] = {}
+
+    schema_written: Annotated[tuple[SchemaSource, ...] | None, LISTED, Field(alias="schema")] = None
+    """Where its services are described: `reflection`, a `.proto` file, a folder, a descriptor set, or a list."""
+    include: Annotated[tuple[Folder, ...], LISTED] = ()
+    """Folders in which a `.proto` file's imports are looked up, besides its own."""
+    tls: Annotated[UpstreamTls | None, TRUTH] = None
+    """Speak TLS to it; `true` for the system's authorities. An `https://` address does so by itself."""
+    balance: str = "round_robin"
+    """How an address is chosen for each call."""
+    json_options: Annotated[JsonOptions, Field(alias="json")] = JsonOptions()
+    """How its messages are written as JSON."""
+    connect_timeout: Positive = 5.0
+    """How long one connection may take to be ready, TLS included."""
+    authority: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:\[\]-]+$")] | None = None
+    """The host that the service is told; the address itself by default."""
+
+    @property
+    def kind(self) -> str:
+        """What it speaks."""
+        return next(kind for kind in self.translators if self._written(kind) is not None)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return self._written(self.kind) or ()
+
+    @property
+    def secure(self) -> UpstreamTls | None:
+        """The TLS settings to connect with, or None for clear text."""
+        if self.tls is not None:
+            return self.tls
+        return UpstreamTls() if any(endpoint.target.secure for endpoint in self.endpoints) else None
+
+    @property
+    def schemas(self) -> tuple[SchemaSource, ...]:
+        """Where its services are described; empty for an upstream that has no schema."""
+        if self.schema_written is not None:
+            return self.schema_written
+        return (REFLECTION,) if default_schema(self.translators[self.kind]) == "reflection" else ()
+
+    def _written(self, kind: str) -> tuple[Endpoint, ...] | None:
+        found: tuple[Endpoint, ...] | None = getattr(self, _field_name(kind))
+        return found
+
+
+class Policy(Strict):
+    """One step around a call, under the key that says which."""
+
+    policies: ClassVar[Mapping[str, type[Any]]] = {}
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in self.policies if self._written(kind) is not None)
+
+    @property
+    def settings(self) -> BaseModel:
+        found = self._written(self.kind)
+        assert found is not None
+        return found
+
+    def _written(self, kind: str) -> BaseModel | None:
+        found: BaseModel | None = getattr(self, _field_name(kind))
+        return found
+
+
+class AccessLog(Strict):
+    """One line per call: written as text (`json`, `console`, `off`), or as a mapping when it has a path."""
+
+    format: Literal["auto", "json", "console", "off"] = "auto"
+    """`auto` is `console` on a terminal and `json` elsewhere."""
+    path: Annotated[str, BeforeValidator(log_path)] = "stdout"
+    """`stdout`, `stderr`, or a file, which is opened anew on SIGUSR1 (for log rotation)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if value is False:
+            return {"format": "off"}
+        return {"format": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler.resolve_ref_schema(handler(core))
+        return {"anyOf": [{"enum": ["auto", "json", "console", "off"]}, written]}
+
+
+class Config(Strict):
+    """A gateway: where it listens, what is behind it, and the exceptions to what the schemas say."""
+
+    listeners: Annotated[Mapping[Name, Listener], Field(min_length=1)]
+    """Addresses that clients connect to, by name."""
+    upstreams: Annotated[Mapping[Name, Upstream], Field(min_length=1)]
+    """The services behind, by name. What their schemas describe is offered without further words."""
+    policies: Mapping[Name, Policy] = {}
+    """Steps around calls, by name; `use` attaches them."""
+    use: Annotated[tuple[str, ...], LISTED] = ()
+    """The policies of every route that names none itself, outermost first."""
+    routes: tuple[Route, ...] = ()
+    """Exceptions to what the schemas say, and plain HTTP; of equal matches the first wins."""
+    access_log: AccessLog = AccessLog()
+    """One line per call."""
+    admin: Annotated[Address | None, BeforeValidator(admin_address)] = Address("127.0.0.1", 9901)
+    """Where health, readiness and the state of the gateway are served; `off` for nowhere."""
+    drain: Seconds = 30.0
+    """How long calls in flight may take to finish when the gateway is told to stop."""
+    include: Annotated[tuple[str, ...], LISTED] = ()
+    """Further files: their entries join this file's, their routes follow it."""
+
+
+class Loose(BaseModel):
+    """The settings of a part that has none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def default_schema(translator: type[Any]) -> str:
+    """What an upstream of this kind gets without `schema`; see Kinds."""
+    found: str = getattr(translator, "default_schema", "reflection")
+    return found
+
+
+def settings_of(part: type[Any]) -> type[BaseModel]:
+    """The typed settings that a part carries; a part without any takes an empty mapping."""
+    found: type[BaseModel] = getattr(part, "Settings", Loose)
+    return found
+
+
+def summary(part: type[Any]) -> str:
+    """The first line of a part's docstring, which is its line in the reference."""
+    return (part.__doc__ or "").strip().partition("\n")[0]
+
+
+def configured(kinds: Kinds) -> type[Config]:
+    """The Config model whose keys are these kinds."""
+    ends: dict[str, Any] = {
+        kind: (settings_of(part) | None, Field(None, alias=kind, description=summary(part)))
+        for kind, part in kinds.front_ends.items()
+    }
+    offered: Any = one_of(tuple(kinds.front_ends), "offered")
+    ends["offer"] = _narrowed(Listener, "offer", Annotated[tuple[offered, ...], LISTED])
+    listener: Any = _extended(Listener, ends)
+    listener.front_ends = kinds.front_ends
+
+    spoken: dict[str, Any] = {
+        kind: (_ENDPOINTS | None, Field(None, alias=kind, description=summary(part)))
+        for kind, part in kinds.translators.items()
+    }
+    spoken["balance"] = _narrowed(Upstream, "balance", one_of(tuple(kinds.balancers), "a balancer"))
+    upstream: Any = _extended(Upstream, spoken)
+    upstream.translators = kinds.translators
+
+    steps: dict[str, Any] = {
+        kind: (settings_of(part) | None, Field(None, alias=kind, description=summary(part)))
+        for kind, part in kinds.policies.items()
+    }
+    policy: Any = _extended(Policy, steps)
+    policy.policies = kinds.policies
+
+    return _extended(
+        Config,
+        {
+            "listeners": _narrowed(Config, "listeners", Mapping[Name, listener]),
+            "upstreams": _narrowed(Config, "upstreams", Mapping[Name, upstream]),
+            "policies": _narrowed(Config, "policies", Mapping[Name, policy]),
+        },
+    )
+
+
+_ENDPOINTS: Any = Annotated[tuple[Endpoint, ...], LISTED, Field(min_length=1)]
+
+
+def _narrowed(model: type[BaseModel], name: str, annotation: Any) -> Any:
+    """A field of the base model with another type."""
+    known = model.model_fields[name]
+    changed = copy(known)
+    changed.annotation = annotation
+    return (annotation, changed)
+
+
+def _extended(model: type[T], fields: Mapping[str, Any]) -> type[T]:
+    """The base model with further fields, under the base's own name; a kind's field is `kind_` and the kind."""
+    named: dict[str, Any] = {
+        name if name in model.model_fields else _field_name(name): definition for name, definition in fields.items()
+    }
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **named)
+
+
+def _field_name(kind: str) -> str:
+    return "kind_" + kind.replace("-", "_")

@@ -1,0 +1,285 @@
+"""The little languages of config values: durations, sizes, rates, addresses, names, paths.
+
+Each is a pydantic type; what it raises reads as the end of a sentence that begins with the value.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from protogw.config.document import Written
+from protogw.config.faults import hint
+
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s?(us|ms|s|m|h|d)\Z")
+_DURATIONS = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?\s?(?:us|ms|s|m|h|d))+\Z")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?(us|ms|s|m|h|d)")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s?(B|kB|KB|MB|GB|KiB|MiB|GiB)\Z")
+_BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_RATE = re.compile(r"([0-9]{1,12})\s?/\s?([0-9]*(?:ms|second|minute|hour|day|[smhd]))\Z")
+_PER = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)\Z")
+_LATER_DISCOVERY = ("dns:", "srv:", "dns+srv:", "consul:", "kubernetes:", "xds:")
+
+
+def refuse(message: str) -> NoReturn:
+    """Raise a fault whose message follows the written value: `"12 parsecs" is not a duration`."""
+    raise PydanticCustomError("value_refused", "{reason}", {"reason": message})
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of `250ms`, `2s`, `5m`, `1h30m`."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value == 0:
+            return 0.0
+        refuse(f"has no unit: write {value}s or {value}ms")
+    if not isinstance(value, str) or not _DURATIONS.match(value):
+        refuse("is not a duration: write 250ms, 2s, 5m or 1h30m")
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+
+
+def parse_size(value: object) -> int:
+    """Bytes of `512B`, `64KiB`, `64MiB`, `1GB`; a bare whole number is bytes."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _SIZE.match(value) if isinstance(value, str) else None
+    if match is None:
+        refuse("is not a size: write 4096, 64KiB or 64MiB")
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+class Rate(NamedTuple):
+    """So many in so many seconds."""
+
+    amount: int
+    per_s: float
+
+    def __str__(self) -> str:
+        return f"{self.amount}/{self.per_s:g}s"
+
+
+def parse_rate(value: object) -> Rate:
+    """`100/minute`, `5/s`, `1000/10m`."""
+    match = _RATE.match(value) if isinstance(value, str) else None
+    if match is None:
+        refuse("is not a rate: write 100/minute, 5/s or 1000/10m")
+    unit = match[2]
+    if unit in _PER:
+        return Rate(int(match[1]), _PER[unit])
+    per = parse_duration(unit if unit[0].isdigit() else "1" + unit)
+    if per <= 0:
+        refuse("is not a rate: its period is zero")
+    return Rate(int(match[1]), per)
+
+
+class Address(NamedTuple):
+    """A host (name or IP, without brackets) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def wildcard(self) -> bool:
+        return self.host in ("0.0.0.0", "::")
+
+    @property
+    def loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def _split(text: str, *, example: str) -> tuple[str, str]:
+    """Host and port text of `host:port` or `[v6]:port`."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or not rest.startswith(":"):
+            refuse(f"is not an address: write {example} or [::1]:8080")
+        try:
+            ipaddress.IPv6Address(host.partition("%")[0])
+        except ValueError:
+            refuse("is not an address: no IPv6 address stands between the brackets")
+        return host, rest[1:]
+    if text.count(":") > 1:
+        refuse("is not an address: an IPv6 address needs brackets, [::1]:8080")
+    host, colon, port = text.partition(":")
+    if not colon:
+        refuse(f"has no port: write {example}")
+    return host, port
+
+
+def _checked(host: str, port: str, *, lowest: int) -> Address:
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and lowest <= int(port) <= 65535):
+        refuse(f"has a bad port: a port is a number from {lowest} to 65535")
+    if ":" not in host:
+        if not _HOST.match(host) or len(host) > 253 or ".." in host:
+            refuse("has a bad host")
+        if host.replace(".", "").isdigit():
+            try:
+                ipaddress.IPv4Address(host)
+            except ValueError:
+                refuse("has a bad host: not an IPv4 address")
+    return Address(host.lower(), int(port))
+
+
+def parse_listen_address(value: object) -> Address:
+    """Where to listen: `0.0.0.0:8080`, `[::]:8080`, `localhost:0`. Port 0 lets the system choose."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        refuse(f"has no host: write 0.0.0.0:{value} for every interface or 127.0.0.1:{value} for this machine alone")
+    if not isinstance(value, str):
+        refuse("is not an address: write 0.0.0.0:8080")
+    if value.startswith(("unix:", "/")):
+        refuse("is not supported by this version: write a host and a port, 0.0.0.0:8080")
+    if "://" in value:
+        refuse("is a URL: write only the host and the port, 0.0.0.0:8080")
+    host, port = _split(value, example="0.0.0.0:8080")
+    if not host:
+        refuse(f"has no host: write 0.0.0.0:{port} for every interface or 127.0.0.1:{port} for this machine alone")
+    return _checked(host, port, lowest=0)
+
+
+class Target(NamedTuple):
+    """An upstream address as it is written: where, and whether its URL says TLS (None when it is no URL)."""
+
+    address: Address
+    secure: bool | None
+
+
+def parse_target(value: object) -> Target:
+    """Where a service is: `host:port`, or `http://host[:port]`, `https://host[:port]`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        refuse(f"has no host: write 127.0.0.1:{value}")
+    if not isinstance(value, str):
+        refuse("is not an address: write host:port or http://host:port")
+    if value.startswith(_LATER_DISCOVERY) and not value.partition(":")[2].isdigit():
+        refuse("asks for discovery, which this version does not support: list the addresses, host:port")
+    if value.startswith(("unix:", "/")):
+        refuse("is not supported by this version: write host:port")
+    if "://" not in value:
+        host, port = _split(value, example="host:port")
+        if not host:
+            refuse(f"has no host: write 127.0.0.1:{port}")
+        return Target(_checked(host, port, lowest=1), None)
+    try:
+        url = urlsplit(value)
+        secure = {"http": False, "https": True, "grpc": False, "grpcs": True}.get(url.scheme)
+        port = str(url.port) if url.port is not None else "443" if secure else "80"
+    except ValueError:
+        refuse("is not a URL: write http://host:port")
+    if secure is None:
+        refuse(
+            f"has a scheme that is not supported here: write http:// or https://{hint(url.scheme, ['http', 'https'])}"
+        )
+    if url.username is not None:
+        refuse("carries a user name: credentials do not belong in an address")
+    if url.path not in ("", "/") or url.query or url.fragment:
+        refuse("has a path: an address is only http://host:port")
+    if not url.hostname:
+        refuse("has no host: write http://host:port")
+    return Target(_checked(url.hostname, port, lowest=1), secure)
+
+
+def _folder(value: str) -> Path:
+    return value.folder if isinstance(value, Written) else Path()
+
+
+def parse_path(value: object) -> Path:
+    """A path, relative to the folder of the file it is written in."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        refuse("is not a path")
+    return _folder(value) / os.path.expanduser(value)
+
+
+def parse_file(value: object) -> Path:
+    """A file that can be read now."""
+    path = parse_path(value)
+    try:
+        if path.is_dir():
+            refuse("is a folder: a file is expected")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        refuse(f"cannot be read: {(error.strerror or 'error').lower()}")
+    return path
+
+
+def parse_folder(value: object) -> Path:
+    path = parse_path(value)
+    if not path.is_dir():
+        refuse("is not a folder" if path.exists() else "cannot be read: no such file or directory")
+    return path
+
+
+def parse_name(value: object) -> str:
+    """The name of a listener, an upstream or a policy."""
+    if not isinstance(value, str) or not _NAME.match(value) or len(value) > 100:
+        refuse("is not a name: letters, digits, _, - and . are allowed")
+    return str(value)
+
+
+def one_of(words: tuple[str, ...], what: str) -> Any:
+    """A pydantic type: one of these words."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            guess = hint(value, words) if isinstance(value, str) else ""
+            refuse(f"is not {what}{guess or '; there are ' + ', '.join(words)}")
+        return str(value)
+
+    return Annotated[str, PlainValidator(check), WithJsonSchema({"type": "string", "enum": list(words)})]
+
+
+def _text_schema(**keywords: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", **keywords})
+
+
+Seconds = Annotated[
+    float, BeforeValidator(parse_duration), _text_schema(pattern=r"^([0-9.]+ ?(us|ms|s|m|h|d))+$", examples=["250ms"])
+]
+Positive = Annotated[Seconds, Field(gt=0)]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "examples": ["64KiB"]}),
+]
+PerTime = Annotated[Rate, PlainValidator(parse_rate), _text_schema(examples=["100/minute"])]
+ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), _text_schema(examples=["0.0.0.0:8080"])]
+TargetAddress = Annotated[Target, PlainValidator(parse_target), _text_schema(examples=["127.0.0.1:50051"])]
+ReadableFile = Annotated[Path, PlainValidator(parse_file), _text_schema()]
+Folder = Annotated[Path, PlainValidator(parse_folder), _text_schema()]
+AnyPath = Annotated[Path, PlainValidator(parse_path), _text_schema()]
+Name = Annotated[str, AfterValidator(parse_name), _text_schema(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+
+def admin_address(value: object) -> Address | None:
+    """A listening address, or None for `off`."""
+    if value is False or value == "off" or value is None:
+        return None
+    return value if isinstance(value, Address) else parse_listen_address(value)
+
+
+def log_path(value: object) -> str:
+    """`stdout`, `stderr`, or the path of a file."""
+    if value in ("stdout", "stderr"):
+        return str(value)
+    path = parse_path(value)
+    if path.is_dir():
+        refuse("is a folder: a file is expected")
+    if not path.parent.is_dir():
+        refuse("cannot be written: its folder does not exist")
+    return str(path)

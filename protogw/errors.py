@@ -20,7 +20,7 @@ Imports nothing of ours. Only a front end turns one of these into bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import ClassVar, NamedTuple
 
@@ -64,11 +64,15 @@ class Detail(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a call ended: google.rpc.Status."""
+    """How a call ended: google.rpc.Status.
+
+    `serialized` is that message as the upstream itself sent it, so that it can travel on byte for byte.
+    """
 
     code: Code = Code.OK
     message: str = ""
     details: tuple[Detail, ...] = ()
+    serialized: bytes | None = field(default=None, compare=False, repr=False)
 
 
 OK = Status()

@@ -1,0 +1,8 @@
+"""Balancers: pick one endpoint out of those ready. Pure; know nothing of health or sockets."""
+
+from protogw.balancers.least_request import LeastRequest
+from protogw.balancers.random import Random
+from protogw.balancers.round_robin import RoundRobin
+from protogw.kinds import table
+
+BALANCERS = table("balancers", RoundRobin, LeastRequest, Random)

@@ -1,0 +1,149 @@
+"""Config → Gateway: every choice that depends only on the config is made here. The only module that names the
+translators' package."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from protogw.builtin import Builtin
+from protogw.descriptors.from_reflection import fetch
+from protogw.net.http1_client import Http1Connector
+from protogw.net.http2_client import Http2Connector
+from protogw.net.listener import Listener
+from protogw.net.tls import client_context, server_context
+from protogw_translators import TRANSLATORS
+
+from protogw.balancers import BALANCERS
+from protogw.config import REFLECTION, Config, Kinds, Upstream
+from protogw.descriptors.from_proto import load
+from protogw.descriptors.model import Schema
+from protogw.frontends import FRONT_ENDS
+from protogw.gateway import Door, Gateway, Recorder
+from protogw.net.limits import Limits
+from protogw.offering import AssemblyError, Offering
+from protogw.policies import POLICIES
+from protogw.policies.base import OriginPolicy
+from protogw.pools.base import Connector
+from protogw.pools.pool import Pool
+from protogw.wire.protojson import JsonOptions
+
+KINDS = Kinds(front_ends=FRONT_ENDS, translators=TRANSLATORS, policies=POLICIES, balancers=BALANCERS)
+"""What a config may name."""
+
+_CONNECTORS: Mapping[str, tuple[type[Any], int, bool]] = {
+    "http/2": (Http2Connector, 16, True),
+    "http/1.1": (Http1Connector, 1024, False),
+}
+"""By a translator's transport: what connects, how many connections an endpoint has at most, and whether many calls
+share one."""
+
+__all__ = ["KINDS", "AssemblyError", "build", "load_schema"]
+
+
+def load_schema(upstream: Upstream) -> Schema | None:
+    """The schema that the upstream's files describe; None when it describes itself, or has none.
+
+    Raises SchemaError with every fault of the files.
+    """
+    paths: list[Path] = [source.path for source in upstream.schemas if source.path is not None]
+    if not paths:
+        return None
+    return load(paths, includes=upstream.include, options=json_options(upstream))
+
+
+def json_options(upstream: Upstream) -> JsonOptions:
+    written = upstream.json_options
+    return JsonOptions(
+        unknown_fields="ignore" if written.unknown_fields == "ignore" else "error",
+        emit_defaults=written.emit_defaults,
+        enums=written.enums,
+        names=written.names,
+    )
+
+
+def build(config: Config, *, recorder: Recorder | None = None, schemas: Mapping[str, Schema] | None = None) -> Gateway:
+    """The gateway that this config describes, not yet started; call it inside the running loop that will run it.
+
+    `schemas` are those already read, by upstream. Raises AssemblyError or SchemaError with every fault.
+    """
+    pools = {name: _pool(name, upstream, config) for name, upstream in config.upstreams.items()}
+    gateway = Gateway(pools)
+    policies = {name: POLICIES[policy.kind](policy.settings) for name, policy in config.policies.items()}
+    builtin = Builtin()
+    offering = Offering(gateway, config, policies, pools, builtin, builtin.schema)
+    gateway.offering = offering
+    origins = _origins(config.use, policies)
+    for name, listener in config.listeners.items():
+        bounds = listener.limits.bounds
+        front_ends = [FRONT_ENDS[kind](settings, bounds) for kind, settings in listener.settings.items()]
+        door = Door(gateway, front_ends, origins, recorder)
+        gateway.doors[name] = door
+        tls = listener.tls
+        context = (
+            server_context(tls.cert, tls.key, client_ca=tls.client_ca, min_version=tls.min_version)
+            if tls is not None
+            else None
+        )
+        gateway.listeners[name] = Listener(
+            name, listener.address.host, listener.address.port, door.serve, listener.limits.net, context
+        )
+    _learn(gateway, offering, config, schemas or {})
+    gateway.watchers.append(builtin.offer)
+    offering.install()
+    return gateway
+
+
+def _learn(gateway: Gateway, offering: Offering, config: Config, known: Mapping[str, Schema]) -> None:
+    for name, upstream in config.upstreams.items():
+        schema = known.get(name) or load_schema(upstream)
+        if schema is not None:
+            offering.learn(name, schema, install=False)
+        elif REFLECTION in upstream.schemas:
+            offering.expect(name)
+            pool = gateway.pools[name]
+            reconnected = asyncio.Event()
+            pool.on_connected = reconnected.set
+            ask = partial(fetch, options=json_options(upstream))
+            gateway.when_started(partial(offering.keep, name, ask, pool.send, reconnected), f"schema of {name}")
+
+
+def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
+    endpoints = upstream.endpoints
+    first = endpoints[0].address
+    authority = upstream.authority or str(first)
+    part = TRANSLATORS[upstream.kind]
+    secure = upstream.secure
+    message_limit = max(listener.limits.body for listener in config.listeners.values())
+    translator: Any = part(authority, message_limit=message_limit, scheme="https" if secure else "http")  # type: ignore[call-arg]
+    connects, most, shared = _CONNECTORS[part.transport]
+    context = (
+        client_context(secure.ca, secure.cert, secure.key, verify=secure.verify, transport=part.transport)
+        if secure is not None
+        else None
+    )
+    connector: Connector = connects(
+        Limits(),
+        tls=context,
+        server_name=secure.server_name if secure is not None else None,
+        connect_timeout_s=upstream.connect_timeout,
+    )
+    return Pool(
+        name,
+        [(endpoint.address.host, endpoint.address.port, endpoint.weight) for endpoint in endpoints],
+        translator,
+        connector,
+        BALANCERS[upstream.balance](),
+        max_connections=most,
+        shared=shared,
+    )
+
+
+def _origins(use: Sequence[str], policies: Mapping[str, object]) -> OriginPolicy | None:
+    found = [policy for name in use if isinstance(policy := policies[name], OriginPolicy)]
+    if len(found) > 1:
+        raise AssemblyError(f"use: more than one {found[0].kind} policy; an answer can carry only one's fields")
+    return found[0] if found else None

@@ -1,0 +1,33 @@
+"""Least request by the power of two choices: of two endpoints drawn at random, the one with fewer calls in flight.
+
+The load of an endpoint is its calls in flight divided by its weight (Mitzenmacher, "The Power of Two Choices in
+Randomized Load Balancing", 2001).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import ClassVar
+
+from protogw.balancers.base import C
+
+
+class LeastRequest:
+    """Of two endpoints drawn at random, the less loaded one."""
+
+    kind: ClassVar[str] = "least_request"
+
+    def __init__(self, source: random.Random | None = None) -> None:
+        self._random = source or random.Random()
+
+    def pick(self, ready: Sequence[C], key: bytes) -> C:
+        count = len(ready)
+        if count == 1:
+            return ready[0]
+        first = int(self._random.random() * count)
+        second = int(self._random.random() * (count - 1))
+        if second >= first:
+            second += 1
+        one, other = ready[first], ready[second]
+        return one if (one.active + 1) * other.weight <= (other.active + 1) * one.weight else other

@@ -1,0 +1,221 @@
+"""The product in one page: a request comes in at a door, becomes a call, takes its route, and its reply returns.
+
+listener → front end → Call → router → policy chain → translator → pool → endpoint
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from protogw.call import Call, Reply
+from protogw.descriptors.catalog import EMPTY, Catalog
+from protogw.errors import DeadlineExceeded, GatewayError, InternalError, NotOffered
+from protogw.frontends.base import Exchange, FrontEnd
+from protogw.policies.base import OriginPolicy
+from protogw.routing.router import Router
+
+if TYPE_CHECKING:
+    from protogw.offering import Offering
+    from protogw.pools.pool import Pool
+
+log = logging.getLogger("protogw")
+
+
+class Recorder(Protocol):
+    """Writes one line per request; never waits."""
+
+    def record(self, exchange: Exchange, elapsed_s: float) -> None:
+        """Called once a request has been answered, or its client has gone."""
+        ...
+
+
+class Listening(Protocol):
+    """A listener as net/ makes them."""
+
+    name: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it is bound."""
+        ...
+
+    async def start(self) -> None: ...
+
+    def stop_accepting(self) -> None: ...
+
+    async def drain(self, timeout_s: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Door:
+    """What one listener serves: its front ends in order, and the gateway behind them."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        front_ends: Sequence[FrontEnd],
+        origins: OriginPolicy | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._handle = gateway.handle
+        self._front_ends = tuple(front_ends)
+        self._last = self._front_ends[-1]
+        self._origins = origins
+        self._recorder = recorder
+        self._clock: Callable[[], float] = asyncio.get_running_loop().time
+
+    @property
+    def front_ends(self) -> tuple[FrontEnd, ...]:
+        return self._front_ends
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one request; the task that runs this is cancelled when its client goes away."""
+        recorder = self._recorder
+        started = self._clock() if recorder is not None else 0.0
+        try:
+            if self._origins is None or self._admit(exchange, self._origins):
+                await self._answer(exchange)
+        finally:
+            if exchange.call is not None:
+                exchange.call.disarm()
+            if recorder is not None:
+                recorder.record(exchange, self._clock() - started)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        head = exchange.head
+        for front_end in self._front_ends:
+            if front_end.accepts(head):
+                break
+        else:
+            path = head.path.decode("latin-1")
+            self._last.fail(exchange, NotOffered(f"{path}: nothing is offered here", http_status=404))
+            return
+        try:
+            await front_end.serve(exchange, self._handle)
+        except GatewayError as error:
+            front_end.fail(exchange, error)
+        except asyncio.CancelledError:
+            call = exchange.call
+            if call is None or not call.expired:
+                raise
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            front_end.fail(exchange, DeadlineExceeded())
+        except Exception:  # a fault of ours in one call must not harm the connection's other calls
+            log.exception("a fault of the gateway's own in %r", exchange.head)
+            front_end.fail(exchange, InternalError())
+
+    @staticmethod
+    def _admit(exchange: Exchange, origins: OriginPolicy) -> bool:
+        """Mark the answer for the web page that asks; False when it was a preflight, which is answered here."""
+        origin = exchange.head.get(b"origin")
+        if origin is None:
+            return True
+        answer = origins.preflight(exchange.head, origin)
+        if answer is not None:
+            exchange.respond(204, answer)
+            return False
+        exchange.extra = origins.grant(exchange.head, origin)
+        return True
+
+
+class Gateway:
+    """Everything that runs: doors, the router, the pools. Built by assembly; started, drained and stopped here."""
+
+    def __init__(self, pools: Mapping[str, Pool]) -> None:
+        self.pools = dict(pools)
+        self.listeners: dict[str, Listening] = {}
+        self.doors: dict[str, Door] = {}
+        self.catalog: Catalog = EMPTY
+        self.router = Router({})
+        self.draining = False
+        self.offering: Offering | None = None
+        """What makes catalog and router; None until assembled."""
+        self.watchers: list[Callable[[Catalog], None]] = []
+        """Told of every new catalog, beside the front ends."""
+        self._starting: list[tuple[Callable[[], Coroutine[Any, Any, None]], str]] = []
+        self._background: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    async def handle(self, call: Call) -> Reply:
+        """Carry one call from its front end to its pool and back."""
+        route = self.router.match(call)
+        call.route = route
+        timeout = call.timeout
+        if timeout is None:
+            method = call.method
+            timeout = route.unary_timeout if method is not None and method.unary else route.stream_timeout
+        elif route.max_timeout is not None and timeout > route.max_timeout:
+            timeout = route.max_timeout
+        if timeout is not None:
+            if timeout <= 0:
+                raise DeadlineExceeded
+            call.arm(self._loop, timeout)
+        return await route.handler(call)
+
+    def install(self, catalog: Catalog, router: Router) -> None:
+        """Offer this catalog by these routes from now on; calls under way keep their route."""
+        self.catalog = catalog
+        self.router = router
+        for door in self.doors.values():
+            for front_end in door.front_ends:
+                front_end.offer(catalog)
+        for watcher in self.watchers:
+            watcher(catalog)
+
+    def when_started(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Run this in the background from the start on, until the gateway stops."""
+        self._starting.append((work, name))
+
+    def own(self, task: asyncio.Task[None]) -> None:
+        """Keep a background task until it ends or the gateway stops."""
+        self._background.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task ended: %s", task.get_name(), exc_info=error)
+
+    async def start(self) -> None:
+        """Open every listener; raises OSError with a clear text, after closing those already open."""
+        try:
+            for listener in self.listeners.values():
+                await listener.start()
+            for work, name in self._starting:
+                self.own(self._loop.create_task(work(), name=name))
+            self._starting.clear()
+        except BaseException:
+            self.stop()
+            raise
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stop accepting, let calls in flight finish for `timeout_s`, then close everything."""
+        self.draining = True
+        for listener in self.listeners.values():
+            listener.stop_accepting()
+        await asyncio.gather(*(listener.drain(timeout_s) for listener in self.listeners.values()))
+        self.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._background, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Close everything now."""
+        self.draining = True
+        for listener in self.listeners.values():
+            listener.close()
+        for task in tuple(self._background):
+            task.cancel()
+        for pool in self.pools.values():
+            pool.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Gateway {len(self.listeners)} listeners, {len(self.pools)} pools, {len(self.catalog.methods)} methods>"
+        )

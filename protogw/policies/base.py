@@ -1,0 +1,62 @@
+"""What a policy is, and how policies are folded into one chain."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from protogw.call import Call, Reply
+    from protogw.wire.http import Header, RequestHead
+
+Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
+
+
+class PolicySettings(BaseModel):
+    """A policy's own settings, written under its kind; each policy subclasses this."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """One step around a call. Constructed with its `Settings`."""
+
+    kind: ClassVar[str]
+    Settings: ClassVar[type[PolicySettings]]
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        """Pass the call on with `forward`, at most once, or refuse it by raising GatewayError."""
+        ...
+
+
+@runtime_checkable
+class OriginPolicy(Protocol):
+    """A policy that speaks to browsers about whole requests, before they are calls, and so for a whole listener."""
+
+    kind: ClassVar[str]
+
+    def grant(self, head: RequestHead, origin: bytes) -> tuple[Header, ...]:
+        """The fields that every answer to this request carries."""
+        ...
+
+    def preflight(self, head: RequestHead, origin: bytes) -> tuple[Header, ...] | None:
+        """The answer's fields when the request is a preflight, else None."""
+        ...
+
+
+def chain(policies: Sequence[Policy], innermost: Handler) -> Handler:
+    """Fold the policies around `innermost`; the first listed is the outermost. Done once, when routes are built."""
+    handler = innermost
+    for policy in reversed(policies):
+        handler = _link(policy, handler)
+    return handler
+
+
+def _link(policy: Policy, forward: Handler) -> Handler:
+    def run(call: Call) -> Awaitable[Reply]:
+        return policy(call, forward)
+
+    return run

@@ -1,0 +1,179 @@
+"""One upstream address: its connections, those who wait for one, and whether it can be reached at all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+
+from protogw.errors import GatewayError, Overloaded
+from protogw.pools.base import Connector, PooledConnection
+
+BACKOFF_FIRST_S, BACKOFF_FACTOR, BACKOFF_MOST_S = 1.0, 1.6, 30.0
+"""How long an endpoint that cannot be reached is left alone (gRPC's connection backoff, with a lower ceiling)."""
+
+
+class Endpoint:
+    """Connections to one address, opened as calls need them and kept.
+
+    `max_connections` bounds them; `max_pending` bounds the calls that wait for one. With `shared`, one connection
+    carries many calls at once, so that calls that wait for a first connection open only one.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        connector: Connector,
+        *,
+        weight: int = 1,
+        max_connections: int,
+        max_pending: int = 1024,
+        shared: bool,
+        on_reach: Callable[[Endpoint, bool], None],
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.weight = weight
+        self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.down_until = 0.0
+        """Loop time before which it is left alone, 0.0 when it is up."""
+        self._connector = connector
+        self._max_connections = max_connections
+        self._max_pending = max_pending
+        self._shared = shared
+        self._on_reach = on_reach
+        self._connections: set[PooledConnection] = set()
+        # In order of becoming free, so that the most recently used one is last: idle ones at the front age out.
+        self._free: dict[PooledConnection, None] = {}
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._backoff_s = BACKOFF_FIRST_S
+        self._closed = False
+
+    @property
+    def active(self) -> int:
+        """Calls in flight on its connections."""
+        return sum(connection.active for connection in self._connections)
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections)
+
+    def available(self) -> PooledConnection | None:
+        """A connection that takes a request now, or None."""
+        free = self._free
+        while free:
+            connection = next(reversed(free))
+            if connection.room > 0:
+                return connection
+            del free[connection]
+        return None
+
+    async def acquire(self) -> PooledConnection:
+        """A connection that takes a request, opening one if there is none.
+
+        Raises Unreachable when it cannot be opened, Overloaded when too many calls wait already.
+        """
+        while (connection := self.available()) is None:
+            if len(self._waiting) >= self._max_pending:
+                raise Overloaded(f"{self.label}: {self._max_pending} calls are waiting for a connection")
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            self._open_more()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._pass_on(waiter)
+                raise
+        return connection
+
+    def _pass_on(self, waiter: asyncio.Future[None]) -> None:
+        """The waiter is gone: if it had been woken, the room is another's."""
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+        elif waiter.done() and not waiter.cancelled():
+            self._wake(1)
+
+    def _open_more(self) -> None:
+        opening = len(self._opening)
+        wanted = min(1, len(self._waiting)) if self._shared else len(self._waiting)
+        if self._closed or opening >= wanted or len(self._connections) + opening >= self._max_connections:
+            return
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _connect(self) -> None:
+        task = asyncio.current_task()
+        try:
+            connection = await self._connector.connect(self.host, self.port)
+        except GatewayError as error:
+            self._unreachable(error)
+            return
+        finally:
+            assert task is not None
+            self._opening.discard(task)
+        if self._closed:
+            connection.close()
+            return
+        connection.on_change = self._changed
+        self._connections.add(connection)
+        self._backoff_s = BACKOFF_FIRST_S
+        self.down_until = 0.0
+        self._on_reach(self, True)
+        self._changed(connection)
+
+    def _unreachable(self, error: GatewayError) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._connections:
+            # Jitter, so that many gateways do not return to a recovering service in step.
+            self.down_until = loop.time() + self._backoff_s * (0.8 + 0.4 * random.random())
+            self._backoff_s = min(self._backoff_s * BACKOFF_FACTOR, BACKOFF_MOST_S)
+            while self._waiting:
+                waiter = self._waiting.popleft()
+                if not waiter.done():
+                    waiter.set_exception(error)
+            self._on_reach(self, False)
+
+    def _changed(self, connection: PooledConnection) -> None:
+        """A connection has room again, or has closed."""
+        if connection.closed:
+            self._connections.discard(connection)
+            self._free.pop(connection, None)
+            if self._waiting:
+                self._open_more()
+            return
+        room = connection.room
+        if room > 0:
+            self._free[connection] = None
+            if self._waiting:
+                self._wake(room)
+
+    def _wake(self, count: int) -> None:
+        while self._waiting and count > 0:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+        if self._waiting:
+            self._open_more()
+
+    def drain(self) -> None:
+        """Take no more calls; connections close as their last call ends."""
+        self._closed = True
+        for connection in tuple(self._connections):
+            connection.drain()
+
+    def close(self) -> None:
+        """Close every connection now."""
+        self._closed = True
+        for task in tuple(self._opening):
+            task.cancel()
+        for connection in tuple(self._connections):
+            connection.close()
+
+    def __repr__(self) -> str:
+        state = "down" if self.down_until else "ready"
+        return f"<Endpoint {self.label} {state} {len(self._connections)} connections, {self.active} in flight>"

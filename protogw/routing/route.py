@@ -1,0 +1,179 @@
+"""A route made ready: its conditions, where its calls go, and the chain around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
+
+from protogw.call import Call, Reply
+from protogw.policies.base import Handler, Policy, chain
+from protogw.routing.matcher import ANY, Allowed, Entry, Matcher
+from protogw.wire.path_template import Template, Wildcard, parse
+
+if TYPE_CHECKING:
+    from protogw.wire.http import RequestHead
+
+UNARY_TIMEOUT_S = 15.0
+"""How long a unary call may take when neither the client nor the route says."""
+
+
+class Target(Protocol):
+    """What a route sends its calls to: a pool, or the gateway's own services."""
+
+    name: str
+    kind: str
+
+    async def send(self, call: Call) -> Reply:
+        """Carry one call; raises GatewayError."""
+        ...
+
+
+class Conditions:
+    """What a request must be like, beside its method or path: host, header fields, and for calls the HTTP request."""
+
+    __slots__ = ("_headers", "_host", "_matcher", "_suffix", "host")
+
+    def __init__(
+        self,
+        *,
+        host: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        path: str | None = None,
+        verbs: Sequence[str] = (),
+    ) -> None:
+        self.host = host
+        self._host = host.encode() if host is not None and not host.startswith("*.") else None
+        self._suffix = host[1:].encode() if host is not None and host.startswith("*.") else None
+        self._headers = tuple((name.encode(), value.encode()) for name, value in (headers or {}).items())
+        self._matcher: Matcher[None] | None = None
+        if path is not None or verbs:
+            template = parse(path if path is not None else "/**")
+            wanted = [verb.encode() for verb in verbs] or [ANY]
+            self._matcher = Matcher.build(Entry(verb, template, None) for verb in wanted)
+
+    @property
+    def any(self) -> bool:
+        """Every request fits."""
+        return self._host is None and self._suffix is None and not self._headers and self._matcher is None
+
+    @property
+    def rank(self) -> int:
+        """Exact hosts go before patterns, and patterns before none."""
+        return 0 if self._host is not None else 1 if self._suffix is not None else 2
+
+    def fit(self, head: RequestHead | None) -> bool:
+        if self.any:
+            return True
+        if head is None:
+            return False
+        if self.rank < 2 and not self._fits_host(head.authority):
+            return False
+        if self._matcher is not None:
+            found = self._matcher.match(head.method, head.path)
+            if found is None or isinstance(found, Allowed):
+                return False
+        return all(value in head.get_all(name) for name, value in self._headers)
+
+    def _fits_host(self, authority: bytes) -> bool:
+        host = host_of(authority)
+        if self._host is not None:
+            return host == self._host
+        assert self._suffix is not None
+        return host.endswith(self._suffix) and len(host) > len(self._suffix)
+
+
+def host_of(authority: bytes) -> bytes:
+    """The host alone, in lower case and without a trailing dot."""
+    host = authority.lower()
+    if host.startswith(b"["):
+        return host.partition(b"]")[0] + b"]"
+    return host.partition(b":")[0].removesuffix(b".")
+
+
+class Rewrite:
+    """What the upstream is told instead of the request's path and host."""
+
+    __slots__ = ("_parts", "_rest", "host")
+
+    _PART = re.compile(r"\{([A-Za-z_][\w.]*|\*\*)\}")
+
+    def __init__(self, path: str | None, host: str | None, template: Template) -> None:
+        """Raises ValueError naming a variable that the template does not have."""
+        self.host = host.encode() if host is not None else None
+        self._parts: tuple[bytes | int, ...] | None = None
+        self._rest = len(template.segments)
+        if path is None:
+            return
+        names = {variable.name: index for index, variable in enumerate(template.variables)}
+        if Wildcard.REST in template.segments:
+            self._rest = template.segments.index(Wildcard.REST)
+            names["**"] = -1
+        parts: list[bytes | int] = []
+        for index, piece in enumerate(self._PART.split(path)):
+            if index % 2 == 0:
+                if piece:
+                    parts.append(piece.encode())
+            elif piece in names:
+                parts.append(names[piece])
+            else:
+                known = ", ".join("{" + name + "}" for name in names) or "none"
+                raise ValueError(f"{{{piece}}} is not a variable of {template.text} (it has: {known})")
+        self._parts = tuple(parts)
+
+    def path(self, path: bytes, values: tuple[bytes, ...]) -> bytes | None:
+        """The path for the upstream; what `**` matched goes on byte for byte."""
+        if self._parts is None:
+            return None
+        return b"".join(
+            part
+            if isinstance(part, bytes)
+            else b"/".join(path.split(b"/")[1 + self._rest :])
+            if part < 0
+            else quote(values[part], safe="-._~").encode()
+            for part in self._parts
+        )
+
+
+class Route:
+    """One way through the gateway: policies folded around a target, with the limits of time."""
+
+    __slots__ = (
+        "conditions",
+        "handler",
+        "max_timeout",
+        "name",
+        "policies",
+        "rewrite",
+        "stream_timeout",
+        "target",
+        "unary_timeout",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        target: Target,
+        policies: Sequence[Policy] = (),
+        *,
+        conditions: Conditions | None = None,
+        timeout: float | None = None,
+        max_timeout: float | None = None,
+        rewrite: Rewrite | None = None,
+    ) -> None:
+        """`timeout` is for calls whose client names none: 15 s for unary ones by default, no bound for streams."""
+        self.name = name
+        self.target = target
+        self.policies = tuple(policies)
+        self.conditions = conditions
+        self.rewrite = rewrite
+        self.handler: Handler = chain(policies, target.send)
+        self.unary_timeout: float = timeout if timeout is not None else UNARY_TIMEOUT_S
+        self.stream_timeout = timeout
+        self.max_timeout = max_timeout
+        if max_timeout is not None:
+            self.unary_timeout = min(self.unary_timeout, max_timeout)
+
+    def __repr__(self) -> str:
+        return f"<Route {self.name} to {self.target.name}>"

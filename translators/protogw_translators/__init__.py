@@ -1,0 +1,8 @@
+"""The translators, one upstream protocol a file; TRANSLATORS is the table of their kinds."""
+
+from __future__ import annotations
+
+from protogw.kinds import table
+from protogw_translators.to_grpc import ToGrpc
+
+TRANSLATORS = table("translators", ToGrpc)

@@ -1,0 +1,198 @@
+"""The Connect front end: unary calls as plain HTTP bodies, the other shapes as enveloped streams.
+
+Source: connectrpc.com/docs/protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, ClassVar
+
+from protogw.call import Call, Payload, Reply
+from protogw.descriptors.catalog import EMPTY, Catalog
+from protogw.errors import OK, Code, GatewayError, InvalidRequest
+from protogw.frontends.base import Bounds, FrontEndSettings
+from protogw.frontends.connect_head import STREAM, Compression, Opened, Target, read_head
+from protogw.frontends.enveloped import RequestMessages, close, written
+from protogw.wire.connect import END_OK, Describe, end_stream, error_body, prefixed
+from protogw.wire.content import compress, decompress
+from protogw.wire.http import Header, RequestHead
+from protogw.wire.http_status import http_status
+from protogw.wire.message_encoding import WORTHWHILE, seal_message
+
+if TYPE_CHECKING:
+    from protogw.frontends.base import Exchange, Handler
+
+_JSON: tuple[Header, ...] = ((b"content-type", b"application/json"),)
+_EXACT = frozenset((404, 405, 415, 505))
+"""HTTP statuses of refusals that any HTTP client understands; other errors are answered with their code's."""
+
+
+class ConnectSettings(FrontEndSettings):
+    """`compression`: when replies are compressed, if the client accepts it: as its request was, always, or never.
+
+    `plain_json`: also take a POST of application/json that does not say that it is Connect; without it such a
+    request is REST's, which offers the same path.
+    """
+
+    compression: Compression = "mirror"
+    plain_json: bool = False
+
+
+class Connect:
+    """Connect over any HTTP; bidirectional streams over HTTP/2 only."""
+
+    kind: ClassVar[str] = "connect"
+    Settings: ClassVar[type[FrontEndSettings]] = ConnectSettings
+
+    def __init__(self, settings: ConnectSettings, bounds: Bounds) -> None:
+        self._compression: Compression = settings.compression
+        self._plain_json = settings.plain_json
+        self._limit = bounds.body
+        self._catalog = EMPTY
+
+    def offer(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def accepts(self, head: RequestHead) -> bool:
+        content_type = head.content_type
+        if not content_type:
+            # A GET is Connect's when it says so in its query, or in a field.
+            if b"connect=v1" in head.query and head.method == b"GET":
+                return b"connect=v1" in head.query.split(b"&")
+            return head.get(b"connect-protocol-version") is not None
+        memo = head.memo
+        if memo is not None:
+            return memo.__class__ is Target
+        content_type = content_type[:32].lower()
+        if not content_type.startswith(b"application/"):
+            return False
+        if content_type.startswith((STREAM, b"application/proto")):
+            return content_type.startswith(STREAM) or content_type.partition(b";")[0].strip() == b"application/proto"
+        if content_type.startswith(b"application/grpc"):
+            return False
+        if self._plain_json and head.method == b"POST" and content_type.startswith(b"application/json"):
+            return True
+        return head.get(b"connect-protocol-version") is not None
+
+    async def serve(self, exchange: Exchange, handle: Handler) -> None:
+        started = asyncio.get_running_loop().time()
+        head = exchange.head
+        target = head.memo
+        if target.__class__ is not Target or target.catalog is not self._catalog or target.front is not self:
+            target = head.memo = read_head(head, self._catalog, self, self._limit, self._compression)
+        exchange.state = target
+        method = target.method
+        payload: Payload | None = None
+        payloads: AsyncIterator[Payload] | None = None
+        if target.streaming:
+            messages = RequestMessages(exchange, self._limit, target.coding, target.encoding, method.input.codec)
+            if method.client_streaming:
+                payloads = messages
+            else:
+                payload = await messages.only()
+        else:
+            payload = Payload(await self._body(exchange, target), target.encoding, method.input.codec)
+        call = exchange.call = Call(
+            method,
+            target.metadata,
+            front_end=self.kind,
+            peer=exchange.peer,
+            started=started,
+            head=head,
+            payload=payload,
+            payloads=payloads,
+            timeout=target.timeout,
+        )
+        reply = await handle(call)
+        if not target.streaming:
+            self._answer(exchange, target, reply)
+        elif reply.payloads is None:
+            frame = b""
+            if reply.payload is not None and reply.status.code is Code.OK:
+                frame = seal_message(written(reply.payload, target.encoding), target.reply_coding)
+            exchange.respond(200, target.head_of(reply.metadata), frame + self._end(target, reply))
+        else:
+            await self._stream(exchange, target, reply, reply.payloads)
+
+    def fail(self, exchange: Exchange, error: GatewayError) -> None:
+        state = exchange.state
+        status = error.status
+        if isinstance(state, Opened):
+            exchange.state = None
+            exchange.finish(end_stream(status, (), self._describe(state.target)))
+        elif exchange.started:
+            return
+        elif isinstance(state, Target) and state.streaming:
+            exchange.respond(200, state.fields, end_stream(status, (), self._describe(state)))
+        elif error.http_status is None and exchange.head.content_type.startswith(STREAM):
+            exchange.respond(200, ((b"content-type", exchange.head.content_type),), end_stream(status, ()))
+        else:
+            exact = error.http_status if error.http_status in _EXACT else http_status(status.code)
+            describe = self._describe(state) if isinstance(state, Target) else None
+            exchange.respond(exact, _JSON + error.headers, error_body(status, describe))
+
+    async def _body(self, exchange: Exchange, target: Target) -> bytes:
+        """The one message of a unary request."""
+        if target.message is not None:
+            # A GET has no body; one that came all the same means nothing (RFC 9110 section 9.3.1).
+            return target.message
+        body = exchange.buffered()
+        if body is None or len(body) > self._limit:
+            body = await exchange.whole(self._limit)
+        return decompress(body, target.coding, self._limit) if target.coding else body
+
+    def _answer(self, exchange: Exchange, target: Target, reply: Reply) -> None:
+        """Send the whole reply to a unary call."""
+        status = reply.status
+        head: tuple[Header, ...]
+        if status is not OK and status.code is not Code.OK:
+            code = http_status(status.code)
+            head = _JSON + reply.metadata.pairs
+            body = error_body(status, self._describe(target))
+        else:
+            code = 200
+            metadata = reply.metadata
+            head = target.reply_head if metadata is target.reply_metadata else target.head_of(metadata)
+            assert reply.payload is not None
+            body = written(reply.payload, target.encoding)
+            if target.reply_coding and len(body) >= WORTHWHILE:
+                body = compress(body, target.reply_coding)
+                head += ((b"content-encoding", target.reply_coding),)
+        if reply.trailers.pairs:
+            head += prefixed(reply.trailers.pairs)
+        exchange.respond(code, head, body)
+
+    async def _stream(self, exchange: Exchange, target: Target, reply: Reply, payloads: AsyncIterator[Payload]) -> None:
+        encoding, coding = target.encoding, target.reply_coding
+        exchange.start(200, target.head_of(reply.metadata))
+        exchange.state = target.opened
+        try:
+            async for payload in payloads:
+                data = payload.data if payload.encoding is encoding else written(payload, encoding)
+                await exchange.write(seal_message(data, coding))
+        finally:
+            await close(payloads)
+        exchange.state = None
+        exchange.finish(self._end(target, reply))
+
+    def _end(self, target: Target, reply: Reply) -> bytes:
+        if reply.status is OK and not reply.trailers.pairs:
+            return END_OK
+        return end_stream(reply.status, reply.trailers.pairs, self._describe(target))
+
+    @staticmethod
+    def _describe(target: Target) -> Describe:
+        """How details are shown in JSON too, where the service's schema knows their type."""
+
+        def describe(name: str, value: bytes) -> bytes | None:
+            found = target.catalog.type_of(target.method, name)
+            if found is None:
+                return None
+            try:
+                return found.codec.to_json(value)
+            except InvalidRequest:
+                return None
+
+        return describe

@@ -1,0 +1,99 @@
+"""Request and reply messages in envelopes, as the gRPC, gRPC-Web and Connect front ends have them in common.
+
+Knows the framing and the compression of single messages; nothing of heads, statuses or trailers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Protocol
+
+from protogw.call import Encoding, Payload
+from protogw.errors import BadUpstream, Code, InvalidRequest, Malformed, NotOffered
+from protogw.wire.envelope import EnvelopeReader
+from protogw.wire.message_encoding import open_message
+
+if TYPE_CHECKING:
+    from protogw.descriptors.model import Codec
+    from protogw.frontends.base import Exchange
+
+
+class BodyDecoder(Protocol):
+    """Undoes what lies around a whole body (gRPC-Web's base64)."""
+
+    def feed(self, text: bytes) -> bytes: ...
+
+    def end(self) -> None: ...
+
+
+class RequestMessages:
+    """The messages of a request, each read from the client when it is asked for.
+
+    An iterator of its own and not a generator: it may be left at any point and has nothing to close.
+    """
+
+    __slots__ = ("_codec", "_coding", "_decoder", "_encoding", "_exchange", "_limit", "_reader")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        limit: int,
+        coding: bytes,
+        encoding: Encoding,
+        codec: Codec,
+        decoder: BodyDecoder | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._limit = limit
+        self._coding = coding
+        self._encoding = encoding
+        self._codec = codec
+        self._decoder = decoder
+        self._reader = EnvelopeReader(limit, Malformed)
+
+    def push(self, data: bytes) -> None:
+        """Take a piece of the body that was read already."""
+        self._reader.push(data if self._decoder is None else self._decoder.feed(data))
+
+    def __aiter__(self) -> RequestMessages:
+        return self
+
+    async def __anext__(self) -> Payload:
+        reader = self._reader
+        while (found := reader.next()) is None:
+            data = await self._exchange.read()
+            if not data:
+                reader.end()
+                if self._decoder is not None:
+                    self._decoder.end()
+                raise StopAsyncIteration
+            self.push(data)
+        message = open_message(found[0], found[1], self._coding, self._limit, Malformed)
+        return Payload(message, self._encoding, self._codec)
+
+    async def only(self) -> Payload:
+        """The one message of a call that has exactly one (statuscodes.md: any other number is UNIMPLEMENTED)."""
+        first: Payload | None = None
+        async for payload in self:
+            if first is not None:
+                raise NotOffered("the method takes one request message, and more were sent")
+            first = payload
+        if first is None:
+            raise NotOffered("the method takes one request message, and none was sent")
+        return first
+
+
+def written(payload: Payload, encoding: Encoding) -> bytes:
+    """A reply's message in the client's encoding; raises BadUpstream when the upstream's bytes are no such message."""
+    if payload.encoding is encoding:
+        return payload.data
+    try:
+        return payload.json() if encoding is Encoding.JSON else payload.proto()
+    except InvalidRequest as error:
+        raise BadUpstream(f"the reply does not convert: {error.message}", code=Code.INTERNAL) from error
+
+
+async def close(payloads: AsyncIterator[Payload]) -> None:
+    """Let go of a reply's stream at once, whatever is left of it."""
+    if isinstance(payloads, AsyncGenerator):
+        await payloads.aclose()

@@ -1,0 +1,361 @@
+"""The gRPC and gRPC-Web front ends: all four call shapes, in protobuf or JSON.
+
+Sources: grpc/doc PROTOCOL-HTTP2.md, PROTOCOL-WEB.md, compression.md, statuscodes.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, Reply
+from protogw.descriptors.catalog import EMPTY, Catalog
+from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered
+from protogw.frontends.base import Bounds, FrontEndSettings
+from protogw.frontends.enveloped import RequestMessages, close, written
+from protogw.wire.envelope import envelope, only_message
+from protogw.wire.grpc import OK_TRAILERS, decode_timeout, status_trailers
+from protogw.wire.grpc_web import OK_FRAME, TextReader, encode_text, trailer_frame
+from protogw.wire.http import HTTP_2, Header, RequestHead
+from protogw.wire.message_encoding import GRPC_CODINGS, accepted_coding, named_coding, seal_message
+from protogw.wire.metadata import forwardable
+
+if TYPE_CHECKING:
+    from protogw.descriptors.model import Method
+    from protogw.frontends.base import Exchange, Handler
+
+ACCEPT_ENCODING: Header = (b"grpc-accept-encoding", b"identity,gzip")
+_GRPC = b"application/grpc"
+_WEB = b"application/grpc-web"
+_WEB_TEXT = b"application/grpc-web-text"
+
+
+class GrpcSettings(FrontEndSettings):
+    """When replies are compressed, if the client accepts it: as its request was, always, or never."""
+
+    compression: Literal["mirror", "always", "never"] = "mirror"
+
+
+class Refusal(InvalidRequest):
+    """What no gRPC client sends, or what none could read the answer to: answered in plain HTTP."""
+
+    def __init__(self, http_status: int, message: str, headers: tuple[Header, ...] = ()) -> None:
+        super().__init__(message, http_status=http_status, headers=headers)
+
+
+class Form:
+    """What a content type says of the bodies under it."""
+
+    __slots__ = ("content_type", "encoding", "head", "text")
+
+    def __init__(self, content_type: bytes, encoding: Encoding, text: bool = False) -> None:
+        self.content_type = content_type
+        self.encoding = encoding
+        self.text = text
+        self.head: tuple[Header, ...] = ((b"content-type", content_type),)
+
+
+def _forms(base: bytes, text: bool = False) -> dict[bytes, Form]:
+    return {
+        base: Form(base, Encoding.PROTO, text),
+        base + b"+proto": Form(base + b"+proto", Encoding.PROTO, text),
+        base + b"+json": Form(base + b"+json", Encoding.JSON, text),
+    }
+
+
+class Target:
+    """All that a request's head says, derived once for all requests with that very head; and the last reply's head."""
+
+    __slots__ = (
+        "catalog",
+        "coding",
+        "encoding",
+        "form",
+        "front",
+        "metadata",
+        "method",
+        "opened",
+        "reply_coding",
+        "reply_head",
+        "reply_metadata",
+        "text",
+        "timeout",
+    )
+
+    def __init__(self, front: object, catalog: Catalog, method: Method, form: Form) -> None:
+        self.front = front
+        self.catalog = catalog
+        self.method = method
+        self.encoding = form.encoding
+        self.form = form
+        self.text = form.text
+        self.metadata = NO_METADATA
+        self.timeout: float | None = None
+        self.coding = b""
+        self.reply_coding = b""
+        # Replies to equal requests have equal heads more often than not: their Metadata is then one object.
+        self.reply_metadata = NO_METADATA
+        self.reply_head = form.head
+        self.opened = Opened(self)
+
+    def head_of(self, metadata: Metadata) -> tuple[Header, ...]:
+        """The fields of a reply's head."""
+        if metadata is self.reply_metadata:
+            return self.reply_head
+        fields = self.form.head
+        if self.reply_coding:
+            fields = (*fields, (b"grpc-encoding", self.reply_coding))
+        if self.coding:
+            fields = (*fields, ACCEPT_ENCODING)
+        self.reply_head = (*fields, *metadata.pairs)
+        self.reply_metadata = metadata
+        return self.reply_head
+
+
+class Opened:
+    """The state of an exchange whose answer has begun and not ended."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+
+class _FrontEnd:
+    """What gRPC and gRPC-Web have in common: everything but where trailers go."""
+
+    kind: ClassVar[str]
+    Settings: ClassVar[type[FrontEndSettings]] = GrpcSettings
+    _forms: ClassVar[Mapping[bytes, Form]]
+
+    def __init__(self, settings: GrpcSettings, bounds: Bounds) -> None:
+        self._compression = settings.compression
+        self._limit = bounds.body
+        self._catalog = EMPTY
+
+    def offer(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def accepts(self, head: RequestHead) -> bool:
+        memo = head.memo
+        return (memo.__class__ is Target and memo.front is self) or self._ours(head.content_type)
+
+    async def serve(self, exchange: Exchange, handle: Handler) -> None:
+        started = asyncio.get_running_loop().time()
+        target = exchange.head.memo
+        if target.__class__ is not Target or target.catalog is not self._catalog or target.front is not self:
+            target = self._aim(exchange.head)
+        exchange.state = target
+        method = target.method
+        payload: Payload | None = None
+        payloads: AsyncIterator[Payload] | None = None
+        if method.client_streaming:
+            payloads = self._messages(exchange, target)
+        else:
+            body = exchange.buffered()
+            data = None if body is None or target.text else only_message(body)
+            if data is None:
+                messages = self._messages(exchange, target)
+                if body:
+                    messages.push(body)
+                payload = await messages.only()
+            elif len(data) > self._limit:
+                raise BodyTooLarge(f"a message of {len(data)} bytes is over the limit of {self._limit}")
+            else:
+                payload = Payload(data, target.encoding, method.input.codec)
+        call = exchange.call = Call(
+            method,
+            target.metadata,
+            front_end=self.kind,
+            peer=exchange.peer,
+            started=started,
+            head=exchange.head,
+            payload=payload,
+            payloads=payloads,
+            timeout=target.timeout,
+        )
+        reply = await handle(call)
+        if reply.payloads is None:
+            self._answer(exchange, target, reply)
+        else:
+            await self._stream(exchange, target, reply, reply.payloads)
+
+    def fail(self, exchange: Exchange, error: GatewayError) -> None:
+        trailers = status_trailers(error.status)
+        state = exchange.state
+        if isinstance(error, Refusal) and error.http_status is not None:
+            head = ((b"content-type", b"text/plain; charset=utf-8"), *error.headers)
+            exchange.respond(error.http_status, head, error.message.encode() + b"\n")
+        elif not exchange.started:
+            form = state.form if isinstance(state, Target) else self._form(exchange.head)
+            hints = [pair for pair in error.headers if pair[0].startswith(b"grpc-")]
+            exchange.respond(200, (*form.head, *trailers, *hints))
+        elif isinstance(state, Opened):
+            exchange.state = None
+            self._finish(exchange, state.target, trailers)
+
+    def _messages(self, exchange: Exchange, target: Target) -> RequestMessages:
+        decoder = TextReader() if target.text else None
+        codec = target.method.input.codec
+        return RequestMessages(exchange, self._limit, target.coding, target.encoding, codec, decoder)
+
+    def _answer(self, exchange: Exchange, target: Target, reply: Reply) -> None:
+        """Send a whole reply in one write."""
+        metadata = reply.metadata
+        trailers: tuple[Header, ...] = OK_TRAILERS
+        if reply.status is not OK:
+            trailers = status_trailers(reply.status)
+        if reply.trailers.pairs:
+            trailers += reply.trailers.pairs
+        payload = reply.payload
+        if reply.status.code is Code.OK:
+            head = target.reply_head if metadata is target.reply_metadata else target.head_of(metadata)
+            frame = b""
+            if payload is not None:
+                data = payload.data if payload.encoding is target.encoding else written(payload, target.encoding)
+                frame = seal_message(data, target.reply_coding) if target.reply_coding else envelope(data)
+            self._respond(exchange, target, head, frame, trailers)
+        elif metadata.pairs:
+            self._respond(exchange, target, target.head_of(metadata), b"", trailers)
+        else:
+            # Trailers-Only: the status is in the head.
+            exchange.respond(200, target.form.head + trailers)
+
+    async def _stream(self, exchange: Exchange, target: Target, reply: Reply, payloads: AsyncIterator[Payload]) -> None:
+        encoding, coding, text = target.encoding, target.reply_coding, target.form.text
+        exchange.start(200, target.head_of(reply.metadata))
+        exchange.state = target.opened
+        try:
+            async for payload in payloads:
+                data = payload.data if payload.encoding is encoding else written(payload, encoding)
+                frame = seal_message(data, coding)
+                await exchange.write(encode_text(frame) if text else frame)
+        finally:
+            await close(payloads)
+        exchange.state = None
+        self._finish(exchange, target, status_trailers(reply.status) + reply.trailers.pairs)
+
+    @staticmethod
+    @abstractmethod
+    def _ours(content_type: bytes) -> bool:
+        """Whether requests of this content type are of this protocol, offered or not."""
+
+    @abstractmethod
+    def _respond(
+        self, exchange: Exchange, target: Target, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
+    ) -> None:
+        """Send a whole answer: head, at most one message, trailers."""
+
+    @abstractmethod
+    def _finish(self, exchange: Exchange, target: Target, trailers: tuple[Header, ...]) -> None:
+        """End a stream with its trailers."""
+
+    def _form(self, head: RequestHead) -> Form:
+        """The form to answer in when there is no Target: the request's where it is one of ours."""
+        name = head.content_type.partition(b";")[0].strip().lower()
+        return self._forms.get(name) or next(iter(self._forms.values()))
+
+    def _aim(self, head: RequestHead) -> Target:
+        """Read the head and keep what it says in its memo; raises what it is refused for."""
+        form = self._forms.get(head.content_type) or self._forms.get(
+            head.content_type.partition(b";")[0].strip().lower()
+        )
+        if head.method != b"POST":
+            raise Refusal(405, f"{self.kind} calls are POST requests", ((b"allow", b"POST"),))
+        types = head.get_all(b"content-type")
+        if form is None or len(types) > 1:
+            raise Refusal(415, f"the content type is not one of {self.kind}'s", self._accepted())
+        if (head.get(b"content-encoding") or b"identity").strip().lower() != b"identity":
+            raise Refusal(415, f"{self.kind} bodies have no content-encoding", self._accepted())
+        if head.version < HTTP_2 and not self._any_version:
+            raise Refusal(505, f"{self.kind} needs HTTP/2")
+        method = self._catalog.methods.get(head.path)
+        if method is None:
+            raise NotOffered(f"{head.path[1:201].decode('utf-8', 'replace')} is not offered")
+        if method.client_streaming and method.server_streaming and head.version < HTTP_2:
+            raise Refusal(505, "bidirectional streams need HTTP/2")
+        target = Target(self, self._catalog, method, form)
+        self._read_fields(head, target)
+        head.memo = target
+        return target
+
+    _any_version: ClassVar[bool] = False
+
+    def _accepted(self) -> tuple[Header, ...]:
+        return ((b"accept-post", b", ".join(self._forms)),)
+
+    def _read_fields(self, head: RequestHead, target: Target) -> None:
+        timeout = encoding = accepted = accept = None
+        for name, value in head.headers:
+            if name == b"grpc-timeout":
+                timeout = value
+            elif name == b"grpc-encoding":
+                encoding = value
+            elif name == b"grpc-accept-encoding":
+                accepted = value
+            elif name == b"accept":
+                accept = value
+        if timeout is not None:
+            try:
+                target.timeout = decode_timeout(timeout)
+            except ValueError as error:
+                raise InvalidRequest(str(error)) from error
+        coding = named_coding(encoding, GRPC_CODINGS)
+        if coding is None:
+            said = (encoding or b"")[:40].decode("latin-1")
+            raise NotOffered(f"grpc-encoding {said!r} is not one of identity, gzip", headers=(ACCEPT_ENCODING,))
+        target.coding = coding
+        if self._compression != "never" and (coding or self._compression == "always"):
+            target.reply_coding = accepted_coding(accepted, GRPC_CODINGS)
+        if accept is not None and not target.form.text and accept.startswith(_WEB_TEXT):
+            # A browser that cannot read binary replies says so here (PROTOCOL-WEB.md, text-encoded streams).
+            target.form = self._forms.get(_WEB_TEXT + target.form.content_type[len(_WEB) :], target.form)
+        target.metadata = Metadata(forwardable(head.headers))
+        target.reply_head = target.form.head
+        if target.reply_coding or coding:
+            # The kept head lacks these fields: make it anew for the first reply.
+            target.reply_metadata = Metadata()
+
+
+class Grpc(_FrontEnd):
+    """gRPC over HTTP/2."""
+
+    kind = "grpc"
+    _forms = _forms(_GRPC)
+
+    @staticmethod
+    def _ours(content_type: bytes) -> bool:
+        name = content_type[:20] if content_type.islower() else content_type[:20].lower()
+        return name.startswith(_GRPC) and name != _WEB
+
+    def _respond(
+        self, exchange: Exchange, target: Target, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
+    ) -> None:
+        exchange.respond(200, head, frame, trailers)
+
+    def _finish(self, exchange: Exchange, target: Target, trailers: tuple[Header, ...]) -> None:
+        exchange.finish(b"", trailers)
+
+
+class GrpcWeb(_FrontEnd):
+    """gRPC-Web over any HTTP, in binary or base64 text: the trailers are the body's last envelope."""
+
+    kind = "grpc-web"
+    _forms = _forms(_WEB) | _forms(_WEB_TEXT, text=True)
+    _any_version = True
+
+    @staticmethod
+    def _ours(content_type: bytes) -> bool:
+        return content_type[:20].lower() == _WEB
+
+    def _respond(
+        self, exchange: Exchange, target: Target, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
+    ) -> None:
+        body = frame + (OK_FRAME if trailers is OK_TRAILERS else trailer_frame(trailers))
+        exchange.respond(200, head, encode_text(body) if target.form.text else body)
+
+    def _finish(self, exchange: Exchange, target: Target, trailers: tuple[Header, ...]) -> None:
+        frame = OK_FRAME if trailers is OK_TRAILERS else trailer_frame(trailers)
+        exchange.finish(encode_text(frame) if target.form.text else frame)

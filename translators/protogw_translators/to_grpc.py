@@ -1,0 +1,315 @@
+"""Calls as gRPC over HTTP/2: all four shapes, protobuf only. Payloads that are protobuf already pass untouched.
+
+Sources: grpc/doc PROTOCOL-HTTP2.md, statuscodes.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, Reply
+from protogw.errors import OK, BadUpstream, Code, DeadlineExceeded, GatewayError, UpstreamError, UpstreamReset
+from protogw.wire.envelope import PREFIX, EnvelopeReader, envelope, only_message
+from protogw.wire.grpc import encode_timeout
+from protogw.wire.hpack import encode
+from protogw.wire.message_encoding import open_message
+from protogw_translators.grpc_reply import ReplyHead, only_reply, reply_head
+
+if TYPE_CHECKING:
+    from protogw.descriptors.model import Codec, Method
+    from protogw.translator import HttpConnection, HttpStream
+    from protogw.wire.http import Header
+
+_HEADS_KEPT = 64
+"""Encoded heads kept for each method: one for each Metadata that recent calls shared."""
+
+_TIMEOUTS_KEPT = 1024
+
+
+class _Plan:
+    """What every call of one method shares: the constant part of its head, and whole heads by Metadata."""
+
+    __slots__ = ("heads", "method", "prefix")
+
+    def __init__(self, method: Method, prefix: bytes) -> None:
+        self.method = method
+        self.prefix = prefix
+        # By identity: Metadata is never changed, and is held here, so its id cannot come to mean another.
+        self.heads: dict[int, tuple[Metadata, bytes]] = {}
+
+
+class ToGrpc:
+    """The translator to gRPC services behind one authority."""
+
+    kind: ClassVar[str] = "grpc"
+    transport: ClassVar[str] = "http/2"
+
+    def __init__(
+        self, authority: str, *, message_limit: int = 64 << 20, user_agent: str = "protogw", scheme: str = "http"
+    ) -> None:
+        self._authority = authority.encode()
+        self._scheme = scheme.encode()
+        self._limit = message_limit
+        self._user_agent = encode([(b"user-agent", user_agent.encode())])
+        self._plans: dict[bytes, _Plan] = {}
+        self._timeouts: dict[int, bytes] = {}
+
+    async def send(self, call: Call, connection: HttpConnection) -> Reply:
+        method = call.method
+        assert method is not None
+        if method.client_streaming or method.server_streaming:
+            return await self._stream(call, method, connection)
+        payload = call.payload
+        assert payload is not None
+        data = payload.data if payload.encoding is Encoding.PROTO else payload.proto()
+        stream = connection.open(self._head(call, method), envelope(data))
+        try:
+            answer = await stream.whole(self._limit + PREFIX)
+        except asyncio.CancelledError:
+            stream.cancel()
+            raise
+        memo = answer.head.memo
+        head = memo if memo.__class__ is ReplyHead else reply_head(answer.head)
+        assert isinstance(head, ReplyHead)
+        return self._whole_reply(method, head, answer.body, answer.trailers)
+
+    def _whole_reply(self, method: Method, head: ReplyHead, body: bytes, trailers: tuple[Header, ...]) -> Reply:
+        """The reply of a call that has one message in it."""
+        end = head.end if trailers is head.trailers else head.end_of(trailers, not body)
+        status = end.status
+        if status is not OK and status.code is not Code.OK:
+            # Trailers-Only has no initial metadata: its head holds the trailers.
+            return Reply(head.metadata if trailers else NO_METADATA, status=status, trailers=end.trailers)
+        if head.fault is not None:
+            head.check()
+        data = only_message(body)
+        if data is None:
+            data = only_reply(head, body, self._limit)
+        return Reply(
+            head.metadata, payload=Payload(data, Encoding.PROTO, method.output.codec), status=OK, trailers=end.trailers
+        )
+
+    # --- heads --------------------------------------------------------------------------------------------------------
+
+    def _head(self, call: Call, method: Method) -> bytes:
+        plan = self._plans.get(method.path)
+        if plan is None or plan.method is not method:
+            plan = self._plan(method)
+        found = plan.heads.get(id(call.metadata))
+        head = self._keep(plan, call.metadata) if found is None else found[1]
+        deadline = call.deadline
+        if deadline is None:
+            return head
+        left = int((deadline - asyncio.get_running_loop().time()) * 1000.0)
+        timeout = self._timeouts.get(left)
+        return head + (self._timeout(left, deadline) if timeout is None else timeout)
+
+    def _plan(self, method: Method) -> _Plan:
+        # Keyed by path and not by method: a schema that is read again replaces what it had, and leaves nothing behind.
+        prefix = encode(
+            [
+                (b":method", b"POST"),
+                (b":scheme", self._scheme),
+                (b":path", method.path),
+                (b":authority", self._authority),
+                (b"te", b"trailers"),
+                (b"content-type", b"application/grpc+proto"),
+            ]
+        )
+        plan = self._plans[method.path] = _Plan(method, prefix)
+        return plan
+
+    def _keep(self, plan: _Plan, metadata: Metadata) -> bytes:
+        if metadata.block is None:
+            metadata.block = encode(metadata.pairs)
+        head = plan.prefix + metadata.block
+        if metadata.get(b"user-agent") is None:
+            head += self._user_agent
+        if len(plan.heads) >= _HEADS_KEPT:
+            plan.heads.clear()
+        plan.heads[id(metadata)] = (metadata, head)
+        return head
+
+    def _timeout(self, milliseconds: int, deadline: float) -> bytes:
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise DeadlineExceeded()
+        if milliseconds < 1:
+            return encode([(b"grpc-timeout", encode_timeout(left))])
+        if len(self._timeouts) >= _TIMEOUTS_KEPT:
+            self._timeouts.clear()
+        block = self._timeouts[milliseconds] = encode([(b"grpc-timeout", encode_timeout(milliseconds / 1e3))])
+        return block
+
+    # --- streams ------------------------------------------------------------------------------------------------------
+
+    async def _stream(self, call: Call, method: Method, connection: HttpConnection) -> Reply:
+        """Any shape but unary. The reply to a client stream is one message, and so is read whole."""
+        block = self._head(call, method)
+        pump: _Pump | None = None
+        if method.client_streaming:
+            assert call.payloads is not None
+            stream = connection.open(block, None)
+            pump = _Pump(stream, call.payloads)
+        else:
+            assert call.payload is not None
+            stream = connection.open(block, envelope(call.payload.proto()))
+        try:
+            if method.server_streaming:
+                return await self._open_reply(method, stream, pump)
+            answer = await stream.whole(self._limit + PREFIX)
+            reply = self._whole_reply(method, reply_head(answer.head), answer.body, answer.trailers)
+            if pump is not None:
+                await pump.stop()
+            return reply
+        except (GatewayError, asyncio.CancelledError) as error:
+            stream.cancel()
+            if pump is not None:
+                await pump.stop()
+                pump.blame(error)
+            raise
+
+    async def _open_reply(self, method: Method, stream: HttpStream, pump: _Pump | None) -> Reply:
+        """The reply as soon as its head is there; with its status already when it is Trailers-Only."""
+        head = reply_head(await stream.head())
+        first: bytes | None = None
+        if head.has_status:
+            # Trailers-Only if nothing follows; a grpc-status before a body means nothing.
+            first = await stream.read()
+            if not first and not stream.trailers:
+                end = head.end_of((), True)
+                if pump is not None:
+                    await pump.stop()
+                return Reply(status=end.status, trailers=end.trailers)
+        head.check()
+        reply = Reply(head.metadata)
+        reply.payloads = _ReplyMessages(stream, head, reply, method.output.codec, self._limit, pump, first)
+        return reply
+
+
+class _ReplyMessages(AsyncGenerator[Payload, None]):
+    """The messages of a streamed reply, each read when it is asked for; at their end its status and trailers are set.
+
+    Not a generator function: closing it cancels the upstream stream even when nothing was read from it yet.
+    """
+
+    __slots__ = ("_bare", "_codec", "_ended", "_first", "_head", "_limit", "_pump", "_reader", "_reply", "_stream")
+
+    def __init__(
+        self,
+        stream: HttpStream,
+        head: ReplyHead,
+        reply: Reply,
+        codec: Codec,
+        limit: int,
+        pump: _Pump | None,
+        first: bytes | None,
+    ) -> None:
+        self._stream = stream
+        self._head = head
+        self._reply = reply
+        self._codec = codec
+        self._limit = limit
+        self._pump = pump
+        self._first = first
+        self._reader = EnvelopeReader(limit, BadUpstream)
+        self._bare = True
+        self._ended = False
+
+    async def __anext__(self) -> Payload:
+        reader = self._reader
+        try:
+            while (found := reader.next()) is None:
+                if self._ended:
+                    raise StopAsyncIteration
+                data = self._first
+                if data is None:
+                    data = await self._stream.read()
+                self._first = None
+                if not data:
+                    await self._end()
+                    raise StopAsyncIteration
+                self._bare = False
+                reader.push(data)
+            flags, message = found
+            if flags:
+                message = open_message(flags, message, self._head.coding, self._limit, BadUpstream)
+            return Payload(message, Encoding.PROTO, self._codec)
+        except GatewayError as error:
+            await self.aclose()
+            if self._pump is not None:
+                self._pump.blame(error)
+            raise
+
+    async def _end(self) -> None:
+        end = self._head.end_of(self._stream.trailers, self._bare)
+        if end.status.code is Code.OK:
+            self._reader.end()
+        self._reply.status, self._reply.trailers = end
+        self._ended = True
+        if self._pump is not None:
+            await self._pump.stop()
+
+    async def aclose(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._reader = EnvelopeReader(self._limit, BadUpstream)
+            self._stream.cancel()
+            if self._pump is not None:
+                await self._pump.stop()
+
+    async def asend(self, value: None) -> Payload:
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> Payload:
+        await self.aclose()
+        raise error[0]
+
+
+class _Pump:
+    """Carries the request's messages upstream while its reply is read; the call that made it stops it."""
+
+    __slots__ = ("_consumed", "_error", "_task")
+
+    def __init__(self, stream: HttpStream, payloads: AsyncIterator[Payload]) -> None:
+        self._consumed = False
+        self._error: GatewayError | None = None
+        self._task = asyncio.get_running_loop().create_task(self._run(stream, payloads))
+
+    async def _run(self, stream: HttpStream, payloads: AsyncIterator[Payload]) -> None:
+        done = False
+        try:
+            async for payload in payloads:
+                self._consumed = True
+                await stream.write(envelope(payload.proto()))
+            stream.end()
+            done = True
+        except UpstreamError:
+            # Whoever reads the reply learns why, and may find a status in it.
+            done = True
+        except GatewayError as error:
+            self._error = error
+        finally:
+            if not done:
+                # Wakes the reader of the reply, who then asks `blame`.
+                stream.cancel()
+
+    async def stop(self) -> None:
+        """Stop sending: the reply has ended, or nobody wants it any more."""
+        task = self._task
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+        if not task.cancelled():
+            task.result()
+
+    def blame(self, error: BaseException) -> None:
+        """Raise what really ended the call when it is not `error`: the request's own fault, or no safe retry."""
+        if not isinstance(error, GatewayError):
+            return
+        if self._error is not None:
+            raise self._error from error
+        if error.retryable and self._consumed:
+            raise UpstreamReset(error.message) from error

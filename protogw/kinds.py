@@ -17,7 +17,7 @@ def table(group: str, *parts: type[T]) -> MappingProxyType[str, type[T]]:
     found: dict[str, type[T]] = {}
     external: list[type[Any]] = [point.load() for point in entry_points(group=f"protogw.{group}")]
     for part in (*parts, *external):
-        kind: str = part.kind  # type: ignore[attr-defined]
+        kind: str = part.kind
         if kind in found:
             raise ValueError(f"{group}: kind {kind!r} is claimed by both {found[kind]!r} and {part!r}")
         found[kind] = part

@@ -1,0 +1,309 @@
+"""Pools: choose, connect, try elsewhere only where that is safe, wait only within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+import pytest
+
+from protogw.balancers.round_robin import RoundRobin
+from protogw.call import NO_METADATA, Call, Reply
+from protogw.errors import GatewayError, Overloaded, Unprocessed, Unreachable, UpstreamReset
+from protogw.pools.endpoint import Endpoint
+from protogw.pools.pool import Pool
+from protogw.wire.http import Peer
+
+
+class Link:
+    """A connection whose room and life the test decides."""
+
+    def __init__(self, port: int, room: int) -> None:
+        self.port = port
+        self.limit = room
+        self.active = 0
+        self.closed = False
+        self.drained = False
+        self.on_change: Callable[[Link], None] | None = None
+
+    @property
+    def room(self) -> int:
+        return 0 if self.closed else self.limit - self.active
+
+    def open(self, head: bytes, body: bytes | None) -> object:
+        raise AssertionError("the fake translator does not open streams")
+
+    def take(self) -> None:
+        self.active += 1
+
+    def give_back(self) -> None:
+        self.active -= 1
+        assert self.on_change is not None
+        self.on_change(self)
+
+    def drain(self) -> None:
+        self.drained = True
+
+    def close(self) -> None:
+        self.closed = True
+        if self.on_change is not None:
+            self.on_change(self)
+
+
+class Dialer:
+    """Connects at once, unless the port is down or a gate is shut."""
+
+    def __init__(self, *, room: int = 100, down: tuple[int, ...] = ()) -> None:
+        self.room = room
+        self.down = set(down)
+        self.links: list[Link] = []
+        self.dialled: list[int] = []
+        self.gate: asyncio.Event | None = None
+
+    async def connect(self, host: str, port: int) -> Link:
+        self.dialled.append(port)
+        if self.gate is not None:
+            await self.gate.wait()
+        if port in self.down:
+            raise Unreachable(f"{host}:{port}: refused")
+        link = Link(port, self.room)
+        self.links.append(link)
+        return link
+
+
+class Sender:
+    kind: ClassVar[str] = "fake"
+    transport: ClassVar[str] = "http/2"
+    default_schema: ClassVar[str] = "none"
+
+    def __init__(self, act: Callable[[Call, Link], Awaitable[Reply]] | None = None) -> None:
+        self.act = act
+        self.ports: list[int] = []
+
+    async def send(self, call: Call, connection: Link) -> Reply:
+        self.ports.append(connection.port)
+        if self.act is not None:
+            return await self.act(call, connection)
+        return Reply()
+
+
+def pool(dialer: Dialer, sender: Sender, *ports: int, most: int = 4, shared: bool = True) -> Pool:
+    addresses = [("127.0.0.1", port, 1) for port in ports]
+    return Pool("p", addresses, sender, dialer, RoundRobin(), max_connections=most, shared=shared)  # type: ignore[arg-type]
+
+
+def call() -> Call:
+    return Call(None, NO_METADATA, front_end="test", peer=Peer("127.0.0.1", 1), started=0.0)
+
+
+async def test_calls_take_turns_over_the_endpoints_and_share_connections() -> None:
+    dialer, sender = Dialer(), Sender()
+    under_test = pool(dialer, sender, 1, 2)
+    for _ in range(6):
+        await under_test.send(call())
+    assert sender.ports == [1, 2, 1, 2, 1, 2]
+    assert dialer.dialled == [1, 2]
+    under_test.close()
+
+
+async def test_an_unreachable_endpoint_is_passed_over_and_left_alone() -> None:
+    dialer, sender = Dialer(down=(1,)), Sender()
+    under_test = pool(dialer, sender, 1, 2)
+    for _ in range(4):
+        await under_test.send(call())
+    assert sender.ports == [2, 2, 2, 2]
+    assert dialer.dialled.count(1) == 1
+    assert "1/2 ready" in repr(under_test)
+    under_test.close()
+
+
+async def test_when_no_endpoint_can_be_reached_the_call_fails_unavailable_naming_it() -> None:
+    dialer, sender = Dialer(down=(1, 2)), Sender()
+    under_test = pool(dialer, sender, 1, 2)
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:[12]: refused"):
+        await under_test.send(call())
+    assert sorted(dialer.dialled) == [1, 2]
+    assert len(under_test.ready) == 2, "with none up, all are tried"
+    under_test.close()
+
+
+async def test_a_refused_call_is_tried_on_another_endpoint() -> None:
+    async def act(_: Call, link: Link) -> Reply:
+        if link.port == 1:
+            raise Unprocessed("refused")
+        return Reply()
+
+    sender = Sender(act)
+    under_test = pool(Dialer(), sender, 1, 2)
+    await under_test.send(call())
+    assert sender.ports == [1, 2]
+    under_test.close()
+
+
+async def test_a_refused_call_is_tried_again_on_the_only_endpoint_a_bounded_number_of_times() -> None:
+    async def act(_: Call, link: Link) -> Reply:
+        raise Unprocessed("refused")
+
+    sender = Sender(act)
+    under_test = pool(Dialer(), sender, 1)
+    with pytest.raises(Unprocessed):
+        await under_test.send(call())
+    assert sender.ports == [1, 1, 1]
+    under_test.close()
+
+
+async def test_a_call_that_may_have_been_processed_is_never_sent_twice() -> None:
+    async def act(_: Call, link: Link) -> Reply:
+        raise UpstreamReset("gone")
+
+    sender = Sender(act)
+    under_test = pool(Dialer(), sender, 1, 2)
+    with pytest.raises(UpstreamReset):
+        await under_test.send(call())
+    assert sender.ports == [1]
+    under_test.close()
+
+
+async def test_calls_that_wait_for_the_first_shared_connection_open_only_one() -> None:
+    dialer, sender = Dialer(), Sender()
+    dialer.gate = asyncio.Event()
+    under_test = pool(dialer, sender, 1)
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(20):
+            tasks.create_task(under_test.send(call()))
+        await asyncio.sleep(0)
+        dialer.gate.set()
+    assert dialer.dialled == [1]
+    assert len(sender.ports) == 20
+    under_test.close()
+
+
+async def test_calls_over_a_full_connection_get_one_of_their_own_up_to_the_bound() -> None:
+    release = asyncio.Event()
+
+    async def act(_: Call, link: Link) -> Reply:
+        link.take()
+        await release.wait()
+        link.give_back()
+        return Reply()
+
+    dialer, sender = Dialer(room=1), Sender(act)
+    under_test = pool(dialer, sender, 1, most=3, shared=False)
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(10):
+            tasks.create_task(under_test.send(call()))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(dialer.links) == 3
+        assert [link.active for link in dialer.links] == [1, 1, 1]
+        release.set()
+    assert len(sender.ports) == 10
+    assert len(dialer.links) == 3
+    under_test.close()
+
+
+async def test_a_shared_connection_that_fills_up_makes_room_on_another() -> None:
+    release = asyncio.Event()
+
+    async def act(_: Call, link: Link) -> Reply:
+        link.take()
+        await release.wait()
+        link.give_back()
+        return Reply()
+
+    dialer, sender = Dialer(room=2), Sender(act)
+    under_test = pool(dialer, sender, 1, most=4)
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(6):
+            tasks.create_task(under_test.send(call()))
+        for _ in range(40):
+            await asyncio.sleep(0)
+        assert [link.active for link in dialer.links] == [2, 2, 2]
+        release.set()
+    under_test.close()
+
+
+async def test_too_many_waiting_calls_are_refused_at_once() -> None:
+    dialer = Dialer()
+    dialer.gate = asyncio.Event()
+    endpoint = Endpoint(
+        "h",
+        1,
+        dialer,  # type: ignore[arg-type]
+        max_connections=1,
+        max_pending=2,
+        shared=True,
+        on_reach=lambda endpoint, reached: None,
+    )
+    waiting = [asyncio.ensure_future(endpoint.acquire()) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="2 calls are waiting"):
+        await endpoint.acquire()
+    dialer.gate.set()
+    assert {await one for one in waiting} == set(dialer.links)
+    endpoint.close()
+
+
+async def test_a_cancelled_waiter_passes_its_place_on() -> None:
+    dialer = Dialer(room=1)
+    endpoint = Endpoint(
+        "h",
+        1,
+        dialer,  # type: ignore[arg-type]
+        max_connections=1,
+        shared=False,
+        on_reach=lambda endpoint, reached: None,
+    )
+    link = await endpoint.acquire()
+    link.take()  # type: ignore[attr-defined]
+    first = asyncio.ensure_future(endpoint.acquire())
+    second = asyncio.ensure_future(endpoint.acquire())
+    await asyncio.sleep(0)
+    link.give_back()  # type: ignore[attr-defined]
+    first.cancel()
+    assert await second is link
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    endpoint.close()
+
+
+async def test_a_closed_connection_is_replaced() -> None:
+    dialer, sender = Dialer(), Sender()
+    under_test = pool(dialer, sender, 1)
+    connected: list[int] = []
+    under_test.on_connected = lambda: connected.append(1)
+    await under_test.send(call())
+    dialer.links[0].close()
+    await under_test.send(call())
+    assert dialer.dialled == [1, 1]
+    assert connected == [1, 1]
+    under_test.close()
+
+
+async def test_an_endpoint_that_is_back_is_used_again_after_its_rest() -> None:
+    dialer, sender = Dialer(down=(1,)), Sender()
+    under_test = pool(dialer, sender, 1, 2)
+    await under_test.send(call())
+    endpoint = under_test.endpoints[0]
+    assert endpoint.down_until > asyncio.get_running_loop().time()
+    dialer.down.clear()
+    endpoint.down_until = asyncio.get_running_loop().time() - 1
+    under_test._refresh()
+    sender.ports.clear()
+    for _ in range(4):
+        await under_test.send(call())
+    assert sorted(set(sender.ports)) == [1, 2]
+    under_test.close()
+
+
+async def test_closing_the_pool_closes_a_connection_that_was_being_opened() -> None:
+    dialer = Dialer()
+    dialer.gate = asyncio.Event()
+    under_test = pool(dialer, Sender(), 1)
+    task = asyncio.ensure_future(under_test.send(call()))
+    await asyncio.sleep(0)
+    under_test.close()
+    task.cancel()
+    with pytest.raises((asyncio.CancelledError, GatewayError)):
+        await task

@@ -23,6 +23,11 @@ class Codec(Protocol):
     A field is named by its proto name; KeyError when the type has no such field.
     """
 
+    @property
+    def lenient(self) -> Codec:
+        """The same, but reading drops unknown JSON fields: a service may say more than its schema does."""
+        ...
+
     def to_json(self, data: bytes) -> bytes:
         """JSON of the message; raises InvalidRequest when `data` does not parse."""
         ...
@@ -111,12 +116,16 @@ class Enum:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Type:
-    """A message type, `fields` by proto name; `codec` turns its bytes into JSON and back."""
+    """A message type, `fields` by proto name; `codec` turns its bytes into JSON and back.
+
+    `types` are all of the schema's, in which a field's `type_name` is looked up.
+    """
 
     name: str
     fields: Mapping[str, Field]
     codec: Codec
     doc: str = ""
+    types: Mapping[str, Type] = field(default_factory=dict, repr=False)
 
     def field(self, name: str) -> Field | None:
         """The field of this proto or JSON name."""

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from protogw.call import Call, Payload, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
-from protogw.errors import OK, Code, GatewayError, InvalidRequest
+from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest
 from protogw.frontends.base import Bounds, FrontEndSettings
-from protogw.frontends.connect_head import STREAM, Compression, Opened, Target, read_head
+from protogw.frontends.connect_head import STREAM, Compression, ConnectTarget, read_head
 from protogw.frontends.enveloped import RequestMessages, close, written
-from protogw.wire.connect import END_OK, Describe, end_stream, error_body, prefixed
+from protogw.frontends.target import Aim, Opened, Target, Targets
+from protogw.wire.connect import END_OK, Describe, decode_timeout, end_stream, error_body, prefixed
 from protogw.wire.content import compress, decompress
 from protogw.wire.http import Header, RequestHead
 from protogw.wire.http_status import http_status
@@ -51,9 +52,11 @@ class Connect:
         self._plain_json = settings.plain_json
         self._limit = bounds.body
         self._catalog = EMPTY
+        self._targets = Targets[ConnectTarget](b"connect-timeout-ms")
 
     def offer(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._targets.clear()
 
     def accepts(self, head: RequestHead) -> bool:
         content_type = head.content_type
@@ -64,7 +67,7 @@ class Connect:
             return head.get(b"connect-protocol-version") is not None
         memo = head.memo
         if memo is not None:
-            return memo.__class__ is Target
+            return memo.__class__ is Aim
         content_type = content_type[:32].lower()
         if not content_type.startswith(b"application/"):
             return False
@@ -79,9 +82,10 @@ class Connect:
     async def serve(self, exchange: Exchange, handle: Handler) -> None:
         started = asyncio.get_running_loop().time()
         head = exchange.head
-        target = head.memo
-        if target.__class__ is not Target or target.catalog is not self._catalog or target.front is not self:
-            target = head.memo = read_head(head, self._catalog, self, self._limit, self._compression)
+        aim = head.memo
+        if aim.__class__ is not Aim or aim.target.catalog is not self._catalog or aim.target.front is not self:
+            aim = head.memo = self._aim(head)
+        target: ConnectTarget = aim.target
         exchange.state = target
         method = target.method
         payload: Payload | None = None
@@ -103,7 +107,7 @@ class Connect:
             head=head,
             payload=payload,
             payloads=payloads,
-            timeout=target.timeout,
+            timeout=aim.timeout,
         )
         reply = await handle(call)
         if not target.streaming:
@@ -124,26 +128,46 @@ class Connect:
             exchange.finish(end_stream(status, (), self._describe(state.target)))
         elif exchange.started:
             return
-        elif isinstance(state, Target) and state.streaming:
-            exchange.respond(200, state.fields, end_stream(status, (), self._describe(state)))
+        elif isinstance(state, ConnectTarget) and state.streaming:
+            exchange.respond(200, state.fields + error.headers, end_stream(status, (), self._describe(state)))
         elif error.http_status is None and exchange.head.content_type.startswith(STREAM):
-            exchange.respond(200, ((b"content-type", exchange.head.content_type),), end_stream(status, ()))
+            head = ((b"content-type", exchange.head.content_type), *error.headers)
+            exchange.respond(200, head, end_stream(status, ()))
         else:
             exact = error.http_status if error.http_status in _EXACT else http_status(status.code)
-            describe = self._describe(state) if isinstance(state, Target) else None
+            describe = self._describe(state) if isinstance(state, ConnectTarget) else None
             exchange.respond(exact, _JSON + error.headers, error_body(status, describe))
 
-    async def _body(self, exchange: Exchange, target: Target) -> bytes:
+    def _aim(self, head: RequestHead) -> Aim[ConnectTarget]:
+        """What the head says; raises what the request is refused for."""
+        key, timeout = self._targets.key(head)
+        target = self._targets.get(key) if head.method == b"POST" else None
+        if target is None:
+            target = read_head(head, self._catalog, self, self._limit, self._compression)
+            # A GET has its message in its head: such targets are not worth keeping.
+            if target.message is None:
+                self._targets.keep(key, head, target)
+            target.untimed = Aim(target, None)
+        if timeout is None and target.untimed is not None:
+            return target.untimed
+        try:
+            return Aim(target, decode_timeout(timeout or b""))
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+
+    async def _body(self, exchange: Exchange, target: ConnectTarget) -> bytes:
         """The one message of a unary request."""
         if target.message is not None:
             # A GET has no body; one that came all the same means nothing (RFC 9110 section 9.3.1).
             return target.message
         body = exchange.buffered()
-        if body is None or len(body) > self._limit:
+        if body is None:
             body = await exchange.whole(self._limit)
+        elif len(body) > self._limit:
+            raise BodyTooLarge(f"a message of {len(body)} bytes is over the limit of {self._limit}")
         return decompress(body, target.coding, self._limit) if target.coding else body
 
-    def _answer(self, exchange: Exchange, target: Target, reply: Reply) -> None:
+    def _answer(self, exchange: Exchange, target: ConnectTarget, reply: Reply) -> None:
         """Send the whole reply to a unary call."""
         status = reply.status
         head: tuple[Header, ...]
@@ -164,7 +188,9 @@ class Connect:
             head += prefixed(reply.trailers.pairs)
         exchange.respond(code, head, body)
 
-    async def _stream(self, exchange: Exchange, target: Target, reply: Reply, payloads: AsyncIterator[Payload]) -> None:
+    async def _stream(
+        self, exchange: Exchange, target: ConnectTarget, reply: Reply, payloads: AsyncIterator[Payload]
+    ) -> None:
         encoding, coding = target.encoding, target.reply_coding
         exchange.start(200, target.head_of(reply.metadata))
         exchange.state = target.opened

@@ -1,4 +1,4 @@
-"""What the head of a Connect request says: which method, in which codec and codings, until when.
+"""What the head of a Connect request says: which method, in which codec and codings.
 
 Source: connectrpc.com/docs/protocol.
 """
@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from protogw.call import NO_METADATA, Encoding, Metadata
+from protogw.call import Encoding, Metadata
 from protogw.descriptors.model import Idempotency
 from protogw.errors import InvalidRequest, NotOffered, UnsupportedMedia
-from protogw.wire.connect import decode_base64, decode_query, decode_timeout
+from protogw.frontends.target import Target
+from protogw.wire.connect import decode_base64, decode_query
 from protogw.wire.content import decompress, media_type
-from protogw.wire.http import HTTP_2, Header, RequestHead
+from protogw.wire.http import HTTP_2, RequestHead
 from protogw.wire.message_encoding import CONNECT_CODINGS, accepted_coding, named_coding
 from protogw.wire.metadata import forwardable
 
@@ -35,63 +36,21 @@ _CODINGS_TEXT = ", ".join(coding.decode() for coding in CONNECT_CODINGS)
 Compression = Literal["mirror", "always", "never"]
 
 
-class Target:
-    """All that a request's head says, derived once for all requests with that very head; and the last reply's head.
+class ConnectTarget(Target):
+    """A target that is a stream or not; `message` is set for a GET, whose message is in its head."""
 
-    `message` is set for a GET, whose message is in its head.
-    """
-
-    __slots__ = (
-        "catalog",
-        "coding",
-        "encoding",
-        "fields",
-        "front",
-        "message",
-        "metadata",
-        "method",
-        "opened",
-        "reply_coding",
-        "reply_head",
-        "reply_metadata",
-        "streaming",
-        "timeout",
-    )
+    __slots__ = ("message", "streaming")
 
     def __init__(self, front: object, catalog: Catalog, method: Method, content_type: bytes, streaming: bool) -> None:
-        self.front = front
-        self.catalog = catalog
-        self.method = method
+        encoding = (STREAM_TYPES if streaming else UNARY_TYPES)[content_type]
+        super().__init__(front, catalog, method, encoding, ((b"content-type", content_type),))
         self.streaming = streaming
-        self.encoding = (STREAM_TYPES if streaming else UNARY_TYPES)[content_type]
-        self.fields: tuple[Header, ...] = ((b"content-type", content_type),)
-        self.metadata = NO_METADATA
-        self.timeout: float | None = None
-        self.coding = b""
-        self.reply_coding = b""
         self.message: bytes | None = None
-        self.reply_metadata = NO_METADATA
-        self.reply_head: tuple[Header, ...] = self.fields
-        self.opened = Opened(self)
-
-    def head_of(self, metadata: Metadata) -> tuple[Header, ...]:
-        """The fields of a reply's head."""
-        if metadata is not self.reply_metadata:
-            self.reply_head = (*self.fields, *metadata.pairs)
-            self.reply_metadata = metadata
-        return self.reply_head
 
 
-class Opened:
-    """The state of an exchange whose answer has begun and not ended."""
-
-    __slots__ = ("target",)
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-
-
-def read_head(head: RequestHead, catalog: Catalog, front: object, limit: int, compression: Compression) -> Target:
+def read_head(
+    head: RequestHead, catalog: Catalog, front: object, limit: int, compression: Compression
+) -> ConnectTarget:
     """Raises the GatewayError that the request is refused for."""
     content_type = media_type(head.content_type).type
     get = head.method == b"GET"
@@ -120,7 +79,7 @@ def read_head(head: RequestHead, catalog: Catalog, front: object, limit: int, co
         raise _unsupported(f"content-type: {method.full_name} is not called with {said!r}", streaming)
     if method.client_streaming and method.server_streaming and head.version < HTTP_2:
         raise InvalidRequest("bidirectional streams need HTTP/2", http_status=505)
-    target = Target(front, catalog, method, content_type, streaming)
+    target = ConnectTarget(front, catalog, method, content_type, streaming)
     _read_fields(head, target, query.get(b"compression"), compression)
     if get:
         target.message = _message(query, target.coding, limit)
@@ -142,8 +101,8 @@ def _message(query: Mapping[bytes, bytes], coding: bytes, limit: int) -> bytes:
     return decompress(message, coding, limit)
 
 
-def _read_fields(head: RequestHead, target: Target, coding: bytes | None, compression: Compression) -> None:
-    timeout = accepted = version = content_encoding = None
+def _read_fields(head: RequestHead, target: ConnectTarget, coding: bytes | None, compression: Compression) -> None:
+    accepted = version = content_encoding = None
     encoding_name, accept_name = b"content-encoding", b"accept-encoding"
     if target.streaming:
         encoding_name, accept_name = b"connect-content-encoding", b"connect-accept-encoding"
@@ -152,8 +111,6 @@ def _read_fields(head: RequestHead, target: Target, coding: bytes | None, compre
             coding = value
         elif name == accept_name:
             accepted = value
-        elif name == b"connect-timeout-ms":
-            timeout = value
         elif name == b"connect-protocol-version":
             version = value
         elif name == b"content-encoding":
@@ -163,11 +120,6 @@ def _read_fields(head: RequestHead, target: Target, coding: bytes | None, compre
         raise InvalidRequest(f"connect-protocol-version: {said!r} is not 1")
     if target.streaming and named_coding(content_encoding, ()) is None:
         raise _unsupported("content-encoding: messages are compressed one by one in a stream", True)
-    if timeout is not None:
-        try:
-            target.timeout = decode_timeout(timeout)
-        except ValueError as error:
-            raise InvalidRequest(str(error)) from error
     named = named_coding(coding, CONNECT_CODINGS)
     if named is None:
         said = (coding or b"")[:40].decode("latin-1")
@@ -178,6 +130,5 @@ def _read_fields(head: RequestHead, target: Target, coding: bytes | None, compre
         # Who does not say what it accepts accepts what it uses.
         target.reply_coding = named if accepted is None else accepted_coding(accepted, CONNECT_CODINGS)
         if target.reply_coding and target.streaming:
-            target.fields += ((encoding_name, target.reply_coding),)
-            target.reply_head = target.fields
+            target.add_fields((encoding_name, target.reply_coding))
     target.metadata = Metadata(forwardable(head.headers))

@@ -10,15 +10,17 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, Reply
+from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.enveloped import RequestMessages, close, written
+from protogw.frontends.target import Aim, Opened, Target, Targets
 from protogw.wire.envelope import envelope, only_message
 from protogw.wire.grpc import OK_TRAILERS, decode_timeout, status_trailers
 from protogw.wire.grpc_web import OK_FRAME, TextReader, encode_text, trailer_frame
 from protogw.wire.http import HTTP_2, Header, RequestHead
+from protogw.wire.http_status import http_status
 from protogw.wire.message_encoding import GRPC_CODINGS, accepted_coding, named_coding, seal_message
 from protogw.wire.metadata import forwardable
 
@@ -65,62 +67,15 @@ def _forms(base: bytes, text: bool = False) -> dict[bytes, Form]:
     }
 
 
-class Target:
-    """All that a request's head says, derived once for all requests with that very head; and the last reply's head."""
+class GrpcTarget(Target):
+    """A target with the form of its bodies: that of the request, and of the reply, which may differ in being text."""
 
-    __slots__ = (
-        "catalog",
-        "coding",
-        "encoding",
-        "form",
-        "front",
-        "metadata",
-        "method",
-        "opened",
-        "reply_coding",
-        "reply_head",
-        "reply_metadata",
-        "text",
-        "timeout",
-    )
+    __slots__ = ("form", "text")
 
-    def __init__(self, front: object, catalog: Catalog, method: Method, form: Form) -> None:
-        self.front = front
-        self.catalog = catalog
-        self.method = method
-        self.encoding = form.encoding
+    def __init__(self, front: object, catalog: Catalog, method: Method, asked: Form, form: Form) -> None:
+        super().__init__(front, catalog, method, form.encoding, form.head)
+        self.text = asked.text
         self.form = form
-        self.text = form.text
-        self.metadata = NO_METADATA
-        self.timeout: float | None = None
-        self.coding = b""
-        self.reply_coding = b""
-        # Replies to equal requests have equal heads more often than not: their Metadata is then one object.
-        self.reply_metadata = NO_METADATA
-        self.reply_head = form.head
-        self.opened = Opened(self)
-
-    def head_of(self, metadata: Metadata) -> tuple[Header, ...]:
-        """The fields of a reply's head."""
-        if metadata is self.reply_metadata:
-            return self.reply_head
-        fields = self.form.head
-        if self.reply_coding:
-            fields = (*fields, (b"grpc-encoding", self.reply_coding))
-        if self.coding:
-            fields = (*fields, ACCEPT_ENCODING)
-        self.reply_head = (*fields, *metadata.pairs)
-        self.reply_metadata = metadata
-        return self.reply_head
-
-
-class Opened:
-    """The state of an exchange whose answer has begun and not ended."""
-
-    __slots__ = ("target",)
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
 
 
 class _FrontEnd:
@@ -134,19 +89,22 @@ class _FrontEnd:
         self._compression = settings.compression
         self._limit = bounds.body
         self._catalog = EMPTY
+        self._targets = Targets[GrpcTarget](b"grpc-timeout")
 
     def offer(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._targets.clear()
 
     def accepts(self, head: RequestHead) -> bool:
-        memo = head.memo
-        return (memo.__class__ is Target and memo.front is self) or self._ours(head.content_type)
+        return self._ours(head.content_type)
 
     async def serve(self, exchange: Exchange, handle: Handler) -> None:
         started = asyncio.get_running_loop().time()
-        target = exchange.head.memo
-        if target.__class__ is not Target or target.catalog is not self._catalog or target.front is not self:
-            target = self._aim(exchange.head)
+        head = exchange.head
+        aim = head.memo
+        if aim.__class__ is not Aim or aim.target.catalog is not self._catalog or aim.target.front is not self:
+            aim = head.memo = self._aim(head)
+        target: GrpcTarget = aim.target
         exchange.state = target
         method = target.method
         payload: Payload | None = None
@@ -171,10 +129,10 @@ class _FrontEnd:
             front_end=self.kind,
             peer=exchange.peer,
             started=started,
-            head=exchange.head,
+            head=head,
             payload=payload,
             payloads=payloads,
-            timeout=target.timeout,
+            timeout=aim.timeout,
         )
         reply = await handle(call)
         if reply.payloads is None:
@@ -185,23 +143,23 @@ class _FrontEnd:
     def fail(self, exchange: Exchange, error: GatewayError) -> None:
         trailers = status_trailers(error.status)
         state = exchange.state
-        if isinstance(error, Refusal) and error.http_status is not None:
+        if not exchange.started and (isinstance(error, Refusal) or not self._ours(exchange.head.content_type)):
             head = ((b"content-type", b"text/plain; charset=utf-8"), *error.headers)
-            exchange.respond(error.http_status, head, error.message.encode() + b"\n")
+            exchange.respond(error.http_status or http_status(error.status.code), head, error.message.encode() + b"\n")
         elif not exchange.started:
-            form = state.form if isinstance(state, Target) else self._form(exchange.head)
+            form = state.form if isinstance(state, GrpcTarget) else self._form(exchange.head)
             hints = [pair for pair in error.headers if pair[0].startswith(b"grpc-")]
             exchange.respond(200, (*form.head, *trailers, *hints))
-        elif isinstance(state, Opened):
+        elif isinstance(state, Opened) and isinstance(state.target, GrpcTarget):
             exchange.state = None
             self._finish(exchange, state.target, trailers)
 
-    def _messages(self, exchange: Exchange, target: Target) -> RequestMessages:
+    def _messages(self, exchange: Exchange, target: GrpcTarget) -> RequestMessages:
         decoder = TextReader() if target.text else None
         codec = target.method.input.codec
         return RequestMessages(exchange, self._limit, target.coding, target.encoding, codec, decoder)
 
-    def _answer(self, exchange: Exchange, target: Target, reply: Reply) -> None:
+    def _answer(self, exchange: Exchange, target: GrpcTarget, reply: Reply) -> None:
         """Send a whole reply in one write."""
         metadata = reply.metadata
         trailers: tuple[Header, ...] = OK_TRAILERS
@@ -223,7 +181,9 @@ class _FrontEnd:
             # Trailers-Only: the status is in the head.
             exchange.respond(200, target.form.head + trailers)
 
-    async def _stream(self, exchange: Exchange, target: Target, reply: Reply, payloads: AsyncIterator[Payload]) -> None:
+    async def _stream(
+        self, exchange: Exchange, target: GrpcTarget, reply: Reply, payloads: AsyncIterator[Payload]
+    ) -> None:
         encoding, coding, text = target.encoding, target.reply_coding, target.form.text
         exchange.start(200, target.head_of(reply.metadata))
         exchange.state = target.opened
@@ -244,12 +204,12 @@ class _FrontEnd:
 
     @abstractmethod
     def _respond(
-        self, exchange: Exchange, target: Target, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
+        self, exchange: Exchange, target: GrpcTarget, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
     ) -> None:
         """Send a whole answer: head, at most one message, trailers."""
 
     @abstractmethod
-    def _finish(self, exchange: Exchange, target: Target, trailers: tuple[Header, ...]) -> None:
+    def _finish(self, exchange: Exchange, target: GrpcTarget, trailers: tuple[Header, ...]) -> None:
         """End a stream with its trailers."""
 
     def _form(self, head: RequestHead) -> Form:
@@ -257,15 +217,26 @@ class _FrontEnd:
         name = head.content_type.partition(b";")[0].strip().lower()
         return self._forms.get(name) or next(iter(self._forms.values()))
 
-    def _aim(self, head: RequestHead) -> Target:
-        """Read the head and keep what it says in its memo; raises what it is refused for."""
-        form = self._forms.get(head.content_type) or self._forms.get(
-            head.content_type.partition(b";")[0].strip().lower()
-        )
+    def _aim(self, head: RequestHead) -> Aim[GrpcTarget]:
+        """What the head says; raises what the request is refused for."""
         if head.method != b"POST":
             raise Refusal(405, f"{self.kind} calls are POST requests", ((b"allow", b"POST"),))
-        types = head.get_all(b"content-type")
-        if form is None or len(types) > 1:
+        key, timeout = self._targets.key(head)
+        target = self._targets.get(key)
+        if target is None:
+            target = self._target(head)
+            self._targets.keep(key, head, target)
+            target.untimed = Aim(target, None)
+        if timeout is None and target.untimed is not None:
+            return target.untimed
+        try:
+            return Aim(target, decode_timeout(timeout or b""))
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+
+    def _target(self, head: RequestHead) -> GrpcTarget:
+        asked = self._forms.get(head.content_type.partition(b";")[0].strip().lower())
+        if asked is None or len(head.get_all(b"content-type")) > 1:
             raise Refusal(415, f"the content type is not one of {self.kind}'s", self._accepted())
         if (head.get(b"content-encoding") or b"identity").strip().lower() != b"identity":
             raise Refusal(415, f"{self.kind} bodies have no content-encoding", self._accepted())
@@ -276,47 +247,30 @@ class _FrontEnd:
             raise NotOffered(f"{head.path[1:201].decode('utf-8', 'replace')} is not offered")
         if method.client_streaming and method.server_streaming and head.version < HTTP_2:
             raise Refusal(505, "bidirectional streams need HTTP/2")
-        target = Target(self, self._catalog, method, form)
-        self._read_fields(head, target)
-        head.memo = target
+        form = asked
+        if not asked.text and (head.get(b"accept") or b"").startswith(_WEB_TEXT):
+            # A browser that cannot read binary replies says so here (PROTOCOL-WEB.md, text-encoded streams).
+            form = self._forms.get(_WEB_TEXT + asked.content_type[len(_WEB) :], asked)
+        target = GrpcTarget(self, self._catalog, method, asked, form)
+        encoding = head.get(b"grpc-encoding")
+        coding = named_coding(encoding, GRPC_CODINGS)
+        if coding is None:
+            said = (encoding or b"")[:40].decode("latin-1")
+            raise NotOffered(f"grpc-encoding: {said!r} is not one of identity, gzip", headers=(ACCEPT_ENCODING,))
+        target.coding = coding
+        if self._compression == "always" or (self._compression == "mirror" and coding):
+            target.reply_coding = accepted_coding(head.get(b"grpc-accept-encoding"), GRPC_CODINGS)
+            if target.reply_coding:
+                target.add_fields((b"grpc-encoding", target.reply_coding))
+        if coding:
+            target.add_fields(ACCEPT_ENCODING)
+        target.metadata = Metadata(forwardable(head.headers))
         return target
 
     _any_version: ClassVar[bool] = False
 
     def _accepted(self) -> tuple[Header, ...]:
         return ((b"accept-post", b", ".join(self._forms)),)
-
-    def _read_fields(self, head: RequestHead, target: Target) -> None:
-        timeout = encoding = accepted = accept = None
-        for name, value in head.headers:
-            if name == b"grpc-timeout":
-                timeout = value
-            elif name == b"grpc-encoding":
-                encoding = value
-            elif name == b"grpc-accept-encoding":
-                accepted = value
-            elif name == b"accept":
-                accept = value
-        if timeout is not None:
-            try:
-                target.timeout = decode_timeout(timeout)
-            except ValueError as error:
-                raise InvalidRequest(str(error)) from error
-        coding = named_coding(encoding, GRPC_CODINGS)
-        if coding is None:
-            said = (encoding or b"")[:40].decode("latin-1")
-            raise NotOffered(f"grpc-encoding {said!r} is not one of identity, gzip", headers=(ACCEPT_ENCODING,))
-        target.coding = coding
-        if self._compression != "never" and (coding or self._compression == "always"):
-            target.reply_coding = accepted_coding(accepted, GRPC_CODINGS)
-        if accept is not None and not target.form.text and accept.startswith(_WEB_TEXT):
-            # A browser that cannot read binary replies says so here (PROTOCOL-WEB.md, text-encoded streams).
-            target.form = self._forms.get(_WEB_TEXT + target.form.content_type[len(_WEB) :], target.form)
-        target.metadata = Metadata(forwardable(head.headers))
-        target.reply_head = target.form.head
-        if target.reply_coding or coding:
-            # The kept head lacks these fields: make it anew for the first reply.
-            target.reply_metadata = Metadata()
 
 
 class Grpc(_FrontEnd):
@@ -331,11 +285,11 @@ class Grpc(_FrontEnd):
         return name.startswith(_GRPC) and name != _WEB
 
     def _respond(
-        self, exchange: Exchange, target: Target, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
+        self, exchange: Exchange, target: GrpcTarget, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
     ) -> None:
         exchange.respond(200, head, frame, trailers)
 
-    def _finish(self, exchange: Exchange, target: Target, trailers: tuple[Header, ...]) -> None:
+    def _finish(self, exchange: Exchange, target: GrpcTarget, trailers: tuple[Header, ...]) -> None:
         exchange.finish(b"", trailers)
 
 
@@ -351,11 +305,11 @@ class GrpcWeb(_FrontEnd):
         return content_type[:20].lower() == _WEB
 
     def _respond(
-        self, exchange: Exchange, target: Target, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
+        self, exchange: Exchange, target: GrpcTarget, head: Sequence[Header], frame: bytes, trailers: tuple[Header, ...]
     ) -> None:
         body = frame + (OK_FRAME if trailers is OK_TRAILERS else trailer_frame(trailers))
         exchange.respond(200, head, encode_text(body) if target.form.text else body)
 
-    def _finish(self, exchange: Exchange, target: Target, trailers: tuple[Header, ...]) -> None:
+    def _finish(self, exchange: Exchange, target: GrpcTarget, trailers: tuple[Header, ...]) -> None:
         frame = OK_FRAME if trailers is OK_TRAILERS else trailer_frame(trailers)
         exchange.finish(encode_text(frame) if target.form.text else frame)

@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -50,6 +51,7 @@ Describe: TypeAlias = "Callable[[str, bytes], bytes | None]"
 _TIMEOUT = re.compile(rb"[0-9]{1,10}")
 
 
+@lru_cache(maxsize=1024)
 def decode_timeout(value: bytes) -> float:
     """The seconds of a Connect-Timeout-Ms; raises ValueError unless it is one to ten digits."""
     if _TIMEOUT.fullmatch(value) is None:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from types import MappingProxyType
 
 from google.protobuf.any_pb2 import Any
@@ -42,6 +43,7 @@ _UNITS = MappingProxyType({b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u"
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 
 
+@lru_cache(maxsize=1024)
 def decode_timeout(value: bytes) -> float:
     """The seconds of a grpc-timeout; raises ValueError unless it is one to eight digits and a unit."""
     found = _TIMEOUT.fullmatch(value)

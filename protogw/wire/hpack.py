@@ -1,0 +1,417 @@
+"""HPACK (RFC 7541): header lists to and from the bytes of HTTP/2 header blocks. Sans-I/O.
+
+Encoding is stateless: static-table references and literals that neither side indexes, without Huffman coding. So the
+block of a header list is a constant that may be kept and sent on any connection, and no client can make us spend
+memory on an encoder's table. Decoding is the whole of RFC 7541, one Decoder for one connection.
+
+A block that leaves the dynamic table as it was decodes to the same list until the table changes: Decoder keeps what
+was built from such blocks (`blocks`), and callers look there first. Blocks that miss, since real clients put new
+entries in the table with every new `grpc-timeout`, cost a table look-up per indexed field and one check per literal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from hpack.table import HeaderTable
+
+from protogw.wire.http import Header
+
+T = TypeVar("T")
+
+STATIC: tuple[Header, ...] = HeaderTable.STATIC_TABLE
+"""RFC 7541 appendix A; index 1 is the first."""
+
+SENSITIVE = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-api-key", b"api-key"))
+"""Names whose values no intermediary may put in a compression table (RFC 7541 section 7.1.3)."""
+
+_CONTROLS = bytes(range(0x09)) + bytes(range(0x0A, 0x20)) + b"\x7f"
+_NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+
+_CACHED = 4096  # entries in each of the caches below; each is emptied when full
+_CACHED_BYTES = 256  # no longer value is kept
+
+
+class HpackError(Exception):
+    """The block cannot be decoded: the connection's compression state is lost (COMPRESSION_ERROR)."""
+
+
+class MalformedFields(Exception):
+    """A field section that decodes, but which HTTP/2 forbids (RFC 9113 section 8.1.1)."""
+
+
+class FieldsTooLarge(Exception):
+    """A field section over the limit of bytes or of fields; the compression state is still good."""
+
+
+# --- encoding ---------------------------------------------------------------------------------------------------------
+
+
+def encode_integer(value: int, bits: int, first: int = 0) -> bytes:
+    """An integer with a prefix of `bits` bits; `first` has the octet's other bits (RFC 7541 section 5.1)."""
+    most = (1 << bits) - 1
+    if value < most:
+        return bytes((first | value,))
+    octets = bytearray((first | most,))
+    value -= most
+    while value >= 0x80:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
+
+
+def _static_fields() -> tuple[dict[Header, bytes], dict[bytes, int]]:
+    fields: dict[Header, bytes] = {}
+    names: dict[bytes, int] = {}
+    for index, pair in enumerate(STATIC, 1):
+        names.setdefault(pair[0], index)
+        if pair[1] or not pair[0].startswith(b":"):
+            fields[pair] = encode_integer(index, 7, 0x80)
+    return fields, names
+
+
+_STATIC_FIELDS, _STATIC_NAMES = _static_fields()
+_encoded_fields: dict[Header, bytes] = dict(_STATIC_FIELDS)
+_encoded_names: dict[bytes, bytes] = {}
+
+
+def encode(pairs: Iterable[Header]) -> bytes:
+    """The header block of `pairs`, pseudo-headers among them; raises ValueError on bytes no field may carry."""
+    known = _encoded_fields.get
+    return b"".join([known(pair) or _encode_field(pair) for pair in pairs])
+
+
+def _encode_field(pair: Header) -> bytes:
+    name, value = pair
+    start = _encoded_names.get(name)
+    if start is None:
+        start = _encode_name(name)
+    if not is_value(value):
+        raise ValueError(f"the value of {name.decode('latin-1')!r} has control characters or surrounding white space")
+    size = len(value)
+    field = start + (bytes((size,)) if size < 0x7F else encode_integer(size, 7)) + value
+    if size <= _CACHED_BYTES and name not in SENSITIVE:
+        if len(_encoded_fields) >= _CACHED:
+            _encoded_fields.clear()
+            _encoded_fields.update(_STATIC_FIELDS)
+        _encoded_fields[pair] = field
+    return field
+
+
+def _encode_name(name: bytes) -> bytes:
+    if _NAME(name) is None:
+        raise ValueError(f"{name!r} is not a field name in lower case")
+    kind = 0x10 if name in SENSITIVE else 0x00
+    index = _STATIC_NAMES.get(name)
+    if index is not None:
+        start = encode_integer(index, 4, kind)
+    else:
+        start = bytes((kind,)) + encode_integer(len(name), 7) + name
+    if len(_encoded_names) >= _CACHED:
+        _encoded_names.clear()
+    if len(name) <= _CACHED_BYTES:
+        _encoded_names[name] = start
+    return start
+
+
+def table_size_update(size: int) -> bytes:
+    """What must open the first block after the peer lowered SETTINGS_HEADER_TABLE_SIZE (RFC 7541 section 6.3)."""
+    return encode_integer(size, 5, 0x20)
+
+
+# --- field syntax -----------------------------------------------------------------------------------------------------
+
+_names: set[bytes] = {name for name, _ in STATIC}
+
+
+def is_name(name: bytes) -> bool:
+    """Whether this is a token in lower case, with a leading colon or not (RFC 9113 section 8.2.1)."""
+    if name in _names:
+        return True
+    if _NAME(name) is None:
+        return False
+    if len(name) <= 64:
+        if len(_names) >= _CACHED:
+            _names.clear()
+        _names.add(name)
+    return True
+
+
+def is_value(value: bytes) -> bool:
+    """Whether the value has no control characters but tabs, and no white space around it."""
+    # Both calls return their argument itself, or one of equal length, when there is nothing to remove.
+    return len(value.translate(None, _CONTROLS).strip(b" \t")) == len(value)
+
+
+# --- Huffman coding ---------------------------------------------------------------------------------------------------
+
+_CODES = {(REQUEST_CODES_LENGTH[symbol], REQUEST_CODES[symbol]): symbol for symbol in range(257)}
+_END_OF_STRING = 256
+
+
+class _State(dict[int, "tuple[_State, bytes] | None"]):
+    """Where a decoder stands within a code: for each next octet, the state after it and the symbols that it ends.
+
+    Rows are filled in as octets are met, since all 256 × 256 would take longer to make than most programs run.
+    None marks an octet that no encoder can have written.
+    """
+
+    __slots__ = ("accepting", "bits", "code")
+
+    def __init__(self, bits: int, code: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.code = code
+        # The rest must be a prefix of EOS, all ones, shorter than an octet (RFC 7541 section 5.2).
+        self.accepting = bits < 8 and code == (1 << bits) - 1
+
+    def __missing__(self, octet: int) -> tuple[_State, bytes] | None:
+        bits, code = self.bits, self.code
+        symbols = bytearray()
+        for shift in range(7, -1, -1):
+            code = code << 1 | octet >> shift & 1
+            bits += 1
+            symbol = _CODES.get((bits, code))
+            if symbol is not None:
+                if symbol == _END_OF_STRING:
+                    self[octet] = None
+                    return None
+                symbols.append(symbol)
+                bits = code = 0
+            elif bits >= 30:
+                self[octet] = None
+                return None
+        found = _states.get((bits, code))
+        if found is None:
+            found = _states[bits, code] = _State(bits, code)
+        self[octet] = step = (found, bytes(symbols))
+        return step
+
+
+_ROOT = _State(0, 0)
+_states: dict[tuple[int, int], _State] = {(0, 0): _ROOT}
+_huffman: dict[bytes, bytes] = {}
+
+
+def decode_huffman(data: bytes) -> bytes:
+    """The string that `data` codes; raises HpackError on wrong padding or an explicit EOS."""
+    known = _huffman.get(data)
+    if known is not None:
+        return known
+    state = _ROOT
+    text = bytearray()
+    try:
+        for octet in data:
+            state, symbols = state[octet]  # type: ignore[misc]
+            text += symbols
+    except TypeError:
+        raise HpackError("a string holds a code that does not exist") from None
+    if not state.accepting:
+        raise HpackError("a string's padding is wrong")
+    whole = bytes(text)
+    if len(data) <= _CACHED_BYTES:
+        if len(_huffman) >= _CACHED:
+            _huffman.clear()
+        _huffman[data] = whole
+    return whole
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+_MOST = 1 << 28  # of any integer: no limit of ours is near it
+_MOST_INTEGER_OCTETS = 6
+_KEPT_BLOCKS = 32
+_KEPT_BLOCK_BYTES = 2048
+
+
+class Decoder(Generic[T]):
+    """One connection's decoder, which also keeps what its owner builds from the lists.
+
+    `build` makes the owner's object out of a list whose names and values are well-formed; it may raise
+    MalformedFields. Objects are shared by all equal lists while they are remembered, so they must never be changed.
+    """
+
+    __slots__ = (
+        "_build",
+        "_count",
+        "_kept",
+        "_known",
+        "_octets",
+        "_size",
+        "_table",
+        "_table_limit",
+        "_table_most",
+        "_tainted",
+        "blocks",
+    )
+
+    def __init__(
+        self, build: Callable[[list[Header]], T], *, header_bytes: int, header_count: int, table_bytes: int = 4096
+    ) -> None:
+        self._build = build
+        self._octets = header_bytes
+        self._count = header_count
+        self._table: deque[Header] = deque()
+        self._size = 0
+        self._table_most = self._table_limit = table_bytes
+        self._tainted = False
+        self.blocks: dict[bytes, T] = {}
+        """Blocks that decode, with the table as it is now, to the object beside them."""
+        self._known: dict[tuple[Header, ...], T] = {}
+
+    def decode(self, block: bytes) -> T:
+        """What `build` made of the block's list; raises HpackError, MalformedFields or FieldsTooLarge.
+
+        After the latter two the connection may go on. Call it for every block, in order, and only when `blocks`
+        does not have it.
+        """
+        table = self._table
+        changed = False
+        fields: list[Header] = []
+        fault = ""
+        position, end = 0, len(block)
+        try:
+            while position < end:
+                octet = block[position]
+                position += 1
+                if octet >= 0x80:  # an indexed field, section 6.1
+                    octet &= 0x7F
+                    if octet < 62:
+                        if not octet:
+                            raise HpackError("index 0")
+                        fields.append(STATIC[octet - 1])
+                        continue
+                    if octet == 0x7F:
+                        octet, position = _integer(block, position, 0x7F)
+                    fields.append(table[octet - 62])
+                    continue
+                if octet >= 0x40:  # a literal that enters the table, section 6.2.1
+                    index, most = octet & 0x3F, 0x3F
+                elif octet >= 0x20:  # a new size of the table, section 6.3
+                    if fields:
+                        raise HpackError("a size update after a field")
+                    size = octet & 0x1F
+                    if size == 0x1F:
+                        size, position = _integer(block, position, 0x1F)
+                    if size > self._table_most:
+                        raise HpackError("a table larger than allowed")
+                    self._table_limit = size
+                    changed = True
+                    self._evict(size)
+                    continue
+                else:  # a literal that does not, sections 6.2.2 and 6.2.3
+                    index, most = octet & 0x0F, 0x0F
+                if index:
+                    if index == most:
+                        index, position = _integer(block, position, most)
+                    name = STATIC[index - 1][0] if index < 62 else table[index - 62][0]
+                else:
+                    size = block[position]
+                    position += 1
+                    coded = size >= 0x80
+                    size &= 0x7F
+                    if size == 0x7F:
+                        size, position = _integer(block, position, 0x7F)
+                    name = block[position : position + size]
+                    position += size
+                    if coded:
+                        name = decode_huffman(name)
+                    if name not in _names and not is_name(name):
+                        fault = "a field name is not a token in lower case"
+                size = block[position]
+                position += 1
+                coded = size >= 0x80
+                size &= 0x7F
+                if size == 0x7F:
+                    size, position = _integer(block, position, 0x7F)
+                value = block[position : position + size]
+                position += size
+                if position > end:
+                    raise HpackError("a string is cut short")
+                if coded:
+                    value = decode_huffman(value)
+                if len(value.translate(None, _CONTROLS).strip(b" \t")) != len(value):
+                    fault = "a field value has forbidden characters"
+                pair = (name, value)
+                fields.append(pair)
+                if octet >= 0x40:
+                    changed = True
+                    size = len(name) + len(value) + 32
+                    limit = self._table_limit
+                    if size > limit:
+                        table.clear()
+                        self._size = 0
+                    else:
+                        table.appendleft(pair)
+                        self._size += size
+                        if self._size > limit:
+                            self._evict(limit)
+                        if fault:
+                            self._tainted = True
+        except IndexError:
+            raise HpackError("an index past the table, or a block cut short") from None
+        if changed and self.blocks:
+            self.blocks.clear()
+        if fault:
+            raise MalformedFields(fault)
+        if self._tainted:
+            self._check(fields)
+        count = len(fields)
+        if count > self._count:
+            raise FieldsTooLarge(f"more than {self._count} fields")
+        # A Huffman code has at least 5 bits, and no entry of the static table is 64 octets long.
+        if 2 * end + count * (96 + self._size) > self._octets and field_bytes(fields) > self._octets:
+            raise FieldsTooLarge(f"more than {self._octets} bytes of fields")
+        key = tuple(fields)
+        built = self._known.get(key)
+        if built is None:
+            built = self._build(fields)
+            if end <= _KEPT_BLOCK_BYTES:
+                if len(self._known) >= _KEPT_BLOCKS:
+                    self._known.clear()
+                self._known[key] = built
+        if not changed and end <= _KEPT_BLOCK_BYTES:
+            if len(self.blocks) >= _KEPT_BLOCKS:
+                self.blocks.clear()
+            self.blocks[block] = built
+        return built
+
+    def forget(self) -> None:
+        """Drop what was kept to save work; for a connection that has gone quiet."""
+        self.blocks.clear()
+        self._known.clear()
+
+    def _evict(self, limit: int) -> None:
+        table = self._table
+        while self._size > limit:
+            name, value = table.pop()
+            self._size -= len(name) + len(value) + 32
+
+    def _check(self, fields: list[Header]) -> None:
+        """Check fields one by one, because the table may hold some that no field section may carry."""
+        for name, value in fields:
+            if not is_name(name) or not is_value(value):
+                raise MalformedFields("a field name or value has forbidden characters")
+
+
+def field_bytes(fields: Iterable[Header]) -> int:
+    """The size of a field section as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 section 6.5.2)."""
+    return sum(len(name) + len(value) + 32 for name, value in fields)
+
+
+def _integer(block: bytes, position: int, value: int) -> tuple[int, int]:
+    """The rest of an integer whose prefix was all ones, and where it ends (RFC 7541 section 5.1)."""
+    for shift in range(0, 7 * _MOST_INTEGER_OCTETS, 7):
+        octet = block[position]
+        position += 1
+        value += (octet & 0x7F) << shift
+        if octet < 0x80:
+            if value > _MOST:
+                break
+            return value, position
+    raise HpackError("an integer is too large")

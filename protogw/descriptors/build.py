@@ -21,6 +21,7 @@ from protogw.descriptors.model import (
     Type,
 )
 from protogw.wire.protojson import Codecs, JsonOptions
+from protogw.wire.protojson_types import json_name
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -57,7 +58,7 @@ def build(files: Sequence[_File], options: JsonOptions, hide: Collection[str]) -
         docs = _docs(file)
         for path, name, message in _messages(file):
             if not message.options.map_entry:
-                types[name] = _type(pool.FindMessageTypeByName(name), message, path, docs, codecs)
+                types[name] = _type(pool.FindMessageTypeByName(name), message, path, docs, codecs, types)
             for index, enum in enumerate(message.enum_type):
                 found = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""))
                 enums[found.name] = found
@@ -111,12 +112,14 @@ def _type(
     path: _Path,
     docs: dict[_Path, str],
     codecs: Codecs,
+    types: dict[str, Type],
 ) -> Type:
     fields = {
         field.name: _field(found.fields_by_name[field.name], field, docs.get((*path, 2, index), ""))
         for index, field in enumerate(proto.field)
     }
-    return Type(name=found.full_name, fields=fields, codec=codecs.codec(found.full_name), doc=docs.get(path, ""))
+    codec = codecs.codec(found.full_name)
+    return Type(name=found.full_name, fields=fields, codec=codec, doc=docs.get(path, ""), types=types)
 
 
 def _field(found: FieldDescriptor, proto: descriptor_pb2.FieldDescriptorProto, doc: str) -> Field:
@@ -195,18 +198,3 @@ def _name_fields(file: _File) -> None:
         for field in message.field:
             if not field.json_name:
                 field.json_name = json_name(field.name)
-
-
-def json_name(name: str) -> str:
-    """lowerCamelCase as protoc derives it: an underscore is dropped and raises the next character."""
-    out: list[str] = []
-    raise_next = False
-    for character in name:
-        if character == "_":
-            raise_next = True
-        elif raise_next:
-            out.append(character.upper() if character.isascii() else character)
-            raise_next = False
-        else:
-            out.append(character)
-    return "".join(out)

@@ -9,6 +9,7 @@ from typing import Any
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.from_proto import load_descriptor_set
+from protogw.descriptors.model import Method
 from protogw.errors import BodyTooLarge, GatewayError, Status, UpstreamReset
 from protogw.frontends.base import FrontEnd
 from protogw.wire.http import HTTP_2, Answer, Header, Peer, RequestHead, ResponseHead
@@ -300,7 +301,7 @@ class Connection:
 
 
 def call(
-    method: Any,
+    method: Method,
     *texts: str,
     metadata: Fields = (),
     payloads: AsyncIterator[Payload] | None = None,

@@ -1,0 +1,520 @@
+"""The translator to gRPC, over a fake connection."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+from collections.abc import AsyncIterator
+
+import hpack
+import pytest
+from google.rpc.status_pb2 import Status as StatusMessage
+from hypothesis import given
+from hypothesis import strategies as st
+from protogw_translators import TRANSLATORS
+from protogw_translators.to_grpc import ToGrpc
+
+from protogw.call import Encoding, Payload, Reply
+from protogw.errors import (
+    BadUpstream,
+    BodyTooLarge,
+    Code,
+    DeadlineExceeded,
+    GatewayError,
+    InvalidRequest,
+    Malformed,
+    Unprocessed,
+    UpstreamReset,
+)
+from protogw.wire.envelope import envelope
+from tests.support import kit, rpc
+from tests.support.rpc import Connection, Stream
+
+LIMIT = 100_000
+OK_END = (("grpc-status", "0"),)
+GRPC = (("content-type", "application/grpc"),)
+
+
+def translator() -> ToGrpc:
+    return ToGrpc("backend:50051", message_limit=LIMIT, user_agent="gw/1")
+
+
+def message(text: str = "") -> bytes:
+    return envelope(kit.message(text).SerializeToString())
+
+
+def fields(block: bytes) -> list[tuple[str, str]]:
+    return [(str(name), str(value)) for name, value in hpack.Decoder().decode(block)]
+
+
+async def send(stream: Stream, call: rpc.Call | None = None) -> Reply:
+    return await translator().send(rpc.call(rpc.UNARY, "q") if call is None else call, Connection(stream))
+
+
+def text(payload: Payload | None) -> str:
+    assert payload is not None
+    found: str = kit.Message.FromString(payload.proto()).text
+    return found
+
+
+async def drain(reply: Reply) -> list[str]:
+    assert reply.payloads is not None
+    return [text(payload) async for payload in reply.payloads]
+
+
+async def failure(stream: Stream, call: rpc.Call | None = None) -> GatewayError:
+    """The error of a call, before its reply or out of its messages."""
+
+    async def run() -> None:
+        await drain(await send(stream, call))
+
+    with pytest.raises(GatewayError) as caught:
+        await run()
+    return caught.value
+
+
+def test_it_is_in_the_table() -> None:
+    assert TRANSLATORS["grpc"] is ToGrpc
+    assert (ToGrpc.kind, ToGrpc.transport) == ("grpc", "http/2")
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_head_is_grpcs_with_the_calls_metadata() -> None:
+    stream = Stream(pieces=[message("a")], trailers=OK_END)
+    await send(stream, rpc.call(rpc.UNARY, "q", metadata=[("x-a", "1"), ("x-b-bin", "AP8"), ("authorization", "s")]))
+    assert fields(stream.block) == [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/kit.v1.Echo/Unary"),
+        (":authority", "backend:50051"),
+        ("te", "trailers"),
+        ("content-type", "application/grpc+proto"),
+        ("x-a", "1"),
+        ("x-b-bin", "AP8"),
+        ("authorization", "s"),
+        ("user-agent", "gw/1"),
+    ]
+    assert stream.sent == [message("q")]
+
+
+async def test_a_clients_own_user_agent_is_the_only_one() -> None:
+    stream = Stream(pieces=[message()], trailers=OK_END)
+    await send(stream, rpc.call(rpc.UNARY, "q", metadata=[("user-agent", "client/2")]))
+    assert [value for name, value in fields(stream.block) if name == "user-agent"] == ["client/2"]
+
+
+async def test_what_is_left_of_the_deadline_goes_upstream() -> None:
+    now = asyncio.get_running_loop().time()
+    for left, unit, lowest in ((5.0, "m", 4900), (0.9e-3, "u", 1), (200_000.0, "S", 199_990)):
+        stream = Stream(pieces=[message()], trailers=OK_END)
+        await send(stream, rpc.call(rpc.UNARY, "q", deadline=now + left))
+        value = dict(fields(stream.block))["grpc-timeout"]
+        scale = {"m": 1e3, "u": 1e6, "S": 1}[unit]
+        assert value.endswith(unit)
+        assert lowest <= int(value[:-1]) <= left * scale
+
+
+async def test_nothing_is_sent_after_the_deadline() -> None:
+    connection = Connection(Stream())
+    with pytest.raises(DeadlineExceeded):
+        await translator().send(rpc.call(rpc.UNARY, "q", deadline=asyncio.get_running_loop().time() - 1), connection)
+    assert connection.opened == []
+
+
+async def test_json_is_converted_and_bad_json_is_the_clients_fault() -> None:
+    stream = Stream(pieces=[message()], trailers=OK_END)
+    call = rpc.call(rpc.UNARY, "q")
+    call.payload = Payload(b'{"text":"json"}', Encoding.JSON, rpc.UNARY.input.codec)
+    await send(stream, call)
+    assert stream.sent == [message("json")]
+    call.payload = Payload(b"{]", Encoding.JSON, rpc.UNARY.input.codec)
+    with pytest.raises(InvalidRequest):
+        await send(Stream(), call)
+
+
+async def test_heads_and_timeouts_kept_are_bounded_and_follow_the_metadata() -> None:
+    made = translator()
+    for number in range(200):
+        stream = Stream(pieces=[message()], trailers=OK_END)
+        deadline = asyncio.get_running_loop().time() + 10 + number * 10
+        call = rpc.call(rpc.UNARY, "q", metadata=[("x-n", str(number))], deadline=deadline)
+        await made.send(call, Connection(stream))
+        assert dict(fields(stream.block))["x-n"] == str(number)
+    (plan,) = made._plans.values()
+    assert len(plan.heads) <= 64
+    assert len(made._timeouts) <= 1024
+
+
+# --- unary replies ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_reply_is_its_message_metadata_and_trailers() -> None:
+    reply = await send(
+        Stream(
+            fields=(*GRPC, ("x-lead", "a"), ("grpc-accept-encoding", "gzip"), ("date", "now")),
+            pieces=[message("hi")],
+            trailers=(*OK_END, ("x-trail", "t")),
+        )
+    )
+    assert text(reply.payload) == "hi"
+    assert reply.metadata.pairs == ((b"x-lead", b"a"),)
+    assert reply.trailers.pairs == ((b"x-trail", b"t"),)
+    assert reply.status.code is Code.OK
+
+
+async def test_replies_with_one_head_share_their_metadata() -> None:
+    stream = Stream(fields=(*GRPC, ("x-lead", "a")), pieces=[message("hi")], trailers=OK_END)
+    made, connection = translator(), Connection(stream, stream)
+    first = await made.send(rpc.call(rpc.UNARY, "q"), connection)
+    second = await made.send(rpc.call(rpc.UNARY, "q"), connection)
+    assert first.metadata is second.metadata
+
+
+async def test_a_status_in_the_trailers_is_a_reply() -> None:
+    details = base64.b64encode(StatusMessage(code=5, message="Zoë").SerializeToString()).decode()
+    reply = await send(
+        Stream(
+            fields=(*GRPC, ("x-lead", "a")),
+            trailers=(
+                ("grpc-status", "5"),
+                ("grpc-message", "plain"),
+                ("grpc-status-details-bin", details),
+                ("x-trail", "t"),
+            ),
+        )
+    )
+    assert (reply.status.code, reply.status.message) == (Code.NOT_FOUND, "Zoë")
+    assert reply.metadata.pairs == ((b"x-lead", b"a"),)
+    assert reply.trailers.pairs == ((b"x-trail", b"t"),)
+    assert reply.payload is None
+
+
+async def test_a_trailers_only_reply_has_trailers_and_no_metadata() -> None:
+    for method in (rpc.UNARY, rpc.DOWN, rpc.UP, rpc.CHAT):
+        stream = Stream(fields=(*GRPC, ("grpc-status", "7"), ("grpc-message", "no%21"), ("x-trail", "t")))
+        reply = await send(stream, rpc.call(method, "q"))
+        assert (reply.status.code, reply.status.message) == (Code.PERMISSION_DENIED, "no!")
+        assert reply.metadata.pairs == ()
+        assert reply.trailers.pairs == ((b"x-trail", b"t"),)
+        assert reply.payloads is None
+
+
+async def test_a_compressed_reply_is_opened() -> None:
+    squeezed = envelope(gzip.compress(kit.message("hi").SerializeToString()), 1)
+    for method in (rpc.UNARY, rpc.UP):
+        stream = Stream(fields=(*GRPC, ("grpc-encoding", "gzip")), pieces=[squeezed], trailers=OK_END)
+        assert text((await send(stream, rpc.call(method, "q"))).payload) == "hi"
+    stream = Stream(fields=(*GRPC, ("grpc-encoding", "gzip")), pieces=[squeezed, message("b")], trailers=OK_END)
+    assert await drain(await send(stream, rpc.call(rpc.DOWN, "q"))) == ["hi", "b"]
+
+
+HTML = (("content-type", "text/html"),)
+GOOD = message("a")
+BOMB = envelope(gzip.compress(bytes(LIMIT + 1)), 1)
+FAULTS = [
+    # How it is broken; HTTP status, head, body, trailers; the code that the specifications give it.
+    ("400", 400, HTML, b"", (), Code.INTERNAL),
+    ("401", 401, HTML, b"", (), Code.UNAUTHENTICATED),
+    ("403", 403, HTML, b"", (), Code.PERMISSION_DENIED),
+    ("404", 404, HTML, b"<html>", (), Code.UNIMPLEMENTED),
+    ("429", 429, HTML, b"", (), Code.UNAVAILABLE),
+    ("431", 431, HTML, b"", (), Code.INTERNAL),
+    ("502", 502, HTML, b"", (), Code.UNAVAILABLE),
+    ("503", 503, HTML, b"", (), Code.UNAVAILABLE),
+    ("504", 504, HTML, b"", (), Code.UNAVAILABLE),
+    ("500", 500, HTML, b"", (), Code.UNKNOWN),
+    ("204", 204, (), b"", (), Code.UNKNOWN),
+    ("503 that says grpc", 503, GRPC, b"", (), Code.UNAVAILABLE),
+    ("another content type", 200, HTML, GOOD, OK_END, Code.UNKNOWN),
+    ("no content type", 200, (), GOOD, OK_END, Code.UNKNOWN),
+    ("grpc-web", 200, (("content-type", "application/grpc-web"),), GOOD, OK_END, Code.UNKNOWN),
+    ("another codec", 200, (("content-type", "application/grpc+json"),), GOOD, OK_END, Code.INTERNAL),
+    ("no status at all", 200, GRPC, GOOD, (), Code.INTERNAL),
+    ("nothing at all", 200, GRPC, b"", (), Code.INTERNAL),
+    ("trailers without a status", 200, GRPC, GOOD, (("x-a", "b"),), Code.UNKNOWN),
+    ("a status in the head of a reply with a body", 200, (*GRPC, ("grpc-status", "0")), GOOD, (), Code.INTERNAL),
+    ("cut within the message", 200, GRPC, GOOD[:-1], OK_END, Code.INTERNAL),
+    ("cut within the prefix", 200, GRPC, b"\0\0\0", OK_END, Code.INTERNAL),
+    ("a length that lies", 200, GRPC, b"\0\0\x01\0\0abc", OK_END, Code.INTERNAL),
+    ("a length over the limit", 200, GRPC, b"\0\xff\xff\xff\xff", OK_END, Code.RESOURCE_EXHAUSTED),
+    ("compressed without an encoding", 200, GRPC, b"\x01" + GOOD[1:], OK_END, Code.INTERNAL),
+    ("another encoding", 200, (*GRPC, ("grpc-encoding", "snappy")), GOOD, OK_END, Code.INTERNAL),
+    ("no gzip", 200, (*GRPC, ("grpc-encoding", "gzip")), b"\x01" + GOOD[1:], OK_END, Code.INTERNAL),
+    ("a bomb", 200, (*GRPC, ("grpc-encoding", "gzip")), BOMB, OK_END, Code.RESOURCE_EXHAUSTED),
+    ("a flag that means nothing", 200, GRPC, b"\x80" + GOOD[1:], OK_END, Code.INTERNAL),
+]
+
+
+@pytest.mark.parametrize("method", [rpc.UNARY, rpc.UP, rpc.DOWN, rpc.CHAT], ids=lambda method: method.name)
+@pytest.mark.parametrize(
+    ("status", "head", "body", "trailers", "code"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS]
+)
+async def test_broken_replies_have_the_code_that_grpc_gives_them_and_are_never_ok(
+    method: rpc.Method,
+    status: int,
+    head: rpc.Fields,
+    body: bytes,
+    trailers: rpc.Fields,
+    code: Code,
+) -> None:
+    stream = Stream(status, head, [body] if body else [], trailers)
+    error = await failure(stream, rpc.call(method, "q"))
+    assert error.status.code is code
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("body", [b"", GOOD + GOOD])
+async def test_another_number_of_messages_than_one_is_unimplemented(body: bytes) -> None:
+    """statuscodes.md: response cardinality violation."""
+    for method in (rpc.UNARY, rpc.UP):
+        error = await failure(Stream(pieces=[body], trailers=OK_END), rpc.call(method, "q"))
+        assert error.status.code is Code.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("value", ["abc", "999", "-1", ""])
+async def test_a_status_that_is_no_code_is_unknown(value: str) -> None:
+    reply = await send(Stream(pieces=[GOOD], trailers=(("grpc-status", value), ("grpc-message", "%zz"))))
+    assert (reply.status.code, reply.status.message) == (Code.UNKNOWN, "%zz")
+
+
+async def test_an_error_status_wins_over_a_message_that_came_before_it() -> None:
+    reply = await send(Stream(pieces=[GOOD], trailers=(("grpc-status", "10"),)))
+    assert reply.status.code is Code.ABORTED
+
+
+async def test_a_status_in_an_http_error_is_what_the_service_says() -> None:
+    reply = await send(Stream(503, (*GRPC, ("grpc-status", "8"))))
+    assert reply.status.code is Code.RESOURCE_EXHAUSTED
+
+
+async def test_the_trailers_status_wins_over_the_heads() -> None:
+    reply = await send(Stream(fields=(*GRPC, ("grpc-status", "8")), trailers=(("grpc-status", "9"),)))
+    assert reply.status.code is Code.FAILED_PRECONDITION
+
+
+@given(st.binary(max_size=40))
+def test_any_body_is_one_message_or_an_error(body: bytes) -> None:
+    async def run() -> bytes | Code:
+        try:
+            reply = await send(Stream(pieces=[body], trailers=OK_END))
+        except GatewayError as error:
+            return error.status.code
+        assert reply.payload is not None
+        return envelope(reply.payload.data)
+
+    assert asyncio.run(run()) in (body, Code.INTERNAL, Code.UNIMPLEMENTED, Code.RESOURCE_EXHAUSTED)
+
+
+async def test_failures_of_the_connection_pass() -> None:
+    assert (await failure(Stream(error=Unprocessed("goaway")))).retryable
+    assert isinstance(await failure(Stream(error=UpstreamReset("gone"))), UpstreamReset)
+    assert isinstance(await failure(Stream(pieces=[bytes(LIMIT + 6)])), BodyTooLarge)
+
+
+async def test_a_cancelled_call_cancels_upstream_at_once() -> None:
+    for method in (rpc.UNARY, rpc.UP, rpc.DOWN, rpc.CHAT):
+        stream = Stream(hang=True)
+        task = asyncio.ensure_future(send(stream, rpc.call(method, "q")))
+        await asyncio.wait_for(stream.ended.wait(), 5)
+        assert not stream.cancelled.is_set()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert stream.cancelled.is_set()
+    assert len(asyncio.all_tasks()) == 1
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_stream_is_read_message_by_message_and_ends_with_its_status() -> None:
+    body = message("a") + message("b") + message("")
+    stream = Stream(
+        fields=(*GRPC, ("x-lead", "a")), pieces=[body[:3], body[3:20], body[20:]], trailers=(*OK_END, ("x-trail", "t"))
+    )
+    reply = await send(stream, rpc.call(rpc.DOWN, "q"))
+    assert stream.sent == [message("q")]
+    assert reply.metadata.pairs == ((b"x-lead", b"a"),)
+    assert await drain(reply) == ["a", "b", ""]
+    assert reply.trailers.pairs == ((b"x-trail", b"t"),)
+    assert not stream.cancelled.is_set()
+
+
+async def test_an_error_after_messages_is_the_replys_status() -> None:
+    stream = Stream(pieces=[message("a"), b"\0\0"], trailers=(("grpc-status", "9"), ("grpc-message", "m")))
+    reply = await send(stream, rpc.call(rpc.DOWN, "q"))
+    assert await drain(reply) == ["a"]
+    assert (reply.status.code, reply.status.message) == (Code.FAILED_PRECONDITION, "m")
+
+
+async def test_messages_before_a_cut_are_delivered() -> None:
+    stream = Stream(pieces=[message("a")], error=UpstreamReset("gone"))
+    reply = await send(stream, rpc.call(rpc.DOWN, "q"))
+    assert reply.payloads is not None
+    assert text(await anext(reply.payloads)) == "a"
+    with pytest.raises(UpstreamReset):
+        await anext(reply.payloads)
+    with pytest.raises(StopAsyncIteration):
+        await anext(reply.payloads)
+
+
+async def test_a_client_stream_is_sent_message_by_message() -> None:
+    stream = Stream(pieces=[message("sum")], trailers=OK_END, hang=False)
+    gate = asyncio.Event()
+
+    async def whole(limit: int) -> object:
+        await stream.ended.wait()
+        gate.set()
+        return await Stream.whole(stream, limit)
+
+    stream.whole = whole  # type: ignore[method-assign, assignment]
+    reply = await send(stream, rpc.call(rpc.UP, "a", "b"))
+    assert gate.is_set()
+    assert text(reply.payload) == "sum"
+    assert stream.sent == [message("a"), message("b")]
+
+
+async def test_a_bidirectional_stream_flows_both_ways_at_once() -> None:
+    requests: asyncio.Queue[str | None] = asyncio.Queue()
+    replies: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def payloads() -> AsyncIterator[Payload]:
+        while (said := await requests.get()) is not None:
+            yield rpc.payload(said)
+
+    class Echoes(Stream):
+        async def write(self, data: bytes) -> None:
+            replies.put_nowait(data)
+
+        def end(self) -> None:
+            replies.put_nowait(b"")
+
+        async def read(self) -> bytes:
+            data = await replies.get()
+            if not data:
+                self.trailers = rpc.headers(OK_END)
+            return data
+
+    reply = await send(Echoes(), rpc.call(rpc.CHAT, payloads=payloads()))
+    assert reply.payloads is not None
+    for said in ("a", "b"):
+        requests.put_nowait(said)
+        assert text(await anext(reply.payloads)) == said
+    requests.put_nowait(None)
+    with pytest.raises(StopAsyncIteration):
+        await anext(reply.payloads)
+    assert reply.status.code is Code.OK
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def never() -> AsyncIterator[Payload]:
+    """A client that stays and says nothing more."""
+    yield rpc.payload("first")
+    await asyncio.Event().wait()
+
+
+async def test_a_status_is_delivered_while_the_client_still_sends() -> None:
+    stream = Stream(pieces=[message("a")], trailers=(("grpc-status", "9"),))
+    reply = await send(stream, rpc.call(rpc.CHAT, payloads=never()))
+    assert await drain(reply) == ["a"]
+    assert reply.status.code is Code.FAILED_PRECONDITION
+    reply = await send(Stream(trailers=(("grpc-status", "9"),)), rpc.call(rpc.UP, payloads=never()))
+    assert reply.status.code is Code.FAILED_PRECONDITION
+    assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("read", [0, 1])
+async def test_closing_a_reply_cancels_upstream_even_before_the_first_message(read: int) -> None:
+    for method in (rpc.DOWN, rpc.CHAT):
+        stream = Stream(pieces=[message("a"), message("b")], trailers=OK_END)
+        reply = await send(stream, rpc.call(method, "q"))
+        payloads = reply.payloads
+        assert payloads is not None
+        for _ in range(read):
+            await anext(payloads)
+        await payloads.aclose()  # type: ignore[attr-defined]
+        assert stream.cancelled.is_set()
+        assert len(asyncio.all_tasks()) == 1
+        with pytest.raises(StopAsyncIteration):
+            await anext(payloads)
+
+
+async def test_a_fault_in_the_requests_stream_ends_the_call_with_that_fault() -> None:
+    async def broken() -> AsyncIterator[Payload]:
+        yield rpc.payload("a")
+        raise Malformed("cut")
+
+    for method in (rpc.UP, rpc.CHAT):
+        for hang in ("head", "read"):
+            stream = Stream(pieces=[message("a")] if hang == "read" else [], hang=True)
+            if hang == "read":
+                ready = stream._head
+
+                async def head(found: object = ready) -> object:
+                    return found
+
+                stream.head = head  # type: ignore[method-assign, assignment]
+            error = await failure(stream, rpc.call(method, payloads=broken()))
+            assert isinstance(error, Malformed)
+            assert stream.cancelled.is_set()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_message_that_does_not_convert_ends_the_call() -> None:
+    async def bad() -> AsyncIterator[Payload]:
+        yield Payload(b"{]", Encoding.JSON, rpc.UP.input.codec)
+
+    assert isinstance(await failure(Stream(hang=True), rpc.call(rpc.UP, payloads=bad())), InvalidRequest)
+
+
+async def test_a_call_is_not_retryable_once_a_message_was_taken_from_the_client() -> None:
+    class Refused(Stream):
+        async def head(self) -> rpc.ResponseHead:
+            await self.ended.wait()
+            raise Unprocessed("goaway")
+
+    error = await failure(Refused(), rpc.call(rpc.CHAT, "a"))
+    assert isinstance(error, UpstreamReset)
+    assert not error.retryable
+    silent = asyncio.Event()
+
+    async def nothing() -> AsyncIterator[Payload]:
+        await silent.wait()
+        yield rpc.payload("")
+
+    class RefusedAtOnce(Stream):
+        async def head(self) -> rpc.ResponseHead:
+            await asyncio.sleep(0)
+            raise Unprocessed("goaway")
+
+    assert (await failure(RefusedAtOnce(), rpc.call(rpc.CHAT, payloads=nothing()))).retryable
+    assert (await failure(RefusedAtOnce(), rpc.call(rpc.DOWN, "q"))).retryable
+
+
+async def test_an_upstream_that_stops_reading_still_says_why() -> None:
+    class Deaf(Stream):
+        async def write(self, data: bytes) -> None:
+            raise UpstreamReset("closed")
+
+    reply = await send(Deaf(trailers=(("grpc-status", "8"),)), rpc.call(rpc.UP, "a"))
+    assert reply.status.code is Code.RESOURCE_EXHAUSTED
+
+
+async def test_a_fault_of_our_own_while_sending_is_not_hidden() -> None:
+    async def wrong() -> AsyncIterator[Payload]:
+        raise RuntimeError("a fault of ours")
+        yield rpc.payload("")
+
+    for method in (rpc.UP, rpc.CHAT):
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            await send(Stream(hang=True), rpc.call(method, payloads=wrong()))
+
+
+async def test_bad_upstream_replies_cancel_the_stream() -> None:
+    stream = Stream(pieces=[message("a"), b"\x80\0\0\0\0"], trailers=OK_END)
+    assert isinstance(await failure(stream, rpc.call(rpc.CHAT, "q")), BadUpstream)
+    assert stream.cancelled.is_set()
+    assert len(asyncio.all_tasks()) == 1

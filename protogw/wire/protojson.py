@@ -62,7 +62,17 @@ class Codecs:
 class MessageCodec:
     """The Codec of one message type; the message class and what is checked are made on first use."""
 
-    __slots__ = ("_codecs", "_desc", "_floats", "_ignore_unknown", "_plan", "_print_as", "_registry", "_type")
+    __slots__ = (
+        "_codecs",
+        "_desc",
+        "_floats",
+        "_ignore_unknown",
+        "_lenient",
+        "_plan",
+        "_print_as",
+        "_registry",
+        "_type",
+    )
 
     def __init__(self, desc: DescMessage, codecs: Codecs) -> None:
         options = codecs.options

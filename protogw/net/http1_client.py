@@ -1,0 +1,588 @@
+"""The client's side of an HTTP/1.1 connection: one request at a time, kept for the next where that is safe (RFC 9112).
+
+Nothing is believed of a reply that two readers could understand in two ways: it fails as BadUpstream and the connection
+is closed. The connection is kept only if the reply had an end of its own and nothing came after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, cast
+
+from protogw.errors import BadUpstream, BodyTooLarge, GatewayError, InternalError, Unprocessed, UpstreamReset
+from protogw.net.limits import Limits
+from protogw.net.sockets import connect
+from protogw.wire.http import Answer, Header, ResponseHead
+from protogw.wire.http1 import CHUNKED, UNTIL_CLOSE, HeadBounds, Response, ResponseScanner, parse_response, remember
+from protogw.wire.http1_chunked import LAST_CHUNK, ChunkedDecoder
+
+if TYPE_CHECKING:
+    from protogw.pools.base import PooledConnection
+
+_INTERIM_REPLIES = 16
+_JOINED_BYTES = 16 << 10
+
+_REQUEST = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) [\x21-\x7e]+ HTTP/1\.1\r\n"
+    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
+)
+_FRAMING_FIELD = re.compile(rb"\n(?:content-length: ?([0-9]{1,18})|transfer-encoding: ?chunked)\r\n", re.IGNORECASE)
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+_BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))
+"""Methods that say "no body" by Content-Length: 0 (RFC 9110 section 8.6)."""
+
+
+class Http1Stream:
+    """One request in flight and its reply (translator.py HttpStream)."""
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_fault",
+        "_head",
+        "_left",
+        "_limit",
+        "_pieces",
+        "_size",
+        "_waiter",
+        "_whole",
+        "done",
+        "method",
+        "replayable",
+        "sent",
+        "trailers",
+    )
+
+    def __init__(self, connection: Http1ClientConnection, method: bytes, replayable: bool) -> None:
+        self.trailers: tuple[Header, ...] = ()
+        self.method = method
+        self.replayable = replayable
+        """The caller still has all of the request to send again."""
+        self.sent = replayable
+        """The request is whole."""
+        self.done = False
+        """The reply is whole, or has failed."""
+        self._connection = connection
+        self._chunked = False
+        self._left = -1
+        self._head: ResponseHead | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._fault: GatewayError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._whole: asyncio.Future[Answer] | None = None
+        self._limit = 0
+
+    # --- the request --------------------------------------------------------------------------------------------------
+
+    def frame(self, length: int) -> None:
+        """How the body to come is framed: by its length, or with CHUNKED in chunks."""
+        self._chunked = length == CHUNKED
+        self._left = length
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the request's body; dropped once the reply has ended, since nobody reads it then."""
+        if not data or self.done:
+            return
+        self.replayable = False
+        connection = self._connection
+        if self._chunked:
+            if len(data) <= _JOINED_BYTES:
+                connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            else:
+                connection.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+        else:
+            if len(data) > self._left:
+                self.cancel()
+                raise InternalError
+            self._left -= len(data)
+            connection.transport.write(data)
+        if connection.writing_held:
+            await connection.writable()
+
+    def end(self) -> None:
+        """The request's body is complete."""
+        if self.sent or self.done:
+            return
+        if self._chunked:
+            self._connection.transport.write(LAST_CHUNK)
+        elif self._left:
+            self.cancel()  # shorter than was said: the peer must not wait for the rest, or take the next request for it
+            return
+        self.sent = True
+
+    def cancel(self) -> None:
+        """Give up: the connection is closed unless the reply has ended. Harmless after the end."""
+        if not self.done:
+            self.done = True
+            self._connection.give_up(self)
+
+    # --- the reply, as it arrives -------------------------------------------------------------------------------------
+
+    def on_head(self, head: ResponseHead) -> None:
+        self._head = head
+        if self._whole is None:
+            self._wake()
+
+    def on_answer(self, head: ResponseHead, body: bytes) -> None:
+        """Head and body at once, which is how small replies come."""
+        self.done = True
+        whole = self._whole
+        if whole is not None:
+            self._whole = None
+            if len(body) > self._limit:
+                self._fault = _too_large(self._limit)
+                if not whole.done():
+                    whole.set_exception(self._fault)
+            elif not whole.done():
+                whole.set_result(Answer(head, body, self.trailers))
+            return
+        self._head = head
+        if body:
+            self._pieces.append(body)
+            self._size = len(body)
+        self._wake()
+
+    def on_body(self, pieces: list[bytes]) -> None:
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+        if self._pieces:
+            self._pieces += pieces
+        else:
+            self._pieces = pieces
+        self._size += size
+        if self._whole is None:
+            if self._size > self._connection.limits.stream_window:
+                self._connection.hold_reading()
+            self._wake()
+        elif self._size > self._limit:
+            self._connection.fail(_too_large(self._limit))
+
+    def on_end(self) -> None:
+        self.done = True
+        whole = self._whole
+        if whole is None:
+            self._wake()
+            return
+        self._whole = None
+        if not whole.done():
+            assert self._head is not None
+            whole.set_result(Answer(self._head, self._take(), self.trailers))
+
+    def on_fault(self, fault: GatewayError) -> None:
+        self.done = True
+        self._fault = fault
+        whole = self._whole
+        if whole is None:
+            self._wake()
+            return
+        self._whole = None
+        if not whole.done():
+            whole.set_exception(fault)
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _take(self) -> bytes:
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._pieces = []
+        self._size = 0
+        return data
+
+    # --- the reply, as it is asked for --------------------------------------------------------------------------------
+
+    def whole(self, limit: int) -> Awaitable[Answer]:
+        """The whole reply; raises UpstreamReset, Unprocessed, BadUpstream, or BodyTooLarge over `limit` bytes."""
+        future: asyncio.Future[Answer] = self._connection.loop.create_future()
+        if self._fault is not None:
+            future.set_exception(self._fault)
+        elif self._size > limit:
+            fault = _too_large(limit)
+            future.set_exception(fault)
+            self.cancel()
+        elif self.done:
+            if self._head is None:
+                future.set_exception(UpstreamReset("the request was cancelled"))
+            else:
+                future.set_result(Answer(self._head, self._take(), self.trailers))
+        else:
+            self._whole = future
+            self._limit = limit
+            self._connection.release_reading()
+        return future
+
+    async def head(self) -> ResponseHead:
+        """The final head; interim ones (1xx) are skipped."""
+        while self._head is None:
+            await self._more()
+        return self._head
+
+    async def read(self) -> bytes:
+        """The next piece of the body, b"" at its end; raises when the reply breaks off."""
+        while not self._pieces:
+            if self._fault is None and self.done and self._head is not None:
+                return b""
+            await self._more()
+        data = self._take()
+        self._connection.release_reading()
+        return data
+
+    async def _more(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+        if self.done:
+            raise UpstreamReset("the request was cancelled")
+        self._waiter = self._connection.loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"reply body: over the limit of {limit} bytes", http_status=502)
+
+
+class Http1ClientConnection(asyncio.Protocol):
+    """One connection to an endpoint (pools/base.py PooledConnection). `cache` is shared as in Http1ServerConnection."""
+
+    def __init__(self, limits: Limits, *, cache: dict[bytes, Response] | None = None) -> None:
+        self.limits = limits
+        self.closed = False
+        self.on_change: Callable[[PooledConnection], None] | None = None
+        self.loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.writing_held = False
+        self._cache = cache if cache is not None else {}
+        self._bounds = HeadBounds(limits.target_bytes, limits.header_bytes, limits.header_count)
+        self._stream: Http1Stream | None = None
+        self._requests = 0
+        self._draining = False
+        self._reading_held = False
+        self._room: asyncio.Future[None] | None = None
+        # The reply under way.
+        self._scanner: ResponseScanner | None = None
+        self._response: Response | None = None
+        self._decoder: ChunkedDecoder | None = None
+        self._left = 0
+        self._heard = False
+        self._interim = 0
+
+    @property
+    def room(self) -> int:
+        return 0 if self._stream is not None or self.closed or self._draining else 1
+
+    @property
+    def active(self) -> int:
+        return 0 if self._stream is None else 1
+
+    def open(self, head: bytes, body: bytes | None) -> Http1Stream:
+        """Send a request. `head` is the request line and field lines, each with its CRLF, without the blank line.
+
+        The framing field is added: Content-Length for a whole body (none for an empty one where the method expects no
+        body), chunked for `body` None. To pass on a body whose length is known before it is, give `body` None and a
+        `content-length` in `head`: the writes must then add up to it, or the request is cut off.
+        """
+        if self._stream is not None or self.closed or self._draining or self.transport.is_closing():
+            raise Unprocessed("the connection takes no more requests")
+        match = _REQUEST.fullmatch(head)
+        if match is None:  # a translator let something through that would be read as another request, or none
+            raise InternalError
+        method = match[1]
+        stream = Http1Stream(self, method, body is not None)
+        if body is None:
+            framing = _FRAMING_FIELD.search(head)
+            if framing is None:
+                head += b"transfer-encoding: chunked\r\n\r\n"
+                stream.frame(CHUNKED)
+            else:
+                head += b"\r\n"
+                stream.frame(CHUNKED if framing[1] is None else int(framing[1]))
+            self.transport.write(head)
+        elif body:
+            if len(body) > _JOINED_BYTES:
+                self.transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
+            else:
+                self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        elif method in _BODY_EXPECTED:
+            self.transport.write(head + b"content-length: 0\r\n\r\n")
+        else:
+            self.transport.write(head + b"\r\n")
+        self._stream = stream
+        self._requests += 1
+        self._heard = False
+        self._interim = 0
+        return stream
+
+    # --- transport ----------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.loop = asyncio.get_running_loop()
+        self.transport.set_write_buffer_limits(high=self.limits.write_buffer)
+
+    def data_received(self, data: bytes) -> None:
+        stream = self._stream
+        if stream is None:  # nothing was asked: whatever this is, it is not the next reply
+            self._shut()
+            return
+        self._heard = True
+        if self._response is None:
+            if self._scanner is None:
+                end = data.find(b"\r\n\r\n") + 4
+                if end > 3:
+                    response = self._cache.get(data[:end])
+                    if response is not None:
+                        if response.length == len(data) - end and stream.method != b"HEAD" and stream.sent:
+                            self._answer(stream, response, data[end:] if response.length else b"")
+                        else:
+                            self._begin(stream, response, data[end:])
+                        return
+            self._read_head(stream, data)
+        else:
+            self._read_body(stream, data)
+
+    def _read_head(self, stream: Http1Stream, data: bytes) -> None:
+        while True:
+            try:
+                response: Response | None = None
+                if self._scanner is None:
+                    end = data.find(b"\r\n\r\n") + 4
+                    if end > 3:
+                        raw, rest = data[:end], data[end:]
+                        response = self._cache.get(raw) or parse_response(raw, self._bounds)
+                if response is None:
+                    if self._scanner is None:
+                        self._scanner = ResponseScanner(self._bounds)
+                    found = self._scanner.feed(data)
+                    if found is None:
+                        return
+                    self._scanner = None
+                    raw, rest = found
+                    response = self._cache.get(raw) or parse_response(raw, self._bounds)
+                    assert response is not None, "what the scanner lets through is well-formed"
+            except GatewayError as error:
+                self.fail(error)
+                return
+            status = response.head.status
+            if status >= 200:
+                remember(self._cache, raw, response)
+                self._begin(stream, response, rest)
+                return
+            if status == 101:
+                self.fail(BadUpstream("reply head: 101, but nothing was asked to be switched to"))
+                return
+            self._interim += 1
+            if self._interim > _INTERIM_REPLIES:
+                self.fail(BadUpstream(f"more than {_INTERIM_REPLIES} interim replies"))
+                return
+            if not rest:
+                return
+            data = rest
+
+    def _answer(self, stream: Http1Stream, response: Response, body: bytes) -> None:
+        """The reply came whole with its head."""
+        self._stream = None
+        if not response.keep_alive or self._draining:
+            self._shut()
+            stream.on_answer(response.head, body)
+            return
+        stream.on_answer(response.head, body)
+        if self.on_change is not None:
+            self.on_change(self)
+
+    def _begin(self, stream: Http1Stream, response: Response, rest: bytes) -> None:
+        self._response = response
+        length = response.length
+        if stream.method == b"HEAD":
+            length = 0
+        self._left = length
+        if length == CHUNKED:
+            self._decoder = ChunkedDecoder(BadUpstream)
+        stream.on_head(response.head)
+        if rest or length == 0:
+            self._read_body(stream, rest)
+
+    def _read_body(self, stream: Http1Stream, data: bytes) -> None:
+        decoder = self._decoder
+        rest = b""
+        ended = False
+        if decoder is not None:
+            pieces: list[bytes] = []
+            try:
+                rest = decoder.feed(data, pieces)
+            except GatewayError as error:
+                self.fail(error)
+                return
+            if decoder.done:
+                ended = True
+                stream.trailers = decoder.trailers
+        else:
+            left = self._left
+            if left != UNTIL_CLOSE:
+                if len(data) > left:
+                    rest = data[left:]
+                    data = data[:left]
+                self._left = left - len(data)
+                ended = self._left == 0
+            pieces = [data] if data else []
+        if pieces:
+            stream.on_body(pieces)
+            if stream.done:  # it was over its limit
+                return
+        if ended:
+            self._end(stream, bool(rest))
+
+    def _end(self, stream: Http1Stream, overrun: bool) -> None:
+        """The reply is whole: the connection is kept only if both sides are at the end of what they had to say."""
+        response = self._response
+        assert response is not None
+        keep = response.keep_alive and not overrun and stream.sent and not self._draining
+        self._stream = self._response = self._decoder = None
+        self.release_reading()
+        if not keep:
+            self._shut()
+            stream.on_end()
+            return
+        stream.on_end()
+        if self.on_change is not None:
+            self.on_change(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        stream = self._stream
+        self._stream = None
+        self.resume_writing()
+        if stream is not None and not stream.done:
+            if self._response is not None and self._left == UNTIL_CLOSE and exc is None:
+                stream.on_end()
+            else:
+                stream.on_fault(self._loss(stream, exc))
+        self._closed()
+
+    def _loss(self, stream: Http1Stream, exc: Exception | None) -> GatewayError:
+        """What the loss of the connection means for the request that was in flight.
+
+        A kept connection that ends before a byte of reply was most likely closed before the request came. That
+        is no proof: only a request that may be repeated (RFC 9110 section 9.2.2) is declared unprocessed.
+        """
+        how = "reset" if exc is not None else "closed"
+        if self._response is not None:
+            return UpstreamReset(f"the endpoint {how} the connection in the middle of its reply")
+        if self._heard:
+            return UpstreamReset(f"the endpoint {how} the connection in the middle of its reply's head")
+        if self._requests > 1 and stream.replayable and stream.method in _IDEMPOTENT:
+            return Unprocessed(f"the endpoint had {how} the kept connection")
+        return UpstreamReset(f"the endpoint {how} the connection without a reply")
+
+    def hold_reading(self) -> None:
+        if not self._reading_held and not self.transport.is_closing():
+            self._reading_held = True
+            self.transport.pause_reading()
+
+    def release_reading(self) -> None:
+        if self._reading_held:
+            self._reading_held = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self.writing_held = True
+
+    def resume_writing(self) -> None:
+        self.writing_held = False
+        room = self._room
+        if room is not None:
+            self._room = None
+            if not room.done():
+                room.set_result(None)
+
+    async def writable(self) -> None:
+        while self.writing_held:
+            if self._room is None:
+                self._room = self.loop.create_future()
+            await self._room
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def fail(self, fault: GatewayError) -> None:
+        """The reply cannot be understood or is too much: its reader learns why, the connection is closed."""
+        stream = self._stream
+        self._stream = None
+        if stream is not None and not stream.done:
+            stream.on_fault(fault)
+        self.transport.abort()
+        self._closed()
+
+    def give_up(self, stream: Http1Stream) -> None:
+        """The caller no longer wants the reply: HTTP/1.1 has no other way to say so than to close."""
+        if self._stream is stream:
+            self._stream = None
+            self.transport.abort()
+            self._closed()
+
+    def _shut(self) -> None:
+        self.transport.close()
+        self._closed()
+
+    def _closed(self) -> None:
+        if not self.closed:
+            self.closed = True
+            if self.on_change is not None:
+                self.on_change(self)
+
+    def drain(self) -> None:
+        """Take no more requests; close once the one in flight has ended."""
+        self._draining = True
+        if self._stream is None:
+            self._shut()
+
+    def close(self) -> None:
+        """Close now; a request in flight fails with UpstreamReset."""
+        self.fail(UpstreamReset("the connection was closed"))
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "draining" if self._draining else "busy" if self._stream else "idle"
+        return f"<Http1ClientConnection {state}, {self._requests} requests>"
+
+
+class Http1Connector:
+    """Opens connections to endpoints that speak HTTP/1.1 (pools/base.py Connector)."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        connect_timeout_s: float = 5.0,
+    ) -> None:
+        self._limits = limits
+        self._tls = tls
+        self._server_name = server_name
+        self._connect_timeout_s = connect_timeout_s
+        self._cache: dict[bytes, Response] = {}
+
+    async def connect(self, host: str, port: int) -> Http1ClientConnection:
+        """A ready connection; raises Unreachable."""
+        return await connect(
+            self._make,
+            host,
+            port,
+            tls=self._tls,
+            server_name=self._server_name,
+            timeout_s=self._connect_timeout_s,
+        )
+
+    def _make(self) -> Http1ClientConnection:
+        return Http1ClientConnection(self._limits, cache=self._cache)

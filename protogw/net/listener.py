@@ -1,0 +1,378 @@
+"""A bound address: accepts connections, finds out what each speaks, and looks after all of them.
+
+One port takes every protocol: with TLS, ALPN decides; without, HTTP/2 is known by its preface (RFC 9113 section 3.3)
+and everything else is HTTP/1.1. Accepting is done here and not by the event loop's server, so that the bound on
+connections also counts those still in their handshake, and a process out of file descriptors waits instead of spinning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+
+from protogw.net.http1_server import Http1ServerConnection
+from protogw.net.http2_server import Http2ServerConnection
+from protogw.net.limits import Limits
+from protogw.net.sockets import tune
+from protogw.net.tls import H2, peer_identity
+from protogw.wire.http import Peer
+from protogw.wire.http1 import Request
+from protogw.wire.http2 import PREFACE
+
+if TYPE_CHECKING:
+    from protogw.frontends.base import Exchange
+
+    Serve: TypeAlias = Callable[[Exchange], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+_ACCEPTS_A_TURN = 64
+_OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_RETRY_ACCEPT_S = 1.0
+_SWEEPS_A_SECOND = 8
+"""Each connection is swept once a second; not all in one go, which would be felt with ten thousand of them."""
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class ServerConnection(Protocol):
+    """What the listener asks of a connection, whatever it speaks."""
+
+    @property
+    def active(self) -> int:
+        """Requests in progress."""
+        ...
+
+    def drain(self) -> None:
+        """Finish what is in progress, take nothing new, then close."""
+        ...
+
+    def close(self) -> None:
+        """Close now."""
+        ...
+
+    def sweep(self, now: float) -> None:
+        """Called about once a second with the loop's time: end what is too slow."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a listener has seen since it started."""
+
+    accepted: int = 0
+    refused: int = 0
+    """Over the bound on connections."""
+    handshakes_failed: int = 0
+    http1: int = 0
+    http2: int = 0
+    accepts_held: int = 0
+    """Times that accepting paused for want of file descriptors or memory."""
+
+
+class Listener:
+    """Serves HTTP on one address. `serve` answers each request, in a task of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        serve: Serve,
+        limits: Limits,
+        tls: ssl.SSLContext | None = None,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        self.name = name
+        self.counters = Counters()
+        self._host = host
+        self._port = port
+        self._serve = serve
+        self._limits = limits
+        self._tls = tls
+        self._reuse_port = reuse_port
+        self._loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
+        self._sockets: list[socket.socket] = []
+        self._accepting = False
+        self._draining = False
+        self._greetings: set[asyncio.Task[None]] = set()
+        self._connections: dict[ServerConnection, int] = {}
+        self._slices: list[dict[ServerConnection, None]] = [{} for _ in range(_SWEEPS_A_SECOND)]
+        self._turn = 0
+        self._heads: dict[bytes, Request] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it is bound; the port is the kernel's choice if 0 was asked for."""
+        if not self._sockets:
+            return self._host, self._port
+        name = self._sockets[0].getsockname()
+        return name[0], name[1]
+
+    @property
+    def connections(self) -> int:
+        """Open connections, those in their TLS handshake included."""
+        return len(self._connections) + len(self._greetings)
+
+    @property
+    def active(self) -> int:
+        """Requests in progress."""
+        return sum(connection.active for connection in self._connections)
+
+    async def start(self) -> None:
+        """Bind and accept; raises OSError with a text to show."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._bind()
+        except OSError as error:
+            self._close_sockets()
+            what = f"listener {self.name}: cannot listen on {self._host}:{self._port}: {error.strerror or error}"
+            raise OSError(error.errno, what) from error
+        self._accepting = True
+        for sock in self._sockets:
+            self._loop.add_reader(sock, self._accept, sock)
+        self._sweeper = self._loop.call_later(1 / _SWEEPS_A_SECOND, self._sweep)
+
+    async def _bind(self) -> None:
+        host = None if self._host in ("", "*") else self._host
+        found = await self._loop.getaddrinfo(
+            host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )
+        port = self._port
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            self._sockets.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self._reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((address[0], port, *address[2:]))
+            sock.listen(_BACKLOG)
+            port = sock.getsockname()[1]
+
+    # --- accepting ----------------------------------------------------------------------------------------------------
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            try:
+                sock, address = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._hold_accepting(error)
+                    return
+                continue  # the client was gone before it was accepted (accept(2) lists the errors)
+            self.counters.accepted += 1
+            if self.connections >= self._limits.connections:
+                self.counters.refused += 1
+                self._turn_away(sock)
+                continue
+            sock.setblocking(False)
+            task = self._loop.create_task(self._greet(sock, address[0], address[1]))
+            self._greetings.add(task)
+            task.add_done_callback(self._greetings.discard)
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        with sock:
+            if self._tls is None:
+                try:
+                    sock.setblocking(False)
+                    sock.send(_FULL)
+                except OSError:
+                    pass  # it is closed either way
+
+    def _hold_accepting(self, error: OSError) -> None:
+        """Out of file descriptors or memory: what waits in the backlog would wake us again at once, for nothing."""
+        self.counters.accepts_held += 1
+        logger.warning("listener %s: accepts nothing for %g s: %s", self.name, _RETRY_ACCEPT_S, error.strerror)
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
+        if self._retry is None:
+            self._retry = self._loop.call_later(_RETRY_ACCEPT_S, self._resume_accepting)
+
+    def _resume_accepting(self) -> None:
+        self._retry = None
+        if self._accepting:
+            for sock in self._sockets:
+                self._loop.add_reader(sock, self._accept, sock)
+
+    async def _greet(self, sock: socket.socket, host: str, port: int) -> None:
+        """Bring an accepted connection to the point where its protocol is known, or may be told from its bytes."""
+        greeter = _Greeter(self, host, port)
+        try:
+            tune(sock)
+            await self._loop.connect_accepted_socket(
+                lambda: greeter,
+                sock,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._limits.handshake_timeout_s if self._tls is not None else None,
+            )
+        except (OSError, TimeoutError) as error:
+            sock.close()
+            self.counters.handshakes_failed += 1
+            logger.debug("listener %s: %s: no connection: %s", self.name, host, error)
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    def add(self, connection: ServerConnection) -> None:
+        """Look after a connection from now on."""
+        if self._draining:
+            connection.drain()
+        slice = self._turn = (self._turn + 1) % _SWEEPS_A_SECOND
+        self._connections[connection] = slice
+        self._slices[slice][connection] = None
+
+    def forget(self, connection: ServerConnection) -> None:
+        """A connection is closed, or has become another."""
+        slice = self._connections.pop(connection, None)
+        if slice is not None:
+            del self._slices[slice][connection]
+            if not self._connections and self._emptied is not None and not self._emptied.done():
+                self._emptied.set_result(None)
+
+    def speaks_http1(self, peer: Peer) -> Http1ServerConnection:
+        self.counters.http1 += 1
+        return Http1ServerConnection(self._serve, self._limits, peer, cache=self._heads, on_close=self.forget)
+
+    def speaks_http2(self, peer: Peer) -> Http2ServerConnection:
+        self.counters.http2 += 1
+        return Http2ServerConnection(self._serve, self._limits, peer, on_close=self.forget)
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    def _sweep(self) -> None:
+        loop = self._loop
+        self._sweeper = loop.call_later(1 / _SWEEPS_A_SECOND, self._sweep)
+        now = loop.time()
+        part = self._slices.pop(0)
+        self._slices.append(part)
+        for connection in tuple(part):
+            connection.sweep(now)
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def stop_accepting(self) -> None:
+        """Close the address; connections go on."""
+        self._accepting = False
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        address = self.address
+        for sock in self._sockets:
+            if self._loop is not None:
+                self._loop.remove_reader(sock)
+            sock.close()
+        self._sockets.clear()
+        self._host, self._port = address
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept nothing more, let requests in progress finish for `timeout_s`, then close everything."""
+        self.stop_accepting()
+        self._draining = True
+        for connection in tuple(self._connections):
+            connection.drain()
+        await self._empty(timeout_s)
+        self.close()
+        await self._empty(_RETRY_ACCEPT_S)
+
+    async def _empty(self, timeout_s: float) -> None:
+        if self._connections:
+            self._emptied = self._loop.create_future()
+            await asyncio.wait((self._emptied,), timeout=timeout_s)
+            self._emptied = None
+
+    def close(self) -> None:
+        """Close everything now; requests in progress are cancelled."""
+        self.stop_accepting()
+        self._draining = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for task in tuple(self._greetings):
+            task.cancel()
+        for connection in tuple(self._connections):
+            connection.close()
+
+    def __repr__(self) -> str:
+        host, port = self.address
+        return f"<Listener {self.name} {host}:{port}, {self.connections} connections, {self.active} requests>"
+
+
+class _Greeter(asyncio.Protocol):
+    """Stands in until it is known which protocol a connection speaks, then hands the transport over."""
+
+    active = 0
+
+    def __init__(self, listener: Listener, host: str, port: int) -> None:
+        self._listener = listener
+        self._host = host
+        self._port = port
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._begun = b""
+        self._since = -1.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        secure: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if secure is None:
+            self._listener.add(self)
+            return
+        peer = Peer(self._host, self._port, True, peer_identity(secure))
+        self._hand_over(
+            self._listener.speaks_http2(peer)
+            if secure.selected_alpn_protocol() == H2
+            else self._listener.speaks_http1(peer)
+        )
+
+    def data_received(self, data: bytes) -> None:
+        begun = self._begun + data if self._begun else data
+        if len(begun) < len(PREFACE) and PREFACE.startswith(begun):
+            self._begun = begun
+            return
+        peer = Peer(self._host, self._port)
+        listener = self._listener
+        connection = listener.speaks_http2(peer) if begun.startswith(PREFACE) else listener.speaks_http1(peer)
+        self._hand_over(connection)
+        connection.data_received(begun)
+
+    def _hand_over(self, connection: Http1ServerConnection | Http2ServerConnection) -> None:
+        self._transport.set_protocol(connection)
+        connection.connection_made(self._transport)
+        self._listener.add(connection)
+        self._listener.forget(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.forget(self)
+
+    def drain(self) -> None:
+        self._transport.close()
+
+    def close(self) -> None:
+        self._transport.abort()
+
+    def sweep(self, now: float) -> None:
+        if self._since < 0:
+            self._since = now
+        elif now - self._since >= self._listener.limits.header_timeout_s:
+            self._transport.abort()

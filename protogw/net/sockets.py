@@ -1,0 +1,93 @@
+"""Connecting out: addresses raced as RFC 8305 says, a time limit over everything, and what failed in words."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import TypeVar
+
+import aiohappyeyeballs
+
+from protogw.errors import Unreachable
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+_NEXT_ADDRESS_S = 0.25
+"""How long the first address is alone before the next is tried beside it (RFC 8305 section 5)."""
+
+_KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_TRIES = 60, 15, 4
+
+
+def tune(sock: socket.socket) -> None:
+    """No delay for small writes; probes that find a peer which vanished without a word."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", _KEEPALIVE_EVERY_S),
+        ("TCP_KEEPCNT", _KEEPALIVE_TRIES),
+    ):
+        option = getattr(socket, name, None)  # not on every platform
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def connect(
+    make: Callable[[], P],
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    timeout_s: float = 5.0,
+) -> P:
+    """A connected protocol of `make`, TLS handshake included; raises Unreachable within `timeout_s`."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            sock = await _connected(loop, host, port)
+            try:
+                tune(sock)
+                _, protocol = await loop.create_connection(
+                    make,
+                    sock=sock,
+                    ssl=tls,
+                    server_hostname=(server_name or host) if tls is not None else None,
+                    ssl_handshake_timeout=timeout_s if tls is not None else None,
+                )
+            except BaseException:
+                sock.close()
+                raise
+            return protocol
+    except TimeoutError as error:
+        raise Unreachable(f"{host}:{port}: no connection in {timeout_s:g} s") from error
+    except ssl.SSLCertVerificationError as error:
+        raise Unreachable(f"{host}:{port}: its certificate is refused: {error.verify_message}") from error
+    except ssl.SSLError as error:
+        reason = (error.reason or "handshake failed").lower().replace("_", " ")
+        raise Unreachable(f"{host}:{port}: TLS: {reason}") from error
+    except OSError as error:
+        raise Unreachable(f"{host}:{port}: {error.strerror or error}") from error
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if len(found) == 1:
+        return await _connect_one(loop, found[0])
+    return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1)
+
+
+async def _connect_one(
+    loop: asyncio.AbstractEventLoop, info: tuple[int, int, int, str, tuple[object, ...]]
+) -> socket.socket:
+    family, kind, protocol, _, address = info
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

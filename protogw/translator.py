@@ -40,7 +40,7 @@ class HttpStream(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Give up: the peer is told at once. Harmless after the end."""
+        """Give up: the peer is told at once, and whoever waits here is raised UpstreamReset. Harmless after the end."""
         ...
 
 

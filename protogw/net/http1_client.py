@@ -119,6 +119,7 @@ class Http1Stream:
         if not self.done:
             self.done = True
             self._connection.give_up(self)
+            self.on_fault(UpstreamReset("the request was cancelled"))
 
     # --- the reply, as it arrives -------------------------------------------------------------------------------------
 

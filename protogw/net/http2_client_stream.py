@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from protogw.errors import BodyTooLarge, GatewayError
+from protogw.errors import BodyTooLarge, GatewayError, UpstreamReset
 from protogw.net.http2_stream import Stream
 from protogw.wire.http import Answer, Header
 from protogw.wire.http2 import ErrorCode
@@ -105,7 +105,7 @@ class ClientStream(Stream):
 
     def cancel(self) -> None:
         if not self.closed:
-            self.connection.give_up(self, ErrorCode.CANCEL, None)
+            self.connection.give_up(self, ErrorCode.CANCEL, UpstreamReset("the request was cancelled"))
 
     def on_sent(self) -> None:
         self.local_closed = True

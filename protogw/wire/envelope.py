@@ -7,7 +7,13 @@ Shared by gRPC (PROTOCOL-HTTP2.md, Length-Prefixed-Message), gRPC-Web (PROTOCOL-
 
 from __future__ import annotations
 
+import struct
+
 from protogw.errors import BodyTooLarge, GatewayError
+
+_PREFIX = struct.Struct(">BI")
+_pack = _PREFIX.pack
+_unpack = _PREFIX.unpack_from
 
 PREFIX = 5
 """Bytes before each message."""
@@ -17,13 +23,15 @@ COMPRESSED = 0x01
 
 def envelope(data: bytes, flags: int = 0) -> bytes:
     """One message with its prefix."""
-    return b"%c%b%b" % (flags, len(data).to_bytes(4, "big"), data)
+    return _pack(flags, len(data)) + data
 
 
 def only_message(body: bytes) -> bytes | None:
     """The message of a body that is exactly one uncompressed envelope, else None."""
-    if body[:1] == b"\0" and int.from_bytes(body[1:5], "big") == len(body) - 5:
-        return body[5:]
+    if len(body) >= PREFIX:
+        flags, length = _unpack(body)
+        if not flags and length == len(body) - PREFIX:
+            return body[PREFIX:]
     return None
 
 
@@ -69,12 +77,12 @@ class EnvelopeReader:
                 self._waiting = 0
                 self._offset = offset = 0
                 have = len(data)
-            length = int.from_bytes(data[offset + 1 : offset + PREFIX], "big")
+            flags, length = _unpack(data, offset)
             end = length + PREFIX
             if have >= end and length <= self._limit:
                 self._offset = offset + end
                 self._need = PREFIX
-                return data[offset], data[offset + PREFIX : offset + end]
+                return flags, data[offset + PREFIX : offset + end]
             if length > self._limit:
                 raise BodyTooLarge(f"a message of {length} bytes is over the limit of {self._limit}")
             self._need = end

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HttpStream(Protocol):
-    """One request in flight on an upstream connection. Use either `whole`, or `head` and then `read`."""
+    """One request in flight on an upstream connection. Use either `whole`, or `head` and then `read` or `buffered`."""
 
     trailers: tuple[Header, ...]
     """The reply's trailers; final once the body has ended."""
@@ -29,6 +29,10 @@ class HttpStream(Protocol):
 
     async def read(self) -> bytes:
         """The next piece of the body, b"" at its end. Reading is what lets the peer send more."""
+        ...
+
+    def buffered(self) -> bytes | None:
+        """All that is left of the body if the reply has ended well, else None. Consumes it."""
         ...
 
     async def write(self, data: bytes) -> None:

@@ -237,6 +237,10 @@ class Http1Stream:
         self._connection.release_reading()
         return data
 
+    def buffered(self) -> bytes | None:
+        """All that is left of the body if the reply has ended well, else None. Consumes it."""
+        return self._take() if self.done and self._fault is None and self._head is not None else None
+
     async def _more(self) -> None:
         if self._fault is not None:
             raise self._fault

@@ -64,6 +64,9 @@ class ClientStream(Stream):
             await self.arrival()
         return self.take()
 
+    def buffered(self) -> bytes | None:
+        return self.take() if self.remote_closed and self.error is None else None
+
     def on_arrival(self) -> None:
         answer = self.answer
         if answer is None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class Exchange(Protocol):
     """One HTTP request and the means to answer it, whatever the HTTP version (net/ implements it)."""
 
-    head: RequestHead
+    @property
+    def head(self) -> RequestHead: ...
+
     peer: Peer
     extra: tuple[Header, ...]
     """Fields added to whatever answer is sent (CORS, for one)."""

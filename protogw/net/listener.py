@@ -103,9 +103,8 @@ class Listener:
         self._accepting = False
         self._draining = False
         self._greetings: set[asyncio.Task[None]] = set()
-        self._connections: dict[ServerConnection, int] = {}
+        self._connections: dict[ServerConnection, dict[ServerConnection, None]] = {}
         self._slices: list[dict[ServerConnection, None]] = [{} for _ in range(_SWEEPS_A_SECOND)]
-        self._turn = 0
         self._heads: dict[bytes, Request] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -231,15 +230,15 @@ class Listener:
         """Look after a connection from now on."""
         if self._draining:
             connection.drain()
-        slice = self._turn = (self._turn + 1) % _SWEEPS_A_SECOND
-        self._connections[connection] = slice
-        self._slices[slice][connection] = None
+        part = min(self._slices, key=len)
+        part[connection] = None
+        self._connections[connection] = part
 
     def forget(self, connection: ServerConnection) -> None:
         """A connection is closed, or has become another."""
-        slice = self._connections.pop(connection, None)
-        if slice is not None:
-            del self._slices[slice][connection]
+        part = self._connections.pop(connection, None)
+        if part is not None:
+            del part[connection]
             if not self._connections and self._emptied is not None and not self._emptied.done():
                 self._emptied.set_result(None)
 

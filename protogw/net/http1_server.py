@@ -87,6 +87,11 @@ class Http1ServerConnection(asyncio.Protocol):
         """Requests in progress."""
         return 0 if self._exchange is None or self._exchange.ended else 1
 
+    @property
+    def _waiting(self) -> bool:
+        """Nothing of a next request has come."""
+        return self._scanner is None or self._scanner.empty
+
     # --- transport ----------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -367,7 +372,7 @@ class Http1ServerConnection(asyncio.Protocol):
     def drain(self) -> None:
         """Finish the request in progress, then close; close at once if there is none."""
         self.last = True
-        if self._state == _HEAD and self._scanner is None:
+        if self._state == _HEAD and self._waiting:
             self._state = _LINGERING
             self.transport.close()
 
@@ -383,10 +388,10 @@ class Http1ServerConnection(asyncio.Protocol):
             seen: object = (state, unsent)
             patience = limits.idle_s if unsent else _LINGER_S
         elif exchange is None:
-            waiting = self._scanner is None
+            waiting = self._waiting
             seen = (waiting, self._requests)
             patience = limits.idle_s if waiting and self._requests else limits.header_timeout_s
-        elif exchange.complete or self._reading_held:
+        elif exchange.complete or self._reading_held or (exchange.started and not exchange.ended):
             seen = (exchange.bytes_in, exchange.bytes_out, unsent)
             patience = limits.idle_s
         else:
@@ -402,12 +407,12 @@ class Http1ServerConnection(asyncio.Protocol):
         waited = now - self._since
         if waited < patience:
             return
-        if state == _LINGERING or (exchange is None and self._scanner is None):
+        if state == _LINGERING or (exchange is None and self._waiting):
             self.transport.abort()
         elif exchange is None:
             self._refuse(_too_slow(f"header section: not whole after {patience:g} s", 408))
-        elif exchange.complete or self._reading_held:
-            if exchange.started or exchange.ended:
+        elif exchange.complete or self._reading_held or (exchange.started and not exchange.ended):
+            if exchange.started:
                 self.transport.abort()
             else:
                 self._refuse(_too_slow(f"no progress for {patience:g} s", 504))

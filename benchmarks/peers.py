@@ -1,0 +1,194 @@
+"""The gateways that are measured, each in the configuration that costs it least for the job."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import shop
+from benchmarks.backends import Backends
+from benchmarks.processes import NGINX_USER, Program, free_port, tool
+
+JOBS = ("rest", "grpc", "grpc-web", "connect", "http")
+
+_FILTERS = "type.googleapis.com/envoy.extensions.filters.http."
+_HTTP_OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+class Peer:
+    """One gateway: a port for each job it can do, and one process whose CPU time counts."""
+
+    name = ""
+    version = ""
+
+    def __init__(self) -> None:
+        self.ports: Mapping[str, int] = {}
+        self.program: Program
+
+    def stop(self) -> None:
+        self.program.stop()
+
+
+class Protogw(Peer):
+    """This gateway: one port for every job, one process."""
+
+    name = "protogw"
+
+    def __init__(self, folder: Path, backends: Backends) -> None:
+        super().__init__()
+        port = free_port()
+        self.ports = dict.fromkeys(JOBS, port)
+        (folder / "shop.pb").write_bytes(shop.DESCRIPTOR_SET)
+        config = folder / "gateway.yaml"
+        config.write_text(
+            json.dumps(
+                {
+                    "listeners": {"bench": {"address": f"127.0.0.1:{port}"}},
+                    "upstreams": {
+                        "shop": {"grpc": [f"127.0.0.1:{backends.grpc}"], "schema": "shop.pb"},
+                        "www": {"http": [f"http://127.0.0.1:{backends.http}"]},
+                    },
+                    "routes": [{"match": {"path": "/raw/**"}, "to": "www"}],
+                    "access_log": "off",
+                    "admin": "off",
+                }
+            )
+        )
+        self.program = Program([sys.executable, "-m", "protogw", "serve", str(config)], folder, self.name)
+        self.program.wait_for_port(port)
+
+
+class Envoy(Peer):
+    """Envoy with one worker; each job has a listener with only the filter that the job needs."""
+
+    name = "Envoy"
+
+    def __init__(self, folder: Path, backends: Backends) -> None:
+        super().__init__()
+        self.ports = {job: free_port() for job in JOBS}
+        (folder / "envoy.pb").write_bytes(shop.DESCRIPTOR_SET)
+        filters: dict[str, list[dict[str, Any]]] = {
+            "rest": [
+                {
+                    "@type": _FILTERS + "grpc_json_transcoder.v3.GrpcJsonTranscoder",
+                    "proto_descriptor": str(folder / "envoy.pb"),
+                    "services": ["shop.v1.Catalog"],
+                    "convert_grpc_status": True,
+                    "print_options": {"stream_newline_delimited": True},
+                }
+            ],
+            "grpc": [],
+            "grpc-web": [{"@type": _FILTERS + "grpc_web.v3.GrpcWeb"}],
+            "connect": [{"@type": _FILTERS + "connect_grpc_bridge.v3.FilterConfig"}],
+            "http": [],
+        }
+        config = {
+            "static_resources": {
+                "listeners": [
+                    _listener(self.ports[job], filters[job], "www" if job == "http" else "shop") for job in JOBS
+                ],
+                "clusters": [
+                    _cluster("shop", backends.grpc, {_HTTP_OPTIONS: {"http2_protocol_options": {}}}),
+                    _cluster("www", backends.http, {_HTTP_OPTIONS: {"http_protocol_options": {}}}),
+                ],
+            }
+        }
+        path = folder / "envoy.json"
+        path.write_text(json.dumps(config))
+        argv = [tool("envoy"), "-c", str(path), "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
+        self.program = Program(argv, folder, self.name)
+        for port in self.ports.values():
+            self.program.wait_for_port(port)
+
+
+class Nginx(Peer):
+    """nginx with one worker: gRPC → gRPC and HTTP → HTTP, which is all of it that it can do."""
+
+    name = "nginx"
+
+    def __init__(self, folder: Path, backends: Backends) -> None:
+        super().__init__()
+        self.ports = {"grpc": free_port(), "http": free_port()}
+        temp = " ".join(f"{kind}_temp_path {folder}/n-{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+        config = folder / "nginx.conf"
+        config.write_text(
+            f"""
+            {NGINX_USER} daemon off; worker_processes 1; pid {folder}/nginx.pid;
+            error_log {folder}/nginx-error.log warn; events {{ worker_connections 4096; }}
+            http {{
+              access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
+              client_body_temp_path {folder}/n-body; {temp}
+              upstream shop {{ server 127.0.0.1:{backends.grpc}; keepalive 64; keepalive_requests 1000000000; }}
+              upstream www {{ server 127.0.0.1:{backends.http}; keepalive 64; keepalive_requests 1000000000; }}
+              server {{
+                listen 127.0.0.1:{self.ports["grpc"]} http2; http2_max_concurrent_streams 1000;
+                location / {{ grpc_pass grpc://shop; }}
+              }}
+              server {{
+                listen 127.0.0.1:{self.ports["http"]};
+                location / {{ proxy_pass http://www; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+              }}
+            }}
+            """
+        )
+        argv = [tool("nginx"), "-e", str(folder / "nginx-start.log"), "-c", str(config)]
+        self.program = Program(argv, folder, self.name)
+        for port in self.ports.values():
+            self.program.wait_for_port(port)
+
+
+PEERS = (Protogw, Envoy, Nginx)
+
+
+def _listener(port: int, filters: list[dict[str, Any]], cluster: str) -> dict[str, Any]:
+    router = {"@type": _FILTERS + "router.v3.Router"}
+    return {
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "http",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.filters.network."
+                            "http_connection_manager.v3.HttpConnectionManager",
+                            "stat_prefix": "in",
+                            "codec_type": "AUTO",
+                            "route_config": {
+                                "virtual_hosts": [
+                                    {
+                                        "name": "all",
+                                        "domains": ["*"],
+                                        "routes": [
+                                            {"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "15s"}}
+                                        ],
+                                    }
+                                ]
+                            },
+                            "http_filters": [
+                                {"name": f"f{number}", "typed_config": one}
+                                for number, one in enumerate([*filters, router])
+                            ],
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _cluster(name: str, port: int, options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "typed_extension_protocol_options": {
+            kind.rpartition("/")[2].removeprefix("type."): {"@type": kind, "explicit_http_config": explicit}
+            for kind, explicit in options.items()
+        },
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }

@@ -105,10 +105,13 @@ def compress(data: bytes, coding: bytes) -> bytes:
 
 
 class Decoder(Protocol):
-    """Decodes one body piece by piece."""
+    """Decodes one body piece by piece, never more at once than asked for."""
 
-    def feed(self, data: bytes) -> bytes:
-        """What this piece decodes to; raises InvalidRequest or BodyTooLarge."""
+    pending: bool
+    """More output is to be had by `decode(b"", …)` before the next piece goes in."""
+
+    def decode(self, data: bytes, room: int) -> bytes:
+        """About `room` bytes, at most, of what this piece decodes to; raises InvalidRequest."""
         ...
 
     def end(self) -> None:
@@ -123,16 +126,18 @@ _MEMBERS = 8
 class _Gzip:
     """gzip, in one member or several (RFC 1952 section 2.2)."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._room = limit
+    def __init__(self) -> None:
+        self.pending = False
         self._inner = zlib.decompressobj(31)
+        self._rest = b""
         self._members = 1
         self._begun = False
 
-    def feed(self, data: bytes) -> bytes:
+    def decode(self, data: bytes, room: int) -> bytes:
+        if self._rest:
+            data = self._rest + data
         out: list[bytes] = []
-        while data:
+        while data or self.pending:
             if self._inner.eof:
                 self._members += 1
                 if self._members > _MEMBERS:
@@ -140,15 +145,17 @@ class _Gzip:
                 self._inner = zlib.decompressobj(31)
             self._begun = True
             try:
-                # One byte more than there is room for, to tell full from over.
-                piece = self._inner.decompress(data, self._room + 1)
+                piece = self._inner.decompress(data, room)
             except zlib.error as error:
                 raise InvalidRequest(f"content-encoding: not gzip ({error})") from error
-            self._room -= len(piece)
-            if self._room < 0 or self._inner.unconsumed_tail:
-                raise BodyTooLarge(f"the decoded body is over {self._limit} bytes")
             out.append(piece)
-            data = self._inner.unused_data
+            room -= len(piece)
+            data = self._inner.unconsumed_tail or self._inner.unused_data
+            # A full buffer may leave output inside the decoder although all input is used up.
+            self.pending = bool(data) if self._inner.eof else room <= 0
+            if room <= 0:
+                break
+        self._rest = data
         return b"".join(out)
 
     def end(self) -> None:
@@ -159,37 +166,30 @@ class _Gzip:
 class _Brotli:
     """br (RFC 7932)."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._room = limit
+    def __init__(self) -> None:
+        self.pending = False
         self._inner = brotli.Decompressor()
         self._begun = False
 
-    def feed(self, data: bytes) -> bytes:
-        out: list[bytes] = []
+    def decode(self, data: bytes, room: int) -> bytes:
         if data:
             self._begun = True
             if self._inner.is_finished():
                 raise InvalidRequest("content-encoding: the body goes on after its br end")
-        while data or not self._inner.can_accept_more_data():
-            try:
-                piece = self._inner.process(data, output_buffer_limit=self._room + 1)
-            except brotli.error as error:
-                raise InvalidRequest("content-encoding: not br") from error
-            data = b""
-            self._room -= len(piece)
-            if self._room < 0:
-                raise BodyTooLarge(f"the decoded body is over {self._limit} bytes")
-            out.append(piece)
-        return b"".join(out)
+        try:
+            piece: bytes = self._inner.process(data, output_buffer_limit=room)
+        except brotli.error as error:
+            raise InvalidRequest("content-encoding: not br") from error
+        self.pending = not self._inner.can_accept_more_data() and not self._inner.is_finished()
+        return piece
 
     def end(self) -> None:
         if self._begun and not self._inner.is_finished():
             raise InvalidRequest("content-encoding: the br body is cut short")
 
 
-def decoder(coding: bytes, limit: int) -> Decoder | None:
-    """What decodes a body of this Content-Encoding, up to `limit` bytes out; None for identity.
+def decoder(coding: bytes) -> Decoder | None:
+    """What decodes a body of this Content-Encoding; None for identity.
 
     Raises UnsupportedMedia, with the codings that are read in its Accept-Encoding (RFC 9110 section 12.5.3).
     """
@@ -197,9 +197,9 @@ def decoder(coding: bytes, limit: int) -> Decoder | None:
     if name in (b"", b"identity"):
         return None
     if name in (b"gzip", b"x-gzip"):
-        return _Gzip(limit)
+        return _Gzip()
     if name == b"br":
-        return _Brotli(limit)
+        return _Brotli()
     raise UnsupportedMedia(
         f"content-encoding: {coding[:100].decode('latin-1')} is not offered",
         headers=((b"accept-encoding", b", ".join(CODINGS)),),
@@ -207,10 +207,20 @@ def decoder(coding: bytes, limit: int) -> Decoder | None:
 
 
 def decompress(data: bytes, coding: bytes, limit: int) -> bytes:
-    """A whole body, decoded; an empty one is empty in any coding."""
-    decode = decoder(coding, limit)
-    if decode is None or not data:
+    """A whole body, decoded; an empty one is empty in any coding. Raises BodyTooLarge over `limit` bytes."""
+    inner = decoder(coding)
+    if inner is None or not data:
         return data
-    decoded = decode.feed(data)
-    decode.end()
-    return decoded
+    out: list[bytes] = []
+    room = limit + 1  # One byte more than fits, to tell full from over.
+    while True:
+        piece = inner.decode(data, room)
+        out.append(piece)
+        room -= len(piece)
+        if room <= 0:
+            raise BodyTooLarge(f"the decoded body is over {limit} bytes")
+        if not inner.pending:
+            break
+        data = b""
+    inner.end()
+    return b"".join(out)

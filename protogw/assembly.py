@@ -9,21 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from protogw.builtin import Builtin
-from protogw.descriptors.from_reflection import fetch
-from protogw.net.http1_client import Http1Connector
-from protogw.net.http2_client import Http2Connector
-from protogw.net.listener import Listener
-from protogw.net.tls import client_context, server_context
 from protogw_translators import TRANSLATORS
 
 from protogw.balancers import BALANCERS
+from protogw.builtin import Builtin
 from protogw.config import REFLECTION, Config, Kinds, Upstream
 from protogw.descriptors.from_proto import load
+from protogw.descriptors.from_reflection import fetch
 from protogw.descriptors.model import Schema
 from protogw.frontends import FRONT_ENDS
 from protogw.gateway import Door, Gateway, Recorder
+from protogw.net.http1_client import Http1Connector
+from protogw.net.http2_client import Http2Connector
 from protogw.net.limits import Limits
+from protogw.net.listener import Listener
+from protogw.net.tls import client_context, server_context
 from protogw.offering import AssemblyError, Offering
 from protogw.policies import POLICIES
 from protogw.policies.base import OriginPolicy
@@ -93,6 +93,9 @@ def build(config: Config, *, recorder: Recorder | None = None, schemas: Mapping[
         )
     _learn(gateway, offering, config, schemas or {})
     gateway.watchers.append(builtin.offer)
+    builtin.healthy = offering.healthy
+    for pool in pools.values():
+        pool.on_health = builtin.changed
     offering.install()
     return gateway
 

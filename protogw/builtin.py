@@ -30,7 +30,9 @@ class Builtin:
 
     def __init__(self, healthy: Callable[[str], bool] | None = None) -> None:
         self.schema: Schema = grpc_services()
-        self._healthy = healthy
+        self.name = "gateway"
+        self.kind = "builtin"
+        self.healthy = healthy
         self._catalog = EMPTY
         self._reflection = Reflection(EMPTY)
         self._watchers: set[asyncio.Event] = set()
@@ -73,7 +75,7 @@ class Builtin:
     def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if service and service not in self._catalog.services:
             return _Health.SERVICE_UNKNOWN
-        if self._healthy is None or self._healthy(service):
+        if self.healthy is None or self.healthy(service):
             return _Health.SERVING
         return _Health.NOT_SERVING
 

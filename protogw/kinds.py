@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
-def table(group: str, *parts: type[T]) -> MappingProxyType[str, type[T]]:
+def table(group: str, *parts: type[Any]) -> Mapping[str, type[Any]]:
     """The parts by their `kind`, and those registered under the entry-point group `protogw.<group>`.
 
     Raises ValueError when two parts claim one kind.
     """
-    found: dict[str, type[T]] = {}
+    found: dict[str, type[Any]] = {}
     external: list[type[Any]] = [point.load() for point in entry_points(group=f"protogw.{group}")]
     for part in (*parts, *external):
         kind: str = part.kind

@@ -60,6 +60,7 @@ class Offering:
         self._policies = policies
         self._schemas: dict[str, Schema] = {}
         self._awaited: set[str] = set()
+        self._owners: Mapping[str, str] = {}
         self._use = self._chain(config.use, "use")
         self._routes = tuple(
             _Compiled(
@@ -102,6 +103,13 @@ class Offering:
         """This upstream will describe itself later."""
         self._awaited.add(upstream)
 
+    def healthy(self, service: str) -> bool:
+        """Whether calls of this service, or with the empty name any calls at all, can be carried now."""
+        if not service:
+            return not self._gateway.draining and not self._awaited
+        owner = self._owners.get(service)
+        return owner is None or self._gateway.pools[owner].reachable
+
     def learn(self, upstream: str, schema: Schema, *, install: bool = True) -> None:
         """Take an upstream's schema, and offer what follows; the faults of bindings that do not fit it are logged."""
         self._schemas[upstream] = schema
@@ -136,6 +144,7 @@ class Offering:
                 else:
                     owners[service] = upstream
             schemas[upstream] = self._bound(schema, faults)
+        self._owners = owners
         catalog = Catalog.merge([*schemas.values(), self._own_schema])
         if not self._awaited:
             faults.extend(self._unknown_calls(catalog))

@@ -39,6 +39,8 @@ class Pool:
         self.kind = translator.kind
         self.on_connected: Callable[[], None] | None = None
         """Called when an endpoint has been connected to that was not connected before."""
+        self.on_health: Callable[[], None] | None = None
+        """Called when an endpoint has become unreachable or reachable again."""
         self._translator = translator
         self._balancer = balancer
         self._endpoints = tuple(
@@ -54,6 +56,7 @@ class Pool:
             for host, port, weight in addresses
         )
         self._ready = self._endpoints
+        self._up = len(self._endpoints)
         self._revival: asyncio.TimerHandle | None = None
 
     @property
@@ -64,6 +67,11 @@ class Pool:
     def ready(self) -> tuple[Endpoint, ...]:
         """The endpoints that calls go to: those not known to be down, or all when every one is."""
         return self._ready
+
+    @property
+    def reachable(self) -> bool:
+        """At least one endpoint is not known to be down."""
+        return self._up > 0
 
     async def send(self, call: Call) -> Reply:
         """Carry one call; raises GatewayError."""
@@ -122,6 +130,11 @@ class Pool:
         ready = tuple(endpoint for endpoint in self._endpoints if not endpoint.down_until) or self._endpoints
         if ready != self._ready:
             self._ready = ready
+        up = len(self._endpoints) - len(down)
+        if up != self._up:
+            self._up = up
+            if self.on_health is not None:
+                self.on_health()
         if self._revival is not None:
             self._revival.cancel()
             self._revival = None

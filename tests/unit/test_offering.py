@@ -1,0 +1,173 @@
+"""What is offered follows from the schemas and the config: owners, bindings, routes, and what does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from protogw.assembly import KINDS, AssemblyError, build, load_schema
+from protogw.call import NO_METADATA, Call, Reply
+from protogw.config import load
+from protogw.descriptors.model import Method
+from protogw.errors import Unreachable
+from protogw.gateway import Gateway
+from protogw.wire.http import Peer, RequestHead
+
+PROTO = """
+syntax = "proto3";
+package shop.v1;
+import "google/api/annotations.proto";
+message Item { string id = 1; }
+service Catalog {
+  rpc Get(Item) returns (Item) { option (google.api.http) = { get: "/v1/items/{id}" }; }
+  rpc List(Item) returns (stream Item);
+}
+"""
+
+
+def gateway(folder: Path, config: str, proto: str = PROTO) -> Gateway:
+    (folder / "shop.proto").write_text(proto)
+    path = folder / "gateway.yaml"
+    path.write_text(dedent(config))
+    return build(load(path, KINDS))
+
+
+def method(made: Gateway, name: str) -> Method:
+    return made.catalog.methods[f"/shop.v1.Catalog/{name}".encode()]
+
+
+def call(made: Gateway, name: str, *headers: tuple[bytes, bytes]) -> Call:
+    head = RequestHead(b"POST", b"/shop.v1.Catalog/Get", b"", b"gw.test", headers, 20)
+    return Call(method(made, name), NO_METADATA, front_end="grpc", peer=Peer("::1", 1), started=0.0, head=head)
+
+
+BASE = """
+    listeners: { public: { address: "127.0.0.1:0" } }
+    admin: off
+    upstreams:
+      shop: { grpc: ["127.0.0.1:1"], schema: shop.proto }
+      beta: { grpc: ["127.0.0.1:2"], schema: shop.proto }
+"""
+
+
+async def test_a_service_goes_to_the_first_upstream_that_describes_it(tmp_path: Path) -> None:
+    made = gateway(tmp_path, BASE)
+    assert made.router.match(call(made, "Get")).target is made.pools["shop"]
+    assert made.offering is not None
+    assert any("shop.v1.Catalog is described by shop too" in fault for fault in made.offering.compose()[2])
+    made.stop()
+
+
+async def test_the_gateways_own_services_are_offered_beside_the_upstreams(tmp_path: Path) -> None:
+    made = gateway(tmp_path, BASE)
+    assert {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= set(made.catalog.services)
+    made.stop()
+
+
+async def test_a_route_sends_the_calls_it_matches_elsewhere(tmp_path: Path) -> None:
+    made = gateway(
+        tmp_path,
+        BASE
+        + """
+    routes:
+      - match: { call: shop.v1.Catalog/Get, headers: { x-beta: "1" } }
+        to: beta
+        timeout: 2s
+    """,
+    )
+    beta = made.router.match(call(made, "Get", (b"x-beta", b"1")))
+    assert beta.target is made.pools["beta"]
+    assert beta.unary_timeout == 2.0
+    assert made.router.match(call(made, "Get")).target is made.pools["shop"]
+    assert made.router.match(call(made, "List", (b"x-beta", b"1"))).target is made.pools["shop"]
+    made.stop()
+
+
+async def test_a_binding_is_added_to_the_annotation_or_put_in_its_place(tmp_path: Path) -> None:
+    rest = """
+    routes:
+      - match: { call: shop.v1.Catalog/Get }
+        rest: { get: "/v2/items/{id}"%s }
+    """
+    added = gateway(tmp_path, BASE + rest % "")
+    assert [rule.template for rule in method(added, "Get").http] == ["/v1/items/{id}", "/v2/items/{id}"]
+    replaced = gateway(tmp_path, BASE + rest % ", replace: true")
+    assert [rule.template for rule in method(replaced, "Get").http] == ["/v2/items/{id}"]
+    added.stop()
+    replaced.stop()
+
+
+async def test_a_route_for_a_method_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    made = gateway(
+        tmp_path,
+        BASE
+        + """
+    routes:
+      - { match: { call: shop.v1.Catalog/Gte }, timeout: 2s }
+      - { match: { call: shop.v2.Catalog/* }, timeout: 2s }
+    """,
+    )
+    assert made.offering is not None
+    faults = made.offering.compose()[2]
+    assert "routes[0].match.call: shop.v1.Catalog has no method Gte" in faults
+    assert "routes[1].match.call: no upstream describes a service shop.v2.Catalog" in faults
+    made.stop()
+
+
+async def test_a_listeners_policy_in_one_routes_use_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AssemblyError, match=r"routes\[0\].use: web is cors, which concerns whole listeners"):
+        gateway(
+            tmp_path,
+            BASE
+            + """
+    policies: { web: { cors: { origins: ["*"] } } }
+    routes:
+      - { match: { call: shop.v1.Catalog/Get }, use: [web] }
+    """,
+        )
+
+
+async def test_a_service_that_is_down_at_first_is_asked_until_it_answers(tmp_path: Path) -> None:
+    made = gateway(
+        tmp_path,
+        """
+    listeners: { public: { address: "127.0.0.1:0" } }
+    admin: off
+    upstreams: { shop: { grpc: ["127.0.0.1:1"] } }
+    """,
+    )
+    offering = made.offering
+    assert offering is not None
+    assert offering.awaited == {"shop"}
+    path = tmp_path / "files.yaml"
+    path.write_text(dedent(BASE))
+    schema = load_schema(load(path, KINDS).upstreams["shop"])
+    assert schema is not None
+    asked = 0
+    answered = asyncio.Event()
+
+    async def fetch(send: object) -> object:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise Unreachable("127.0.0.1:1: refused")
+        answered.set()
+        return schema
+
+    async def send(call: Call) -> Reply:
+        raise AssertionError
+
+    reconnected = asyncio.Event()
+    keeping = asyncio.ensure_future(offering.keep("shop", fetch, send, reconnected))  # type: ignore[arg-type]
+    while not answered.is_set():
+        reconnected.set()
+        await asyncio.sleep(0)
+    while offering.awaited:
+        await asyncio.sleep(0)
+    assert "shop.v1.Catalog" in made.catalog.services
+    assert asked == 3
+    keeping.cancel()
+    made.stop()

@@ -121,7 +121,7 @@ def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
     part = TRANSLATORS[upstream.kind]
     secure = upstream.secure
     message_limit = max(listener.limits.body for listener in config.listeners.values())
-    translator: Any = part(authority, message_limit=message_limit, scheme="https" if secure else "http")  # type: ignore[call-arg]
+    translator: Any = part(authority, message_limit=message_limit, scheme="https" if secure else "http")
     connects, most, shared = _CONNECTORS[part.transport]
     context = (
         client_context(secure.ca, secure.cert, secure.key, verify=secure.verify, transport=part.transport)

@@ -121,7 +121,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         if id + 2 > http2.LARGEST_STREAM:
             self._draining = True
         headers = len(head)
-        if body is None or self._table_update or headers > self.frame_limit:
+        if body is None or self.table_update or headers > self.frame_limit:
             self.put(self.headers(id, 0 if body is None or body else END_STREAM, head))
             if body:
                 stream.send(body, b"")
@@ -132,16 +132,17 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
             stream.local_closed = True
             self.put(pack_head(headers >> 8, headers & 0xFF, HEADERS, END_HEADERS | END_STREAM, id) + head)
             return stream
-        start = pack_head(headers >> 8, headers & 0xFF, HEADERS, END_HEADERS, id) + head
+        start = pack_head(headers >> 8, headers & 0xFF, HEADERS, END_HEADERS, id)
         size = len(body)
         if size <= stream.send_window and size <= self.send_window and size <= self.frame_limit and not self.paused:
             stream.send_window -= size
             self.send_window -= size
             self.useful += 1
             stream.local_closed = True
-            self.put(start + pack_head(size >> 8, size & 0xFF, DATA, END_STREAM, id) + body)
+            data = pack_head(size >> 8, size & 0xFF, DATA, END_STREAM, id)
+            self.put_now((start, head, data, body), len(streams) == 1)
         else:
-            self.put(start)
+            self.put(start + head)
             stream.send(body, b"")
         return stream
 
@@ -191,9 +192,14 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
                     self.refuse(stream, ErrorCode.PROTOCOL_ERROR, "no DATA for content-length")
                     return
                 stream.declared = fields.length
+                if stream.answer is not None and fields.length > stream.limit:
+                    stream.on_too_large()
+                    return
             if end:
                 stream.remote_closed = True
-            stream.on_arrival()
+                stream.on_arrival()
+            elif stream.reader is not None:
+                stream.on_arrival()
 
     def on_replied(self, stream: ClientStream) -> None:
         """The reply is whole."""
@@ -209,22 +215,17 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         if stream.chunks and not stream.greedy:
             stream.greedy = True
             self.consumed(sum(map(len, stream.chunks)))
-        if stream.queued:
-            self.queued -= stream.queued
-            stream.queued = 0
-        stream.queue = None
-        self.ready.pop(stream, None)
-        if stream.writer is not None:
-            stream.on_room()
+        if stream.queue is not None:
+            stream.drop_queue()
         self._remove(stream)
 
     def _remove(self, stream: ClientStream) -> None:
-        was_full = len(self.streams) >= self._most_streams
-        del self.streams[stream.id]
+        streams = self.streams
+        del streams[stream.id]
         if self._draining:
-            if not self.streams and not self.closed:
+            if not streams and not self.closed:
                 self._finish()
-        elif was_full and self.on_change is not None and self.room:
+        elif len(streams) + 1 >= self._most_streams and self.on_change is not None and self.room:
             self.on_change(self)
 
     def _fail(self, stream: ClientStream, error: GatewayError | None) -> None:

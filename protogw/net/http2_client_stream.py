@@ -44,7 +44,9 @@ class ClientStream(Stream):
         if self.chunks:
             self.consumed(sum(map(len, self.chunks)))
         self.greedy = True
-        if self.remote_closed or self.bytes_in > limit:
+        if self.bytes_in > limit or self.declared > limit:
+            self.on_too_large()
+        elif self.remote_closed:
             self.on_arrival()
         return answer
 
@@ -67,14 +69,18 @@ class ClientStream(Stream):
     def buffered(self) -> bytes | None:
         return self.take() if self.remote_closed and self.error is None else None
 
+    def on_data(self, piece: bytes, end: int, size: int) -> None:
+        super().on_data(piece, end, size)
+        if not self.closed and (end or (self.greedy and self.bytes_in > self.limit)):
+            self.on_arrival()
+
     def on_arrival(self) -> None:
         answer = self.answer
         if answer is None:
             super().on_arrival()
         elif self.bytes_in > self.limit:
-            self.connection.give_up(
-                self, ErrorCode.CANCEL, BodyTooLarge(f"the reply's body is larger than {self.limit} bytes")
-            )
+            self.on_too_large()
+            return
         elif self.remote_closed:
             self.answer = None
             if not answer.done():
@@ -85,6 +91,15 @@ class ClientStream(Stream):
                 answer.set_result(Answer(self.response, body, self.trailers))
         if self.remote_closed and not self.closed:
             self.connection.on_replied(self)
+
+    def on_too_large(self) -> None:
+        """The body is, or says that it will be, over the limit of `whole`."""
+        error = BodyTooLarge(f"the reply's body is larger than {self.limit} bytes")
+        if self.closed:
+            self.chunks.clear()
+            self.fail(error)
+        else:
+            self.connection.give_up(self, ErrorCode.CANCEL, error)
 
     # --- the request --------------------------------------------------------------------------------------------------
 

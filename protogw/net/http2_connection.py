@@ -38,6 +38,7 @@ S = TypeVar("S", bound=Stream)
 FRAME_LIMIT = http2.SMALLEST_FRAME_LIMIT
 """The largest payload taken: SETTINGS_MAX_FRAME_SIZE stays at its default."""
 
+_LARGEST_FRAME = 1 << 16  # sent, whatever the peer would take, so that streams take turns
 _NUISANCES = 2000  # frames of no use that a peer may be ahead
 _NUISANCES_FORGIVEN = 200  # a second
 _NUISANCES_PER_USE = 10  # ... and for each request, and each DATA frame sent
@@ -56,6 +57,7 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
         self.streams: dict[int, S] = {}
         self.closed = False
         self.paused = False
+        self._deaf = False
         self.loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.write_buffer = limits.write_buffer
@@ -68,7 +70,7 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
         self.queued = 0
         self.unsent = 0
         self._table_size = 4096
-        self._table_update = b""
+        self.table_update = b""
         self._out: list[bytes] = []
         self._scheduled = False
 
@@ -150,6 +152,9 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
 
     def resume_writing(self) -> None:
         self.paused = False
+        if self._deaf:
+            self._deaf = False
+            self.transport.resume_reading()
         self.pump()
         for stream in list(self.streams.values()):
             if stream.writer is not None:
@@ -159,6 +164,15 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
         """Send frames with the next write."""
         self._out.append(frames)
         if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._flush_scheduled)
+
+    def put_now(self, frames: tuple[bytes, ...], alone: bool) -> None:
+        """Send frames; `alone` says that nobody else is about to, so that waiting for them gains nothing."""
+        self._out += frames
+        if alone:
+            self.flush()
+        elif not self._scheduled:
             self._scheduled = True
             self.loop.call_soon(self._flush_scheduled)
 
@@ -172,6 +186,11 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
         out = self._out
         if not self.closed and out:
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            # DATA waits while the transport is paused, but heads and acknowledgements do not: a peer that makes us
+            # send those and reads nothing is not listened to.
+            if self.paused and not self._deaf and self.transport.get_write_buffer_size() > 2 * self.write_buffer:
+                self._deaf = True
+                self.transport.pause_reading()
         out.clear()
         self.unsent = 0
 
@@ -220,7 +239,7 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
     def _frames(self, data: bytes) -> None:
         streams = self.streams
         position, end = 0, len(data)
-        while True:
+        while not self.closed:
             start = position + 9
             if start > end:
                 self._needed = 9
@@ -254,8 +273,6 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
                 self.on_block(id, flags & END_STREAM, data[start:after])
             else:
                 self._control(kind, flags, id, data[start:after])
-                if self.closed:
-                    return
             position = after
         if position < end:
             self._partial += data[position:] if position else data
@@ -388,11 +405,11 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
                     if stream.queue and stream.send_window > 0:
                         self.ready[stream] = None
             elif key == http2.MAX_FRAME_SIZE:
-                self.frame_limit = value
+                self.frame_limit = min(value, _LARGEST_FRAME)
             elif key == http2.HEADER_TABLE_SIZE:
                 if value < self._table_size:
                     self._table_size = value
-                    self._table_update = table_size_update(value)
+                    self.table_update = table_size_update(value)
             else:
                 self.on_setting(key, value)
         self.put(http2.SETTINGS_ACK)
@@ -448,9 +465,9 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
 
     def headers(self, id: int, flags: int, block: bytes) -> bytes:
         """The frames of a header block, as this peer wants them."""
-        if self._table_update:
-            block = self._table_update + block
-            self._table_update = b""
+        if self.table_update:
+            block = self.table_update + block
+            self.table_update = b""
         size = len(block)
         if size <= self.frame_limit:
             return pack_head(size >> 8, size & 0xFF, HEADERS, flags | END_HEADERS, id) + block

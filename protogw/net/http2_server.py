@@ -55,6 +55,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         self._final = False
         self._drained_s = 0.0
         self._idle_s = 0.0
+        self._opened_swept = 0
         self._opening_s = 0.0
         self._stuck = b""
         self._stuck_s = 0.0
@@ -140,7 +141,8 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
                 return
         self._last = id
         if self._final:
-            return  # it came after the last stream that GOAWAY names
+            self.forget(id)  # it came after the last stream that GOAWAY names
+            return
         self.opened += 1
         if type(head) is tuple:
             self._refuse_unopened(id, ErrorCode.PROTOCOL_ERROR, "no pseudo-header fields")
@@ -362,7 +364,8 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
                 return
         else:
             self._stuck, self._stuck_s = stuck, 0.0
-        if not self.streams:
+        used, self._opened_swept = self.opened != self._opened_swept, self.opened
+        if not self.streams and not used:
             before, self._idle_s = self._idle_s, self._idle_s + passed
             if self._idle_s >= limits.idle_s:
                 self._close(ErrorCode.NO_ERROR, "idle")

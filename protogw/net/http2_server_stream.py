@@ -125,8 +125,9 @@ class ServerStream(Stream):
             connection.put(connection.headers(self.id, END_STREAM, block))
             self.on_sent()
             return
-        start = connection.headers(self.id, 0, block)
-        tail = connection.headers(self.id, END_STREAM, encode(trailers)) if trailers else b""
+        id = self.id
+        start = connection.headers(id, 0, block)
+        tail = connection.headers(id, END_STREAM, encode(trailers)) if trailers else b""
         size = len(body)
         if (
             size <= self.send_window
@@ -134,13 +135,13 @@ class ServerStream(Stream):
             and size <= connection.frame_limit
             and not connection.paused
         ):
-            self.send_window -= size
             connection.send_window -= size
             connection.useful += 1
             self.bytes_out = size
-            flags = 0 if tail else END_STREAM
-            connection.put(start + pack_head(size >> 8, size & 0xFF, DATA, flags, self.id) + body + tail)
-            self.on_sent()
+            self.local_closed = True
+            data = pack_head(size >> 8, size & 0xFF, DATA, 0 if tail else END_STREAM, id)
+            connection.put_now((start, data, body, tail), len(connection.streams) == 1)
+            connection.on_answered(self)
         else:
             connection.put(start)
             self.send(body, tail)

@@ -96,7 +96,8 @@ class Stream:
             self.consumed(size - length)
         if self.greedy:
             self.consumed(length)
-        self.on_arrival()
+        if self.reader is not None:
+            self.on_arrival()
 
     def on_arrival(self) -> None:
         """There is something to read, or the end of it."""
@@ -217,15 +218,19 @@ class Stream:
     def release(self) -> None:
         """Closed, however it came to it: unread bytes are credited to the connection, unsent ones are dropped."""
         self.closed = True
-        connection = self.connection
         if self.chunks:
             unread = sum(map(len, self.chunks))
             self.chunks.clear()
             if not self.greedy:
-                connection.consumed(unread)
-        if self.queued:
-            connection.queued -= self.queued
-            self.queued = 0
+                self.connection.consumed(unread)
+        if self.queue is not None:
+            self.drop_queue()
+
+    def drop_queue(self) -> None:
+        """Nothing that is queued will be sent."""
+        connection = self.connection
+        connection.queued -= self.queued
+        self.queued = 0
         self.queue = None
         connection.ready.pop(self, None)
         if self.writer is not None:

@@ -30,10 +30,11 @@ SENSITIVE = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"se
 """Names whose values no intermediary may put in a compression table (RFC 7541 section 7.1.3)."""
 
 _CONTROLS = bytes(range(0x09)) + bytes(range(0x0A, 0x20)) + b"\x7f"
-_NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 
 _CACHED = 4096  # entries in each of the caches below; each is emptied when full
-_CACHED_BYTES = 256  # no longer value is kept
+_CACHED_LISTS = 1024
+_CACHED_BYTES = 256  # no longer value, or block, is kept
 
 
 class HpackError(Exception):
@@ -78,12 +79,25 @@ def _static_fields() -> tuple[dict[Header, bytes], dict[bytes, int]]:
 _STATIC_FIELDS, _STATIC_NAMES = _static_fields()
 _encoded_fields: dict[Header, bytes] = dict(_STATIC_FIELDS)
 _encoded_names: dict[bytes, bytes] = {}
+_encoded_lists: dict[tuple[Header, ...], bytes] = {}
 
 
 def encode(pairs: Iterable[Header]) -> bytes:
-    """The header block of `pairs`, pseudo-headers among them; raises ValueError on bytes no field may carry."""
+    """The header block of `pairs`, pseudo-headers among them; raises ValueError on bytes no field may carry.
+
+    A tuple's block is remembered, so callers that have the same fields again and again best pass tuples.
+    """
+    if type(pairs) is tuple:
+        block = _encoded_lists.get(pairs)
+        if block is not None:
+            return block
     known = _encoded_fields.get
-    return b"".join([known(pair) or _encode_field(pair) for pair in pairs])
+    block = b"".join([known(pair) or _encode_field(pair) for pair in pairs])
+    if type(pairs) is tuple and len(block) <= _CACHED_BYTES and SENSITIVE.isdisjoint([name for name, _ in pairs]):
+        if len(_encoded_lists) >= _CACHED_LISTS:
+            _encoded_lists.clear()
+        _encoded_lists[pairs] = block
+    return block
 
 
 def _encode_field(pair: Header) -> bytes:
@@ -104,7 +118,7 @@ def _encode_field(pair: Header) -> bytes:
 
 
 def _encode_name(name: bytes) -> bytes:
-    if _NAME(name) is None:
+    if not is_name(name):
         raise ValueError(f"{name!r} is not a field name in lower case")
     kind = 0x10 if name in SENSITIVE else 0x00
     index = _STATIC_NAMES.get(name)
@@ -126,12 +140,14 @@ def table_size_update(size: int) -> bytes:
 
 # --- field syntax -----------------------------------------------------------------------------------------------------
 
-_names: set[bytes] = {name for name, _ in STATIC}
+PSEUDO_NAMES = frozenset((b":method", b":scheme", b":path", b":authority", b":status", b":protocol"))
+
+_names: set[bytes] = {*PSEUDO_NAMES, *(name for name, _ in STATIC)}
 
 
 def is_name(name: bytes) -> bool:
-    """Whether this is a token in lower case, with a leading colon or not (RFC 9113 section 8.2.1)."""
-    if name in _names:
+    """Whether this is a token in lower case, or the name of a pseudo-header field (RFC 9113 sections 8.2.1, 8.3)."""
+    if name in _names or name in PSEUDO_NAMES:
         return True
     if _NAME(name) is None:
         return False
@@ -223,6 +239,7 @@ def decode_huffman(data: bytes) -> bytes:
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
 
+_FIRST_DYNAMIC = 0x80 + 62
 _MOST = 1 << 28  # of any integer: no limit of ours is near it
 _MOST_INTEGER_OCTETS = 6
 _KEPT_BLOCKS = 32
@@ -273,6 +290,7 @@ class Decoder(Generic[T]):
         table = self._table
         changed = False
         fields: list[Header] = []
+        add = fields.append
         fault = ""
         position, end = 0, len(block)
         try:
@@ -280,15 +298,15 @@ class Decoder(Generic[T]):
                 octet = block[position]
                 position += 1
                 if octet >= 0x80:  # an indexed field, section 6.1
-                    octet &= 0x7F
-                    if octet < 62:
-                        if not octet:
+                    if octet < _FIRST_DYNAMIC:
+                        if octet == 0x80:
                             raise HpackError("index 0")
-                        fields.append(STATIC[octet - 1])
-                        continue
-                    if octet == 0x7F:
-                        octet, position = _integer(block, position, 0x7F)
-                    fields.append(table[octet - 62])
+                        add(STATIC[octet - 0x81])
+                    elif octet != 0xFF:
+                        add(table[octet - _FIRST_DYNAMIC])
+                    else:
+                        index, position = _integer(block, position, 0x7F)
+                        add(table[index - 62])
                     continue
                 if octet >= 0x40:  # a literal that enters the table, section 6.2.1
                     index, most = octet & 0x3F, 0x3F
@@ -338,7 +356,7 @@ class Decoder(Generic[T]):
                 if len(value.translate(None, _CONTROLS).strip(b" \t")) != len(value):
                     fault = "a field value has forbidden characters"
                 pair = (name, value)
-                fields.append(pair)
+                add(pair)
                 if octet >= 0x40:
                     changed = True
                     size = len(name) + len(value) + 32

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from protogw.wire.hpack import MalformedFields
+from protogw.wire.hpack import PSEUDO_NAMES, MalformedFields
 from protogw.wire.http import HTTP_2, Header, RequestHead, ResponseHead
+from protogw.wire.http1_chunked import UNTRUSTED_TRAILERS
 
 _NOT_A_PATH = re.compile(rb"[\x00-\x20\x7f#]").search
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -21,7 +22,16 @@ _STATUS = re.compile(rb"[1-9][0-9][0-9]").fullmatch
 _CONNECTION_SPECIFIC = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 )  # RFC 9113 section 8.2.2
-_NOTED = _CONNECTION_SPECIFIC | frozenset((b"te", b"content-length", b"content-type", b"cookie", b"host", b"expect"))
+_NOTED = (
+    frozenset((b"te", b"content-length", b"content-type", b"cookie", b"host", b"expect"))
+    | _CONNECTION_SPECIFIC
+    | PSEUDO_NAMES
+)
+
+# What is nearly always there needs no expression run over it.
+_METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
+_SCHEMES = frozenset((b"http", b"https"))
+_authorities: set[bytes] = set()
 
 _REFUSED_METHODS = {b"CONNECT": 501, b"TRACE": 405}
 _MOST_DIGITS = 18  # of a Content-Length
@@ -57,22 +67,23 @@ def request_head(fields: list[Header]) -> Http2RequestHead | tuple[Header, ...]:
     cookies: list[bytes] | None = None
     expects = False
     headers: list[Header] = []
-    for pair in fields:
+    count = 0
+    for name, value in fields:
+        if name == b":path" and path is None:
+            path = value
+        elif name == b":method" and method is None:
+            method = value
+        elif name == b":scheme" and scheme is None:
+            scheme = value
+        elif name == b":authority" and authority is None:
+            authority = value
+        elif name in PSEUDO_NAMES:
+            raise MalformedFields("a pseudo-header field given twice, or of something else")
+        else:
+            break
+        count += 1
+    for pair in fields[count:]:
         name, value = pair
-        if name[0] == 0x3A:
-            if headers or host is not None or cookies is not None:
-                raise MalformedFields("a pseudo-header field after a regular field")
-            if name == b":method" and method is None:
-                method = value
-            elif name == b":path" and path is None:
-                path = value
-            elif name == b":scheme" and scheme is None:
-                scheme = value
-            elif name == b":authority" and authority is None:
-                authority = value
-            else:
-                raise MalformedFields("a pseudo-header field that is unknown or given twice")
-            continue
         if name in _NOTED:
             if name == b"content-type":
                 if content_type is not None:
@@ -96,22 +107,24 @@ def request_head(fields: list[Header]) -> Http2RequestHead | tuple[Header, ...]:
                 continue
             elif name == b"expect":
                 expects = value.lower() == b"100-continue"
+            elif name in PSEUDO_NAMES:
+                raise MalformedFields("a pseudo-header field after a regular field")
             else:
                 raise MalformedFields(f"{name.decode()} has no place in HTTP/2")
         headers.append(pair)
-    if method is None or not _METHOD(method):
+    if method is None or (method not in _METHODS and not _METHOD(method)):
         raise MalformedFields("no method that is a token")
     if authority is None:
         authority = host
     elif host is not None and host.lower() != authority.lower():
         raise MalformedFields("host differs from :authority")
-    if authority is None or not _AUTHORITY(authority):
+    if authority is None or (authority not in _authorities and not _is_authority(authority)):
         raise MalformedFields("no authority that is a host and port")
     if method == b"CONNECT":
         if scheme is not None or path is not None:
             raise MalformedFields("CONNECT with a scheme or path")
         scheme = path = b""
-    elif scheme is None or not _SCHEME(scheme):
+    elif scheme is None or (scheme not in _SCHEMES and not _SCHEME(scheme)):
         raise MalformedFields("no scheme")
     elif not path or _NOT_A_PATH(path) or (path[0] != 0x2F and (path != b"*" or method != b"OPTIONS")):
         raise MalformedFields("no path that starts with a slash")
@@ -134,9 +147,9 @@ def response_head(fields: list[Header]) -> Http2ResponseHead | tuple[Header, ...
         raise MalformedFields("no status of three digits")
     length = -1
     for name, value in fields[1:]:
-        if name[0] == 0x3A:
-            raise MalformedFields("a pseudo-header field besides :status")
         if name in _NOTED:
+            if name in PSEUDO_NAMES:
+                raise MalformedFields("a pseudo-header field besides :status")
             if name in _CONNECTION_SPECIFIC:
                 raise MalformedFields(f"{name.decode()} has no place in HTTP/2")
             if name == b"content-length":
@@ -149,13 +162,31 @@ def response_head(fields: list[Header]) -> Http2ResponseHead | tuple[Header, ...
 
 
 def trailers(fields: Sequence[Header]) -> tuple[Header, ...]:
-    """A trailer section: no pseudo-header fields, nothing connection-specific (sections 8.1 and 8.2.2)."""
+    """A trailer section: no pseudo-header fields, nothing connection-specific (sections 8.1 and 8.2.2).
+
+    Fields that only mean something in a head, or that decide who a caller is, are dropped (RFC 9110 section 6.5.1).
+    """
+    untrusted = False
     for name, _ in fields:
-        if name[0] == 0x3A:
+        if name in PSEUDO_NAMES:
             raise MalformedFields("a pseudo-header field among trailers or after a regular field")
         if name in _CONNECTION_SPECIFIC:
             raise MalformedFields(f"{name.decode()} has no place in HTTP/2")
+        if name in UNTRUSTED_TRAILERS:
+            untrusted = True
+    if untrusted:
+        return tuple([pair for pair in fields if pair[0] not in UNTRUSTED_TRAILERS])
     return tuple(fields)
+
+
+def _is_authority(authority: bytes) -> bool:
+    if _AUTHORITY(authority) is None:
+        return False
+    if len(authority) < 256:
+        if len(_authorities) >= 1024:
+            _authorities.clear()
+        _authorities.add(authority)
+    return True
 
 
 def content_length(value: bytes) -> int:

@@ -42,7 +42,13 @@ def _passes(name: bytes) -> bool:
     spelt with "_" must not get past where the real name does not.
     """
     plain = name.replace(b"_", b"-") if b"_" in name else name
-    return plain not in _FRAMING and plain not in _CLAIMED and not plain.startswith(b"x-forwarded-")
+    # HTTP/1.1 knows one Cookie field only; HTTP/2 clients split it (RFC 9113 section 8.2.3).
+    return not (plain in _FRAMING or plain in _CLAIMED or plain == b"cookie" or plain.startswith(b"x-forwarded-"))
+
+
+_passing: dict[bytes, bool] = {}
+"""What `_passes` said of names seen before."""
+_NAMES_KEPT = 1024
 
 
 class ToHttp:
@@ -158,14 +164,20 @@ class ToHttp:
         if _HOST.fullmatch(host) is None:
             raise InvalidRequest("host: malformed")
         fields: list[Header] = [(b"host", host)]
-        cookies: list[bytes] = []
+        cookies: list[bytes] | None = None
+        known = _passing
         for pair in call.metadata.pairs:
-            if pair[0] == b"cookie":
-                # HTTP/2 clients split it, HTTP/1.1 knows one only (RFC 9113 section 8.2.3).
-                cookies.append(pair[1])
-            elif _passes(pair[0]):
+            name = pair[0]
+            passes = known.get(name)
+            if passes is None:
+                passes = _passes(name)
+                if len(known) < _NAMES_KEPT:
+                    known[name] = passes
+            if passes:
                 fields.append(pair)
-        if cookies:
+            elif name == b"cookie":
+                cookies = [*(cookies or ()), pair[1]]
+        if cookies is not None:
             fields.append((b"cookie", b"; ".join(cookies)))
         peer = call.peer
         fields.append((b"x-forwarded-for", peer.host.encode()))

@@ -30,11 +30,11 @@ from protogw_translators.request_pump import RequestPump
 from protogw_translators.to_rest_fields import Queries
 from protogw_translators.to_rest_reply import ReplyHead, bad_reply, decoded, error_status, reply_head
 from protogw_translators.to_rest_request import Requests, Rule
-from protogw_translators.to_rest_stream import Messages, error_body, records_of
+from protogw_translators.to_rest_stream import ERROR_BYTES, Messages, error_body, records_of
 
 if TYPE_CHECKING:
     from protogw.translator import HttpConnection, HttpStream
-    from protogw.wire.http import Answer, Peer
+    from protogw.wire.http import Answer, Peer, ResponseHead
 
 _BLOCKS_KEPT = 256
 _BLOCK_BYTES = 4096
@@ -184,12 +184,19 @@ class ToRest:
         head = memo if memo.__class__ is ReplyHead else reply_head(answer.head)
         assert isinstance(head, ReplyHead)
         if not head.ok:
-            head.check()
+            return self._failed(plan, rule, answer.head, head, answer.body)
         body = decoded(head, answer.body, self._limit) if head.coding else answer.body
-        if not head.ok:
-            status = error_status(head, answer.head, body, rule.verb, plan.method.output.types)
-            return Reply(head.metadata, status=status)
         return Reply(head.metadata, payload=self._payload(plan, rule, head, body))
+
+    @staticmethod
+    def _failed(plan: _Plan, rule: Rule, fields: ResponseHead, head: ReplyHead, body: bytes) -> Reply:
+        """The reply that is an error; raises BadUpstream for what is neither that nor success."""
+        head.check()
+        try:
+            body = decoded(head, body, ERROR_BYTES)
+        except BadUpstream:
+            body = b""  # The status is the news, even where nothing more is to be had.
+        return Reply(head.metadata, status=error_status(head, fields, body, rule.verb, plan.method.output.types))
 
     @staticmethod
     def _payload(plan: _Plan, rule: Rule, head: ReplyHead, body: bytes) -> Payload:
@@ -216,14 +223,7 @@ class ToRest:
             answer = await stream.head()
             head = reply_head(answer)
             if not head.ok:
-                head.check()
-                body = await error_body(stream)
-                try:
-                    body = decoded(head, body, len(body) + (64 << 10))
-                except BadUpstream:
-                    body = b""
-                status = error_status(head, answer, body, rule.verb, plan.method.output.types)
-                return Reply(head.metadata, status=status)
+                return self._failed(plan, rule, answer, head, await error_body(stream))
             raw = rule.reply_http_body
             records = records_of(head, plan.method.output, self._limit, raw=raw or head.status == 204)
             reply = Reply(head.metadata)

@@ -179,9 +179,8 @@ async def test_a_body_over_the_limit_is_refused_as_soon_as_it_is_known() -> None
 
 
 async def test_a_whole_reply_goes_out_in_one_write() -> None:
-    answer = await serve(
-        exchange(), Service(reply(201, b"ok", (b"x-a", b"1"), (b"set-cookie", b"a"), (b"set-cookie", b"b")))
-    )
+    fields = ((b"x-a", b"1"), (b"set-cookie", b"a"), (b"set-cookie", b"b"))
+    answer = await serve(exchange(), Service(reply(201, b"ok", *fields)))
     assert (answer.status, answer.written, answer.ended) == (201, [b"ok"], True)
     assert answer.headers == list(fields)
 

@@ -44,14 +44,14 @@ class Document:
     def known(self, place: Place) -> Place:
         """The deepest part of `place` that the document holds; steps that only the model has are left out."""
         at: Place = ()
-        here: object = self.data
+        here: Any = self.data
         for step in place:
-            if (isinstance(here, dict) and step in here) or (
-                isinstance(here, list) and isinstance(step, int) and step < len(here)
-            ):
+            if isinstance(step, int):
+                if not isinstance(here, list) or step >= len(here):
+                    continue  # one value written where a list is allowed
                 here = here[step]
-            elif isinstance(step, int):
-                continue  # one value written where a list is allowed
+            elif isinstance(here, dict) and step in here:
+                here = here[step]
             else:
                 break
             at = (*at, step)

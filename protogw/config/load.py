@@ -70,7 +70,9 @@ def _report(document: Document, model: type[BaseModel], error: ErrorDetails) -> 
     elif kind == "missing":
         document.fault(place, "is missing", key=True)
     else:
-        document.fault(known, _sentence(error, document.written(known)), key="[key]" in error["loc"])
+        of_key = "[key]" in error["loc"]
+        written = known[-1] if of_key and known else document.written(known)
+        document.fault(known, _sentence(error, written), key=of_key)
 
 
 def _unknown(model: type[BaseModel], place: Place) -> str:
@@ -160,6 +162,10 @@ _BOUNDS = {
 }
 
 
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
 def _sentence(error: ErrorDetails, written: object) -> str:
     """What is wrong with a value, in the config's own words."""
     kind = error["type"]
@@ -176,7 +182,7 @@ def _sentence(error: ErrorDetails, written: object) -> str:
         return f"{shown(written)} is not allowed here{guess or '; there are ' + ', '.join(words)}"
     if kind in _BOUNDS:
         word, key = _BOUNDS[kind]
-        return f"must be {word} {context[key]:g}, got {shown(written)}"
+        return f"must be {word} {_number(context[key])}, got {shown(written)}"
     if kind in ("too_short", "string_too_short"):
         return "must not be empty"
     if kind in ("too_long", "string_too_long"):

@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -29,15 +28,15 @@ from protogw.config.strict import LISTED, TRUTH, Strict
 from protogw.config.tls import ListenerTls, UpstreamTls
 from protogw.config.units import (
     Address,
+    AdminAddress,
     Bytes,
     Folder,
     ListenAddress,
+    LogPath,
     Name,
     Positive,
     Seconds,
     TargetAddress,
-    admin_address,
-    log_path,
     one_of,
 )
 from protogw.frontends.base import Bounds
@@ -252,7 +251,7 @@ class AccessLog(Strict):
 
     format: Literal["auto", "json", "console", "off"] = "auto"
     """`auto` is `console` on a terminal and `json` elsewhere."""
-    path: Annotated[str, BeforeValidator(log_path)] = "stdout"
+    path: LogPath = "stdout"
     """`stdout`, `stderr`, or a file, which is opened anew on SIGUSR1 (for log rotation)."""
 
     @model_validator(mode="before")
@@ -283,8 +282,9 @@ class Config(Strict):
     """Exceptions to what the schemas say, and plain HTTP; of equal matches the first wins."""
     access_log: AccessLog = AccessLog()
     """One line per call."""
-    admin: Annotated[Address | None, BeforeValidator(admin_address)] = Address("127.0.0.1", 9901)
-    """Where health, readiness and the state of the gateway are served; `off` for nowhere."""
+    admin: AdminAddress = Address("127.0.0.1", 9901)
+    """Where health, readiness and the state of the gateway are served; `off` for nowhere.
+    Default: `127.0.0.1:9901`."""
     drain: Seconds = 30.0
     """How long calls in flight may take to finish when the gateway is told to stop."""
     include: Annotated[tuple[str, ...], LISTED] = ()

@@ -30,9 +30,9 @@ class Short:
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         full = handler(core)
-        if self.form is not None:
-            return {"anyOf": [self.form, full]}
-        return {"anyOf": [full["items"], full]} if "items" in full else full
+        forms = full["anyOf"] if set(full) == {"anyOf"} else [full]
+        short = [self.form] if self.form is not None else [form["items"] for form in forms if "items" in form]
+        return {"anyOf": [*short, *forms]}
 
 
 def _listed(value: Any) -> Any:

@@ -47,6 +47,22 @@ def parse_duration(value: object) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
 
 
+def format_duration(seconds: float) -> str:
+    """The shortest way to write it."""
+    for unit in ("h", "m", "s", "ms"):
+        if seconds >= _SECONDS[unit] and (seconds / _SECONDS[unit]).is_integer():
+            return f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def format_size(size: int) -> str:
+    """The shortest way to write it."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size >= _BYTES[unit] and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return str(size)
+
+
 def parse_size(value: object) -> int:
     """Bytes of `512B`, `64KiB`, `64MiB`, `1GB`; a bare whole number is bytes."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -248,24 +264,6 @@ def _text_schema(**keywords: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", **keywords})
 
 
-Seconds = Annotated[
-    float, BeforeValidator(parse_duration), _text_schema(pattern=r"^([0-9.]+ ?(us|ms|s|m|h|d))+$", examples=["250ms"])
-]
-Positive = Annotated[Seconds, Field(gt=0)]
-Bytes = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "examples": ["64KiB"]}),
-]
-PerTime = Annotated[Rate, PlainValidator(parse_rate), _text_schema(examples=["100/minute"])]
-ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), _text_schema(examples=["0.0.0.0:8080"])]
-TargetAddress = Annotated[Target, PlainValidator(parse_target), _text_schema(examples=["127.0.0.1:50051"])]
-ReadableFile = Annotated[Path, PlainValidator(parse_file), _text_schema()]
-Folder = Annotated[Path, PlainValidator(parse_folder), _text_schema()]
-AnyPath = Annotated[Path, PlainValidator(parse_path), _text_schema()]
-Name = Annotated[str, AfterValidator(parse_name), _text_schema(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-
-
 def admin_address(value: object) -> Address | None:
     """A listening address, or None for `off`."""
     if value is False or value == "off" or value is None:
@@ -283,3 +281,31 @@ def log_path(value: object) -> str:
     if not path.parent.is_dir():
         refuse("cannot be written: its folder does not exist")
     return str(path)
+
+
+DURATION_EXAMPLES = ["250ms", "2s", "5m"]
+SIZE_EXAMPLES = ["4096", "64KiB", "64MiB"]
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    _text_schema(pattern=r"^([0-9.]+ ?(us|ms|s|m|h|d))+$", examples=DURATION_EXAMPLES),
+]
+Positive = Annotated[Seconds, Field(gt=0)]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "examples": SIZE_EXAMPLES}),
+]
+PerTime = Annotated[Rate, PlainValidator(parse_rate), _text_schema(examples=["100/minute"])]
+ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), _text_schema(examples=["0.0.0.0:8080"])]
+TargetAddress = Annotated[Target, PlainValidator(parse_target), _text_schema(examples=["127.0.0.1:50051"])]
+ReadableFile = Annotated[Path, PlainValidator(parse_file), _text_schema()]
+Folder = Annotated[Path, PlainValidator(parse_folder), _text_schema()]
+Name = Annotated[str, AfterValidator(parse_name), _text_schema(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+AdminAddress = Annotated[
+    Address | None,
+    PlainValidator(admin_address),
+    WithJsonSchema({"anyOf": [{"const": "off"}, {"const": False}, {"type": "string"}]}),
+]
+LogPath = Annotated[str, PlainValidator(log_path), _text_schema()]

@@ -1,0 +1,86 @@
+"""Small tables of kinds for tests of the configuration, which knows no protocol itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from protogw.config import Kinds
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RestSettings(Settings):
+    errors: Literal["google", "aip193", "problem"] = "google"
+    """The form of an error's body."""
+    unknown_query: Literal["error", "ignore"] = "error"
+
+
+class CorsSettings(Settings):
+    origins: tuple[str, ...]
+    credentials: bool = False
+
+
+class Rest:
+    """HTTP and JSON by annotations."""
+
+    kind = "rest"
+    Settings = RestSettings
+
+
+class Grpc:
+    """gRPC and gRPC-Web."""
+
+    kind = "grpc"
+    Settings = Settings
+
+
+class ToGrpc:
+    """gRPC services."""
+
+    kind = "grpc"
+    default_schema: ClassVar[str] = "reflection"
+
+
+class ToRest:
+    """REST services."""
+
+    kind = "rest"
+    default_schema: ClassVar[str] = ""
+
+
+class ToHttp:
+    """Plain HTTP."""
+
+    kind = "http"
+    default_schema: ClassVar[str] = "none"
+
+
+class Cors:
+    """Cross-origin requests of browsers."""
+
+    kind = "cors"
+    Settings = CorsSettings
+
+
+class RoundRobin:
+    """Each in turn."""
+
+    kind = "round_robin"
+
+
+class LeastRequest:
+    """The one with the fewest requests in flight."""
+
+    kind = "least_request"
+
+
+KINDS = Kinds(
+    front_ends={"rest": Rest, "grpc": Grpc},
+    translators={"grpc": ToGrpc, "rest": ToRest, "http": ToHttp},
+    policies={"cors": Cors},
+    balancers={"round_robin": RoundRobin, "least_request": LeastRequest},
+)

@@ -144,20 +144,34 @@ class Matcher(Generic[T]):
             route = ends.get(verb)
             if route is not None:
                 return Match(route.found, ())
-        segments = path.split(b"/")
-        del segments[0]
-        if segments == [b""]:
-            segments = []
+        segments = path[1:].split(b"/")
+        if b"%" not in path and b":" not in path:
+            # The preferred way at each step nearly always leads to a route; it needs no way back.
+            node = self._tries[b""]
+            for name in segments:
+                following = node.literals.get(name) or node.one
+                if following is None or not name:
+                    break
+                node = following
+            else:
+                route = node.verbs.get(verb) if node.verbs is not None else None
+                if route is not None:
+                    if route.single >= 0:
+                        return Match(route.found, (segments[route.single],))
+                    return Match(route.found, route.values(segments))
+        return self._search(verb, path, [] if segments == [b""] else segments)
+
+    def _search(self, verb: bytes, path: bytes, segments: list[bytes]) -> Match[T] | Allowed | None:
         allowed: set[bytes] = set()
-        if len(self._tries) > 1 and segments:
-            last, colon, suffix = segments[-1].rpartition(b":")
-            if colon:
-                trie = self._tries.get(unquote_to_bytes(suffix))
-                if trie is not None and suffix:
-                    found = self._walk(trie, verb, [*segments[:-1], last], b"%" in path, allowed)
-                    if found is not None:
-                        return found
-        found = self._walk(self._tries[b""], verb, segments, b"%" in path, allowed)
+        encoded = b"%" in path
+        if segments and b":" in segments[-1]:
+            last, _, suffix = segments[-1].rpartition(b":")
+            trie = self._tries.get(unquote_to_bytes(suffix)) if suffix else None
+            if trie is not None:
+                found = self._walk(trie, verb, [*segments[:-1], last], encoded, allowed)
+                if found is not None:
+                    return found
+        found = self._walk(self._tries[b""], verb, segments, encoded, allowed)
         if found is not None:
             return found
         return Allowed(tuple(sorted(allowed))) if allowed else None

@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 from protogw.errors import InvalidRequest
 
 # No dot or ";" may begin a segment here and no "%" appears: such paths need no closer look.
-_PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@\-][A-Za-z0-9._~!$&'()*+,=:@\-]*)*/?")
+_PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@\-][A-Za-z0-9._~!$&'()*+,=:@\-]*)+/?|/")
 _ILLEGAL = re.compile(rb"[^\x21-\x7e]|%(?![0-9A-Fa-f]{2})|[\\?#]")
 _DOTS = re.compile(rb"(?:^|[/\\])\.{1,2}(?:;[^/\\]*)?(?:$|[/\\])")
 _ENCODED_CONTROL = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
@@ -33,7 +33,7 @@ def check_path(path: bytes, *, forwarded: bool = True) -> None:
 
     `forwarded` says that the path itself will be sent upstream, rather than only fill fields of a message.
     """
-    if _PLAIN.fullmatch(path) is not None and path:
+    if _PLAIN.fullmatch(path) is not None:
         return
     fault = _fault(path, forwarded)
     if fault:

@@ -17,6 +17,8 @@ def varint(number: int) -> bytes:
     """A number from 0 to 2^64 - 1."""
     if number < 128:
         return _SMALL[number]
+    if number < 16384:
+        return bytes((number & 127 | 128, number >> 7))
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)

@@ -71,7 +71,7 @@ class Rest:
         memo = head.memo
         if isinstance(memo, Prepared) and memo.table is self._table:
             return True
-        if head.content_type.startswith(_OTHERS):
+        if head.content_type and head.content_type.startswith(_OTHERS):
             return False
         prepared = self._find(head)
         if prepared is None:

@@ -83,49 +83,36 @@ class QueryMap:
     def encode(self, query: bytes, given: set[str] | None = None) -> bytes:
         """The parameters as fields; their names are added to `given`. Raises InvalidRequest naming the parameter."""
         pairs = query.split(b"&")
-        if len(pairs) == 1 and given is None:
-            return self._one(query)
         if len(pairs) > MAX_PARAMETERS:
             raise InvalidRequest(f"query: more than {MAX_PARAMETERS} parameters")
         out: list[bytes] = []
         seen: set[str] = set()
-        oneofs: dict[tuple[str, str], str] | None = None
+        oneofs: dict[tuple[str, str], str] = {}
         known = self._known
-        for pair in pairs:
-            name, _, text = pair.partition(b"=")
-            parameter = known.get(name)
-            if parameter is None:
-                parameter = self._find(name)
+        name = text = b""
+        try:
+            for pair in pairs:
+                name, _, text = pair.partition(b"=")
+                parameter = known.get(name) or self._find(name)
                 if parameter is None:
                     continue
-            if not parameter.repeated:
-                if parameter.name in seen:
-                    raise InvalidRequest(f"{_shown(name)}: given more than once, but it is not repeated")
-                seen.add(parameter.name)
-            if parameter.members:
-                if oneofs is None:
-                    oneofs = {}
-                for oneof, member in parameter.members:
-                    other = oneofs.setdefault(oneof, member)
-                    if other != member:
-                        raise InvalidRequest(f"{_shown(name)}: {other} and {member} are of one oneof, {oneof[1]}")
-            out.append(self._value(parameter, name, text))
+                if not parameter.repeated:
+                    if parameter.name in seen:
+                        raise InvalidRequest(f"{_shown(name)}: given more than once, but it is not repeated")
+                    seen.add(parameter.name)
+                if parameter.members:
+                    for oneof, member in parameter.members:
+                        other = oneofs.setdefault(oneof, member)
+                        if other != member:
+                            raise InvalidRequest(f"{_shown(name)}: {other} and {member} are of one oneof, {oneof[1]}")
+                if b"+" in text or b"%" in text:
+                    text = unquote_to_bytes(text.replace(b"+", b" "))
+                out.append(parameter.encode(text))
+        except ValueError as error:
+            raise InvalidRequest(f'{_shown(name)}: {error}, got "{_shown(text)}"') from None
         if given is not None:
             given |= seen
         return b"".join(out)
-
-    def _one(self, query: bytes) -> bytes:
-        name, _, text = query.partition(b"=")
-        parameter = self._known.get(name) or self._find(name)
-        return self._value(parameter, name, text) if parameter is not None else b""
-
-    def _value(self, parameter: Parameter, name: bytes, text: bytes) -> bytes:
-        if b"+" in text or b"%" in text:
-            text = unquote_to_bytes(text.replace(b"+", b" "))
-        try:
-            return parameter.encode(text)
-        except ValueError as error:
-            raise InvalidRequest(f'{_shown(name)}: {error}, got "{_shown(text)}"') from None
 
     def _find(self, raw: bytes) -> Parameter | None:
         """A parameter by the name as it came; None for one that is ignored."""

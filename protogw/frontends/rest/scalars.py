@@ -186,9 +186,14 @@ def _integer(number: int, kind: Kind) -> Encoder:
     opening = tag(number, VARINT)
     if kind is Kind.SINT32 or kind is Kind.SINT64:
         return lambda text: opening + varint(_zigzag(parse(text)))
-    if low < 0:
-        return lambda text: opening + varint(parse(text) & 0xFFFFFFFFFFFFFFFF)
-    return lambda text: opening + varint(parse(text))
+
+    def encode(text: bytes) -> bytes:
+        # Nearly all numbers are positive and far from any limit.
+        if text.isdigit() and len(text) < 10:
+            return opening + varint(int(text))
+        return opening + varint(parse(text) & 0xFFFFFFFFFFFFFFFF)
+
+    return encode
 
 
 def _zigzag(value: int) -> int:

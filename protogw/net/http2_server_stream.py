@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from protogw.errors import BodyTooLarge, Code, GatewayError, InvalidRequest
@@ -115,8 +117,12 @@ class ServerStream(Stream):
         if self.extra:
             block += encode(self.extra)
         bodiless = status < 200 or status == 204 or status == 304
-        if body and not trailers and not bodiless and not _has_length(headers):
-            block += encode(((b"content-length", b"%d" % len(body)),))
+        if not trailers:
+            names = [name for name, _ in headers]
+            if b"date" not in names:
+                block += date()
+            if body and not bodiless and b"content-length" not in names:
+                block += encode(((b"content-length", b"%d" % len(body)),))
         if bodiless or self.head.method == b"HEAD":
             body, trailers = b"", ()
         self.started = True
@@ -152,6 +158,8 @@ class ServerStream(Stream):
         block = _STATUS[status] + encode(headers)
         if self.extra:
             block += encode(self.extra)
+        if b"date" not in [name for name, _ in headers]:
+            block += date()
         self.started = True
         self.status = status
         self.bodiless = self.head.method == b"HEAD" or status < 200 or status == 204 or status == 304
@@ -204,8 +212,21 @@ def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the request's body is larger than {limit} bytes")
 
 
-def _has_length(headers: Sequence[Header]) -> bool:
-    for name, _ in headers:  # noqa: SIM110 - a generator costs more than the few fields it looks at
-        if name == b"content-length":
-            return True
-    return False
+class _Date:
+    """The Date field, encoded once a second (RFC 9110 section 6.6.1)."""
+
+    __slots__ = ("_block", "_second")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._block = b""
+
+    def __call__(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._block = encode([(b"date", formatdate(second, usegmt=True).encode())])
+        return self._block
+
+
+date = _Date()

@@ -27,6 +27,9 @@ _HEADS_KEPT = 64
 
 _TIMEOUTS_KEPT = 1024
 
+_NAME_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyz_-.\n"
+"""What names are made of, and what joins them here."""
+
 
 class _Plan:
     """What every call of one method shares: the constant part of its head, and whole heads by Metadata."""
@@ -38,6 +41,20 @@ class _Plan:
         self.prefix = prefix
         # By identity: Metadata is never changed, and is held here, so its id cannot come to mean another.
         self.heads: dict[int, tuple[Metadata, bytes]] = {}
+
+
+def _carried(metadata: Metadata) -> tuple[Header, ...]:
+    """The fields that gRPC can carry: names of 0-9 a-z _ - . and, in -bin ones, base64 (a service ends the whole call
+    for anything else). Raises InvalidRequest for a -bin value that is none."""
+    pairs = metadata.pairs
+    names = b"\n".join([name for name, _ in pairs])
+    if names.translate(None, _NAME_BYTES):
+        pairs = tuple([pair for pair in pairs if not pair[0].translate(None, _NAME_BYTES)])
+    if b"-bin" in names:
+        for name, value in pairs:
+            if name.endswith(b"-bin"):
+                Metadata(((name, value),)).binary(name)
+    return pairs
 
 
 class ToGrpc:
@@ -123,8 +140,13 @@ class ToGrpc:
 
     def _keep(self, plan: _Plan, metadata: Metadata) -> bytes:
         if metadata.block is None:
-            metadata.block = encode(metadata.pairs)
-        head = plan.prefix + metadata.block
+            pairs = _carried(metadata)
+            block = encode(pairs)
+            if pairs is metadata.pairs:
+                metadata.block = block
+        else:
+            block = metadata.block
+        head = plan.prefix + block
         if metadata.get(b"user-agent") is None:
             head += self._user_agent
         if len(plan.heads) >= _HEADS_KEPT:

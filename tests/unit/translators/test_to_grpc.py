@@ -106,6 +106,20 @@ async def test_a_clients_own_user_agent_is_the_only_one() -> None:
     assert [value for name, value in fields(stream.block) if name == "user-agent"] == ["client/2"]
 
 
+async def test_names_that_grpc_cannot_carry_stay_behind() -> None:
+    stream = Stream(pieces=[message()], trailers=OK_END)
+    call = rpc.call(rpc.UNARY, "q", metadata=[("x!y", "1"), ("x-a_b.c", "2"), ("x'-bin", "!")])
+    await send(stream, call)
+    assert [name for name, _ in fields(stream.block)[6:]] == ["x-a_b.c", "user-agent"]
+    assert call.metadata.block is None
+
+
+@pytest.mark.parametrize("value", ["!!!!", "A", "AA=A", "\xe9", "%00"])
+async def test_binary_metadata_that_is_not_base64_is_the_clients_fault(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="x-b-bin: not base64"):
+        await send(Stream(), rpc.call(rpc.UNARY, "q", metadata=[("x-b-bin", value)]))
+
+
 async def test_what_is_left_of_the_deadline_goes_upstream() -> None:
     now = asyncio.get_running_loop().time()
     for left, unit, lowest in ((5.0, "m", 4900), (0.9e-3, "u", 1), (200_000.0, "S", 199_990)):

@@ -74,7 +74,12 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.settled = self.loop.create_future()
-        settings = [(http2.ENABLE_PUSH, 0), (http2.MAX_HEADER_LIST_SIZE, self.limits.header_bytes)]
+        # Without a table, a reply's block is the same bytes whenever its fields are, so that it is decoded once.
+        settings = [
+            (http2.HEADER_TABLE_SIZE, 0),
+            (http2.ENABLE_PUSH, 0),
+            (http2.MAX_HEADER_LIST_SIZE, self.limits.header_bytes),
+        ]
         self.put(http2.PREFACE + self.open_windows(settings))
         self.flush()
         self._timer = self.loop.call_later(self._keepalive_s, self._keep_alive)
@@ -82,6 +87,9 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
     def data_received(self, data: bytes) -> None:
         self._heard = True
         super().data_received(data)
+
+    def on_settings_taken(self) -> None:
+        self._decoder.confine(0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

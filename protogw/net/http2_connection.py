@@ -113,6 +113,9 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
         """The peer sent RST_STREAM."""
         raise NotImplementedError
 
+    def on_settings_taken(self) -> None:
+        """The peer has acknowledged settings of ours."""
+
     def on_settings(self) -> None:
         """The peer's settings came, for the first time or anew."""
 
@@ -392,6 +395,7 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
                 self.initial_receive_window += change
                 for stream in self.streams.values():
                     stream.receive_window += change
+            self.on_settings_taken()
             return
         self.nuisance(10)
         for key, value in http2.read_settings(payload):

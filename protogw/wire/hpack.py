@@ -358,13 +358,16 @@ class Decoder(Generic[T]):
                 pair = (name, value)
                 add(pair)
                 if octet >= 0x40:
-                    changed = True
                     size = len(name) + len(value) + 32
                     limit = self._table_limit
                     if size > limit:
-                        table.clear()
-                        self._size = 0
+                        # A table that holds nothing stays as it is: some encoders never refer to it, and name it still.
+                        if table:
+                            changed = True
+                            table.clear()
+                            self._size = 0
                     else:
+                        changed = True
                         table.appendleft(pair)
                         self._size += size
                         if self._size > limit:
@@ -398,6 +401,15 @@ class Decoder(Generic[T]):
                 self.blocks.clear()
             self.blocks[block] = built
         return built
+
+    def confine(self, table_bytes: int) -> None:
+        """The peer has acknowledged this SETTINGS_HEADER_TABLE_SIZE of ours, lower than before (section 4.2)."""
+        self._table_most = table_bytes
+        if self._table_limit > table_bytes:
+            self._table_limit = table_bytes
+            if self._size > table_bytes:
+                self.blocks.clear()
+                self._evict(table_bytes)
 
     def forget(self) -> None:
         """Drop what was kept to save work; for a connection that has gone quiet."""

@@ -140,6 +140,7 @@ class Call:
         "payload",
         "payloads",
         "peer",
+        "reply",
         "route",
         "started",
         "timeout",
@@ -173,6 +174,8 @@ class Call:
         self.identity: Any = None
         self.attributes: dict[str, Any] | None = None
         self.route: Any = None
+        self.reply: Reply | None = None
+        """What it was answered with, for the log; set by the gateway."""
         self.upstream = ""
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None

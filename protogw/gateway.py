@@ -28,8 +28,8 @@ log = logging.getLogger("protogw")
 class Recorder(Protocol):
     """Writes one line per request; never waits."""
 
-    def record(self, exchange: Exchange, elapsed_s: float) -> None:
-        """Called once a request has been answered, or its client has gone."""
+    def record(self, exchange: Exchange, elapsed_s: float, error: GatewayError | None) -> None:
+        """Called once a request has been answered, with the error it was answered with, or its client has gone."""
         ...
 
 
@@ -77,28 +77,33 @@ class Door:
         """Answer one request; the task that runs this is cancelled when its client goes away."""
         recorder = self._recorder
         started = self._clock() if recorder is not None else 0.0
+        error: GatewayError | None = None
         try:
             if self._origins is None or self._admit(exchange, self._origins):
-                await self._answer(exchange)
+                error = await self._answer(exchange)
         finally:
             if exchange.call is not None:
                 exchange.call.disarm()
             if recorder is not None:
-                recorder.record(exchange, self._clock() - started)
+                recorder.record(exchange, self._clock() - started, error)
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: Exchange) -> GatewayError | None:
+        """Answer by the front end that the request is for; returns the error it was answered with."""
+        failed: GatewayError
         head = exchange.head
         for front_end in self._front_ends:
             if front_end.accepts(head):
                 break
         else:
             path = head.path.decode("latin-1")
-            self._last.fail(exchange, NotOffered(f"{path}: nothing is offered here", http_status=404))
-            return
+            failed = NotOffered(f"{path}: nothing is offered here", http_status=404)
+            self._last.fail(exchange, failed)
+            return failed
         try:
             await front_end.serve(exchange, self._handle)
+            return None
         except GatewayError as error:
-            front_end.fail(exchange, error)
+            failed = error
         except asyncio.CancelledError:
             call = exchange.call
             if call is None or not call.expired:
@@ -106,10 +111,12 @@ class Door:
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
-            front_end.fail(exchange, DeadlineExceeded())
+            failed = DeadlineExceeded()
         except Exception:  # a fault of ours in one call must not harm the connection's other calls
             log.exception("a fault of the gateway's own in %r", exchange.head)
-            front_end.fail(exchange, InternalError())
+            failed = InternalError()
+        front_end.fail(exchange, failed)
+        return failed
 
     @staticmethod
     def _admit(exchange: Exchange, origins: OriginPolicy) -> bool:
@@ -157,7 +164,8 @@ class Gateway:
             if timeout <= 0:
                 raise DeadlineExceeded
             call.arm(self._loop, timeout)
-        return await route.handler(call)
+        reply = call.reply = await route.handler(call)
+        return reply
 
     def install(self, catalog: Catalog, router: Router) -> None:
         """Offer this catalog by these routes from now on; calls under way keep their route."""

@@ -66,9 +66,8 @@ async def whole(exchange: Exchange, content_encoding: bytes, limit: int) -> byte
     return decompress(data, content_encoding, limit) if content_encoding else data
 
 
-async def refuse(exchange: Exchange) -> None:
-    """Raises InvalidRequest if there is a body at all."""
-    data = exchange.buffered()
+async def refuse(exchange: Exchange, data: bytes | None) -> None:
+    """Raises InvalidRequest if there is a body at all; `data` is what is buffered of it."""
     if data is None:
         data = await exchange.read()
     if data:

@@ -108,8 +108,9 @@ class Rest:
         payload: Payload | None = None
         payloads: AsyncIterator[Payload] | None = None
         if binding.body is Body.NONE:
-            if exchange.buffered() != b"":
-                await bodies.refuse(exchange)
+            data = exchange.buffered()
+            if data != b"":
+                await bodies.refuse(exchange, data)
             payload = Payload(prepared.bound, Encoding.PROTO, binding.input.codec)
             if binding.method.client_streaming:
                 payloads, payload = bodies.OneMessage(payload), None

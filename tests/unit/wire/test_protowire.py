@@ -37,7 +37,7 @@ def test_fields_are_read_in_their_order_and_groups_are_skipped() -> None:
     ],
 )
 def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="number|type|truncated"):
+    with pytest.raises(ValueError, match=r"number|type|truncated"):
         list(fields(data))
 
 

@@ -54,7 +54,26 @@ def front(bounds: Bounds | None = None, **settings: Any) -> Rest:
 
 
 class Exchange(Whole):
-    """As the network's: HEAD answers have no body, and a client that left is written to in vain."""
+    """As the network's, where the answer to HEAD has no body; a test may wait for what it is to become."""
+
+    def __init__(self, head: RequestHead, body: bytes = b"", pieces: Iterable[bytes] | None = None) -> None:
+        super().__init__(head, body, pieces)
+        self._changed = asyncio.Event()
+
+    def start(self, status: int, headers: Sequence[Header]) -> None:
+        super().start(status, headers)
+        self._changed.set()
+
+    async def write(self, data: bytes) -> None:
+        await super().write(data)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the answer has come so far."""
+        async with asyncio.timeout(5):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
 
     def finish(self, data: bytes = b"", trailers: Sequence[Header] = ()) -> None:
         super().finish(b"" if self.head.method == b"HEAD" else data, trailers)

@@ -117,17 +117,14 @@ class Binding:
         return resolve(self.input, names, self.schema).fields
 
     def _path_encoder(self, names: tuple[str, ...]) -> Encoder:
-        name = ".".join(names)
         try:
             path = resolve(self.input, names, self.schema)
             leaf = path.fields[-1]
             if leaf.repeated or leaf.map_key is not None:
                 raise PathFault("a path variable cannot be repeated")
             return path.wrap(encoder(leaf, self.schema))
-        except PathFault as fault:
-            raise BindingFault(f"{name}: {fault} of {self.input.name}") from None
-        except ValueError as error:
-            raise BindingFault(f"{name}: {error}") from None
+        except ValueError as fault:
+            raise BindingFault(f"{self.input.name}.{'.'.join(names)}: {fault}") from None
 
     def _mask_field(self) -> Field | None:
         """The mask that a PATCH derives from its body: the only one there is, and the body is a message beside it."""

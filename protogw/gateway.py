@@ -21,6 +21,7 @@ from protogw.routing.router import Router
 if TYPE_CHECKING:
     from protogw.offering import Offering
     from protogw.pools.pool import Pool
+    from protogw.wire.http import RequestHead
 
 log = logging.getLogger("protogw")
 
@@ -77,31 +78,12 @@ class Door:
         """Answer one request; the task that runs this is cancelled when its client goes away."""
         recorder = self._recorder
         started = self._clock() if recorder is not None else 0.0
-        error: GatewayError | None = None
+        front_end = self._last
+        failed: GatewayError | None = None
         try:
             if self._origins is None or self._admit(exchange, self._origins):
-                error = await self._answer(exchange)
-        finally:
-            if exchange.call is not None:
-                exchange.call.disarm()
-            if recorder is not None:
-                recorder.record(exchange, self._clock() - started, error)
-
-    async def _answer(self, exchange: Exchange) -> GatewayError | None:
-        """Answer by the front end that the request is for; returns the error it was answered with."""
-        failed: GatewayError
-        head = exchange.head
-        for front_end in self._front_ends:
-            if front_end.accepts(head):
-                break
-        else:
-            path = head.path.decode("latin-1")
-            failed = NotOffered(f"{path}: nothing is offered here", http_status=404)
-            self._last.fail(exchange, failed)
-            return failed
-        try:
-            await front_end.serve(exchange, self._handle)
-            return None
+                front_end = self._front_end_for(exchange.head)
+                await front_end.serve(exchange, self._handle)
         except GatewayError as error:
             failed = error
         except asyncio.CancelledError:
@@ -115,8 +97,20 @@ class Door:
         except Exception:  # a fault of ours in one call must not harm the connection's other calls
             log.exception("a fault of the gateway's own in %r", exchange.head)
             failed = InternalError()
-        front_end.fail(exchange, failed)
-        return failed
+        finally:
+            if failed is not None:
+                front_end.fail(exchange, failed)
+            if exchange.call is not None:
+                exchange.call.disarm()
+            if recorder is not None:
+                recorder.record(exchange, self._clock() - started, failed)
+
+    def _front_end_for(self, head: RequestHead) -> FrontEnd:
+        for front_end in self._front_ends:
+            if front_end.accepts(head):
+                return front_end
+        path = head.path.decode("latin-1")
+        raise NotOffered(f"{path}: nothing is offered here", http_status=404)
 
     @staticmethod
     def _admit(exchange: Exchange, origins: OriginPolicy) -> bool:

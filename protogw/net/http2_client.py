@@ -50,6 +50,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         self._blocks = self._decoder.blocks
         self._next = 1
         self._most_streams = limits.concurrent_streams
+        self._was_full = False
         self._draining = False
         self._lost_reason = "the connection was lost"
         self._keepalive_s = keepalive_s
@@ -269,6 +270,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
 
     def on_setting(self, key: int, value: int) -> None:
         if key == http2.MAX_CONCURRENT_STREAMS:
+            self._was_full = not self.room
             self._most_streams = min(value, self.limits.concurrent_streams)
         elif key == http2.ENABLE_PUSH and value:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a server that turns on push")
@@ -277,8 +279,10 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         settled = self.settled
         if settled is not None and not settled.done():
             settled.set_result(None)
-        if self.on_change is not None and self.room:
-            self.on_change(self)
+        if self._was_full and self.room:
+            self._was_full = False
+            if self.on_change is not None:
+                self.on_change(self)
 
     def on_goaway(self, last: int, code: int, reason: str) -> None:
         self._draining = True

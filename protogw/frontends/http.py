@@ -121,7 +121,7 @@ class Http:
         call = exchange.call = Call(
             None,
             target.metadata,
-            front_end="http",
+            front_end=self.kind,
             peer=exchange.peer,
             started=asyncio.get_running_loop().time(),
             head=head,

@@ -10,10 +10,11 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
-from protogw_translators.to_rest_fields import Queries, cut, scan
+from protogw_translators.to_rest_fields import Queries, cut
 from protogw_translators.to_rest_reply import ReplyHead, error_status
 from protogw_translators.to_rest_request import Request, Requests
 from protogw_translators.to_rest_stream import records_of
+from protogw_translators.to_rest_text import scan
 
 from protogw.call import Encoding, Payload
 from protogw.errors import GatewayError, InvalidRequest, Status

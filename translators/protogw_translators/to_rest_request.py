@@ -17,7 +17,8 @@ from protogw.descriptors.model import Field, HttpRule, Kind, Method, Type
 from protogw.errors import InvalidRequest, NotOffered
 from protogw.wire.path_safety import check_path
 from protogw.wire.path_template import Template, Variable, Wildcard, expand, parse
-from protogw_translators.to_rest_fields import Excluded, FieldPath, Parameters, Queries, cut, merge, scan
+from protogw_translators.to_rest_fields import Excluded, FieldPath, Parameters, Queries, cut, merge
+from protogw_translators.to_rest_text import scan
 
 HTTP_BODY = "google.api.HttpBody"
 

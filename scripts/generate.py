@@ -58,9 +58,10 @@ def support_matrix() -> Iterator[tuple[Path, str]]:
 
 def config_schema() -> Iterator[tuple[Path, str]]:
     """The JSON Schema of the configuration, from the config models and the tables of kinds."""
-    from scripts.config_schema import document
+    from protogw.assembly import KINDS
+    from protogw.config.schema import json_schema_text
 
-    yield ROOT / "schema" / "config.schema.json", document()
+    yield ROOT / "schema" / "config.schema.json", json_schema_text(KINDS)
 
 
 GENERATORS = {"protobuf": protobuf, "matrix": support_matrix, "schema": config_schema}

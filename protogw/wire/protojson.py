@@ -13,12 +13,27 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
-from protobuf import DescEnum, DescField, DescMessage, Message, ScalarType, message_to_json_value
+from protobuf import (
+    DescEnum,
+    DescField,
+    DescMessage,
+    Message,
+    ScalarType,
+    message_from_json_value,
+    message_to_json_value,
+)
 
 from protogw.errors import InvalidRequest
 from protogw.wire.protojson_check import Checks, Conflict, Plan, tree_of
-from protogw.wire.protojson_explain import FAILURES, explain_bytes, explain_json, explain_print, syntax_fault
-from protogw.wire.protojson_floats import LONG_NUMBER, Floats, shortest
+from protogw.wire.protojson_explain import (
+    FAILURES,
+    explain_bytes,
+    explain_json,
+    explain_print,
+    parsed,
+    syntax_fault,
+)
+from protogw.wire.protojson_floats import LONG_NUMBER, Floats, rounded, shortest
 from protogw.wire.protojson_registry import registry_of
 from protogw.wire.protojson_types import LIST, SINGLE, WELL_KNOWN, Shapes, Slot
 
@@ -89,14 +104,17 @@ class MessageCodec:
         self._type: type[Message] | None = None
         self._plan: Plan | None = None
         self._floats = False
+        self._lenient: MessageCodec | None = self if self._ignore_unknown else None
 
     @property
     def lenient(self) -> MessageCodec:
-        if self._ignore_unknown:
-            return self
-        codec = MessageCodec(self._desc, self._codecs)
-        codec._ignore_unknown = True
-        return codec
+        """The same, but reading drops unknown JSON fields."""
+        if self._lenient is None:
+            other = MessageCodec(self._desc, self._codecs)
+            other._ignore_unknown = True
+            other._lenient = other
+            self._lenient = other
+        return self._lenient
 
     def _ready(self) -> type[Message]:
         self._plan = self._codecs.checks.plan(self._desc)
@@ -118,7 +136,7 @@ class MessageCodec:
             printed = message.to_json(**self._print_as).encode()
             if self._floats and LONG_NUMBER.search(printed):
                 tree = message_to_json_value(message, **self._print_as)
-                printed = orjson.dumps(self._codecs.floats.shorten(self._desc, tree))
+                printed = orjson.dumps(self._codecs.floats.each(self._desc, tree, shortest))
         except FAILURES as error:
             raise InvalidRequest(explain_print(self._codecs.shapes, message, error)) from error
         return printed
@@ -131,9 +149,14 @@ class MessageCodec:
         try:
             # First, since it bounds the depth: protobuf-py overflows the stack on a deep value of the wrong type.
             tree = tree_of(data)
-            message = (self._type or self._ready()).from_json(
-                data, ignore_unknown_fields=self._ignore_unknown, registry=self._registry
-            )
+            try:
+                message = (self._type or self._ready()).from_json(
+                    data, ignore_unknown_fields=self._ignore_unknown, registry=self._registry
+                )
+            except OverflowError:
+                if not self._floats:
+                    raise
+                message = self._read_rounded(data)
             if alone and len(tree) != 1:
                 raise Conflict([], "expected one JSON value")
             plan = self._plan
@@ -145,6 +168,13 @@ class MessageCodec:
         except FAILURES as error:
             fault = explain_json(self._codecs.shapes, self._desc, data, self._ignore_unknown, error)
             raise InvalidRequest(fault) from error
+
+    def _read_rounded(self, data: bytes) -> Message:
+        """The message, when a number was out of range: the largest float's short form is a little above it."""
+        tree = self._codecs.floats.each(self._desc, parsed(data), rounded)
+        return message_from_json_value(
+            self._desc.type, tree, ignore_unknown_fields=self._ignore_unknown, registry=self._registry
+        )
 
     def field_from_json(self, name: str, data: bytes) -> bytes:
         field = self._slot(name).field

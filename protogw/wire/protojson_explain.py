@@ -57,6 +57,11 @@ def _integer(text: str) -> int | float:
 _DECODER = json.JSONDecoder(parse_constant=_constant, parse_int=_integer)
 
 
+def parsed(data: bytes) -> Any:
+    """The JSON with its integers exact; raises what protobuf-py raises when it is not JSON."""
+    return _DECODER.decode(data.decode())
+
+
 def shown(value: Any) -> str:
     """The value as JSON, shortened."""
     if isinstance(value, _Long):
@@ -74,9 +79,11 @@ def explain_json(shapes: Shapes, desc: DescMessage, data: bytes, ignore_unknown:
     fault = syntax_fault(data)
     if fault is not None:
         return fault
+    if isinstance(error, json.JSONDecodeError):
+        return f"invalid JSON at line {error.lineno}, column {error.colno}: {error.msg}"
     if len(data) <= MAX_EXPLAINED:
         try:
-            found = _Search(shapes, ignore_unknown).message(desc, _DECODER.decode(data.decode()), [])
+            found = _Search(shapes, ignore_unknown).message(desc, parsed(data), [])
         except RecursionError:
             found = None
         if found is not None:
@@ -158,12 +165,9 @@ class _Search:
                     if slot.target.type_name in WELL_KNOWN:
                         continue
                 if not self._fits(desc, {name: {key: item}}):
-                    bad_key = slot.key is not None and not _key_fits(slot.key, key)
-                    return (
-                        f"{join(at)}: not a {_KINDS[slot.key]} key"
-                        if bad_key and slot.key
-                        else _said(at, _expected(slot), item)
-                    )
+                    if slot.key is None or _key_fits(slot.key, key):
+                        return _said(at, _expected(slot), item)
+                    return f"{join(at)}: expected a key of type {_KINDS[slot.key]}"
             return None
         if isinstance(slot.target, DescMessage):
             return self.message(slot.target, value, path)

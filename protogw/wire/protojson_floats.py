@@ -1,28 +1,50 @@
-"""Prints floats with the digits that they have: protobuf-py prints 0.1 of a float field as 0.10000000149011612."""
+"""Floats as decimal text.
+
+protobuf-py prints 0.1 of a float field as 0.10000000149011612, and refuses the short form of the largest float.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from protobuf import DescMessage, ScalarType
 
-from protogw.wire.protojson_types import ANY, FLOAT_VALUE, LIST, SINGLE, WELL_KNOWN, Shapes, reaches
+from protogw.wire.protojson_types import ANY, FLOAT_VALUE, MAP, WELL_KNOWN, Shapes, reaches
 
 LONG_NUMBER = re.compile(rb"\d\.?\d{8}|\d[eE]")
 """What a widened float looks like in JSON: more digits than a float has, or an exponent."""
 
 _FLOAT = struct.Struct("<f")
+_MAX = 3.4028234663852886e38
+_ROUNDS_DOWN_BELOW = 3.4028235677973366e38
+"""Half a step above the largest float, from where on a number rounds to infinity."""
 
 
-def shortest(value: float) -> float:
-    """The double with the fewest decimal digits that is the same float."""
-    for digits in (6, 7, 8):
-        text = f"{value:.{digits}g}"
-        if _FLOAT.unpack(_FLOAT.pack(float(text)))[0] == value:
-            return float(text)
-    return float(f"{value:.9g}")
+def shortest(value: Any) -> Any:
+    """The double with the fewest decimal digits that is the same float; other values as they are."""
+    if value.__class__ is not float:
+        return value
+    for digits in (6, 7, 8, 9):
+        short = float(f"{value:.{digits}g}")
+        if abs(short) <= _MAX and _FLOAT.unpack(_FLOAT.pack(short))[0] == value:
+            return short
+    return value
+
+
+def rounded(value: Any) -> Any:
+    """The largest float for what is nearest to it; other values as they are."""
+    if value.__class__ not in (int, float, str):
+        return value
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return value
+    return math.copysign(_MAX, number) if _MAX < abs(number) < _ROUNDS_DOWN_BELOW else value
 
 
 class Floats:
@@ -41,46 +63,38 @@ class Floats:
             return True
         return any(slot.target is ScalarType.FLOAT for slot in self.shapes.slots(desc).values())
 
-    def shorten(self, desc: DescMessage, tree: Any) -> Any:
-        """The printed value of this type, with every float in its shortest form; changes `tree` in place."""
+    def each(self, desc: DescMessage, tree: Any, change: Callable[[Any], Any]) -> Any:
+        """The JSON of a message of this type with every float in it changed; `tree` itself is changed too."""
         if desc.type_name == FLOAT_VALUE:
-            return shortest(tree) if tree.__class__ is float else tree
+            return change(tree)
         if not isinstance(tree, dict):
             return tree
         if desc.type_name == ANY:
             content = self.shapes.any_content(tree.get("@type"))
             if content is not None and content.type_name in WELL_KNOWN:
-                tree["value"] = self.shorten(content, tree.get("value"))
+                tree["value"] = self.each(content, tree.get("value"), change)
             elif content is not None:
-                self.shorten(content, tree)
+                self.each(content, tree, change)
             return tree
         if desc.type_name in WELL_KNOWN:
             return tree
         slots = self.shapes.slots(desc)
         for name, value in tree.items():
             slot = slots.get(name)
-            if slot is None:
-                target: Any = self.shapes.extension_target(desc, name)
-                many = LIST if isinstance(value, list) else SINGLE
-            else:
-                target, many = slot.target, slot.many
+            target = slot.target if slot is not None else self.shapes.extension_target(desc, name)
             if target is ScalarType.FLOAT:
-                one = _shorten_number
+                one = change
             elif isinstance(target, DescMessage) and self.holds(target):
-                one = self._shortener(target)
+                one = partial(self._each_in, target, change)
             else:
                 continue
-            if many == SINGLE:
-                tree[name] = one(value)
-            elif many == LIST:
+            if isinstance(value, list):
                 tree[name] = [one(item) for item in value]
-            else:
+            elif isinstance(value, dict) and slot is not None and slot.many == MAP:
                 tree[name] = {key: one(item) for key, item in value.items()}
+            else:
+                tree[name] = one(value)
         return tree
 
-    def _shortener(self, desc: DescMessage) -> Any:
-        return lambda value: self.shorten(desc, value)
-
-
-def _shorten_number(value: Any) -> Any:
-    return shortest(value) if value.__class__ is float else value
+    def _each_in(self, desc: DescMessage, change: Callable[[Any], Any], tree: Any) -> Any:
+        return self.each(desc, tree, change)

@@ -33,7 +33,6 @@ _AHEAD_BYTES = 64 << 10
 _LINGER_BYTES = 1 << 20
 _LINGER_S = 2.0
 """How much of what a refused client still sends is read and dropped, and for how long, so that it sees the answer."""
-_PROBE_S = 0.25
 
 _HEAD, _BUSY, _LINGERING, _CLOSED = range(4)
 
@@ -42,6 +41,7 @@ class Http1ServerConnection(asyncio.Protocol):
     """Serves one client connection; `serve` answers each exchange in a task of its own.
 
     `cache` is shared between the connections of one listener: a head's bytes, as they came, to what they mean.
+    `probe_s` after a client has ended its side, it is found out whether it still reads.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Http1ServerConnection(asyncio.Protocol):
         peer: Peer | None = None,
         *,
         cache: dict[bytes, Request] | None = None,
+        probe_s: float = 0.25,
         on_close: Callable[[Http1ServerConnection], None] | None = None,
     ) -> None:
         self.limits = limits
@@ -62,6 +63,7 @@ class Http1ServerConnection(asyncio.Protocol):
         """No request is taken after the current one."""
         self.writing_held = False
         self._serve = serve
+        self._probe_s = probe_s
         self._tls = False
         self._scheme = b"http"
         self._cache = cache if cache is not None else {}
@@ -257,7 +259,7 @@ class Http1ServerConnection(asyncio.Protocol):
             self.last = True
             if exchange.complete:
                 if self._prober is None:
-                    self._prober = self.loop.call_later(_PROBE_S, self._probe, False)
+                    self._prober = self.loop.call_later(self._probe_s, self._probe, False)
             elif self._task is None:
                 self.transport.close()
             else:
@@ -274,7 +276,7 @@ class Http1ServerConnection(asyncio.Protocol):
             return
         if not sent:
             exchange.probe()
-        self._prober = self.loop.call_later(_PROBE_S, self._probe, True)
+        self._prober = self.loop.call_later(self._probe_s, self._probe, True)
 
     def eof_received(self) -> bool:
         self._eof = True

@@ -230,7 +230,9 @@ def parse_response(raw: bytes, bounds: HeadBounds) -> Response | None:
         return None
     start = line.end()
     if (
-        len(raw) - start > bounds.header_bytes or _FIELD_LINES.match(raw, start).end() != len(raw) - 2  # type: ignore[union-attr]  # matches the empty string
+        len(raw) - start > bounds.header_bytes
+        or raw.count(b"\n") - 2 > bounds.header_count
+        or _FIELD_LINES.match(raw, start).end() != len(raw) - 2  # type: ignore[union-attr]  # matches the empty string
     ):
         return None
     is_1_1 = line[1] == b"1"

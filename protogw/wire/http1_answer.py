@@ -63,7 +63,7 @@ def answer_fields(headers: tuple[Header, ...]) -> AnswerFields:
 
 def refusal(error: GatewayError, date: bytes) -> tuple[int, bytes]:
     """The status and the whole answer to a request that never became one: google.rpc.Status as JSON, and a close."""
-    status = error.http_status or 500
+    status = error.http_status or 400
     body = json.dumps(
         {"code": int(error.status.code), "message": error.message, "details": []}, separators=(",", ":")
     ).encode()

@@ -1,0 +1,806 @@
+"""The server's side of HTTP/1.1, as transcripts: what comes in, what goes out, and when the connection ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from protogw.errors import BodyTooLarge, Malformed
+from protogw.net.http1_exchange import DRAIN_BYTES, Http1Exchange
+from protogw.net.http1_server import Http1ServerConnection
+from protogw.net.limits import Limits
+from tests.support.transport import MemoryTransport, settle, without_date
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+JSON = ((b"content-type", b"application/json"),)
+
+
+def post(body: bytes = b"", *fields: bytes, length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    lines = [b"POST /x HTTP/1.1", b"Host: a", b"Content-Length: %d" % size, *fields, b"", body]
+    return b"\r\n".join(lines)
+
+
+def chunked(body: bytes, *fields: bytes) -> bytes:
+    return b"\r\n".join([b"POST /x HTTP/1.1", b"Host: a", b"Transfer-Encoding: chunked", *fields, b"", body])
+
+
+class Server:
+    """A connection over a transport in memory; exchanges wait in `exchanges` for the test to answer them."""
+
+    def __init__(
+        self,
+        serve: Callable[[Any], Awaitable[None]] | None = None,
+        *,
+        tls: bool = False,
+        probe_s: float = 60.0,
+        **limits: Any,
+    ) -> None:
+        self.exchanges: list[Http1Exchange] = []
+        self.closed: list[object] = []
+        self.cancelled = 0
+        self._parked: list[asyncio.Future[None]] = []
+        self.connection = Http1ServerConnection(
+            serve or self._park,
+            Limits(**limits),
+            probe_s=probe_s,
+            on_close=lambda connection: self.closed.append(connection),
+        )
+        self.transport = MemoryTransport(self.connection, {"sslcontext": object()} if tls else None)
+
+    async def _park(self, exchange: Any) -> None:
+        self.exchanges.append(exchange)
+        future = asyncio.get_running_loop().create_future()
+        self._parked.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    async def feed(self, *pieces: bytes) -> None:
+        self.transport.feed(*pieces)
+        await settle()
+
+    async def done(self) -> None:
+        """The front end is finished with the oldest exchange."""
+        self._parked.pop(0).set_result(None)
+        await settle()
+
+    async def answer(self, body: bytes = b"ok", status: int = 200) -> None:
+        self.exchanges[-1].respond(status, JSON, body)
+        await self.done()
+
+
+async def refused(server: Server, *pieces: bytes) -> tuple[int, str]:
+    await server.feed(*pieces)
+    answer = server.transport.take()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"\r\nconnection: close" in head
+    assert server.transport.eof or server.transport.closed
+    said = json.loads(body)
+    assert said["details"] == []
+    return int(head.split(b" ")[1]), said["message"]
+
+
+async def test_a_request_is_answered_in_one_write() -> None:
+    server = Server()
+    await server.feed(GET)
+    exchange = server.exchanges[0]
+    assert exchange.buffered() == b""
+    assert exchange.peer.host == "192.0.2.1"
+    exchange.extra = ((b"x-extra", b"1"),)
+    await server.answer(b"{}")
+    assert server.transport.writes == 1
+    answer = server.transport.take()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\ndate: ")
+    assert without_date(answer) == (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: application/json\r\nx-extra: 1\r\n\r\n{}"
+    )
+    assert (exchange.status, exchange.bytes_out, exchange.started, exchange.ended) == (200, 2, True, True)
+    assert not server.transport.closed
+
+
+async def test_a_body_in_the_same_packet_is_there_at_once() -> None:
+    bodies: list[bytes | None] = []
+
+    async def serve(exchange: Http1Exchange) -> None:
+        bodies.append(exchange.buffered())
+        exchange.respond(204, ())
+
+    server = Server(serve)
+    await server.feed(post(b"hello"), chunked(b"5\r\nworld\r\n0\r\n\r\n"), GET, post(b"", length=0))
+    assert bodies == [b"hello", b"world", b"", b""]
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    server = Server()
+    await server.feed(GET.replace(b"/x", b"/1") + post(b"two").replace(b"/x", b"/2") + GET.replace(b"/x", b"/3"))
+    for number in (b"/1", b"/2", b"/3"):
+        assert server.exchanges[-1].head.path == number
+        await server.answer(number)
+    assert len(server.exchanges) == 3
+    assert [part[:2] for part in server.transport.take().split(b"\r\n\r\n")[1:]] == [b"/1", b"/2", b"/3"]
+
+
+async def test_what_is_pipelined_is_bounded() -> None:
+    server = Server()
+    await server.feed(GET, GET * 3000)
+    assert not server.transport.reading
+    for _ in range(3000):
+        await server.answer()
+    assert server.transport.reading
+    assert len(server.exchanges) == 3001
+
+
+async def test_a_shared_head_is_parsed_once() -> None:
+    server = Server()
+    await server.feed(GET)
+    await server.answer()
+    await server.feed(GET)
+    assert server.exchanges[0].head is server.exchanges[1].head
+    assert server.exchanges[0] is not server.exchanges[1]
+
+
+async def test_connection_close_is_honoured_and_said() -> None:
+    server = Server()
+    await server.feed(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + GET)
+    await server.answer()
+    assert b"\r\nconnection: close\r\n" in server.transport.take()
+    assert server.transport.eof  # not closed at once: bytes are there that nobody will answer
+    assert len(server.exchanges) == 1
+
+
+async def test_http_1_0_is_closed_unless_kept_and_never_chunked() -> None:
+    server = Server()
+    await server.feed(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    await server.answer()
+    assert b"\r\nconnection: keep-alive\r\n" in server.transport.take()
+    await server.feed(b"GET / HTTP/1.0\r\n\r\n")
+    exchange = server.exchanges[-1]
+    exchange.start(200, JSON)
+    await exchange.write(b"one")
+    exchange.finish(b"two", [(b"x-trailer", b"1")])
+    await server.done()
+    assert without_date(server.transport.take()) == (
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n\r\nonetwo"
+    )
+    assert server.transport.closed
+    assert not server.transport.aborted
+
+
+async def test_an_answer_in_pieces_is_chunked() -> None:
+    server = Server()
+    await server.feed(GET)
+    exchange = server.exchanges[0]
+    exchange.start(200, JSON)
+    await exchange.write(b"one")
+    await exchange.write(b"")
+    await exchange.write(b"x" * 20000)
+    exchange.finish(b"two")
+    await server.done()
+    assert without_date(server.transport.take()) == (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n"
+        b"3\r\none\r\n4e20\r\n" + b"x" * 20000 + b"\r\n3\r\ntwo\r\n0\r\n\r\n"
+    )
+    assert exchange.bytes_out == 20006
+    await server.feed(GET)
+    assert len(server.exchanges) == 2
+
+
+async def test_an_answer_of_known_length_is_not_chunked() -> None:
+    server = Server()
+    await server.feed(GET)
+    exchange = server.exchanges[0]
+    exchange.start(200, ((b"content-length", b"6"), (b"transfer-encoding", b"chunked"), (b"connection", b"x")))
+    await exchange.write(b"one")
+    exchange.finish(b"two")
+    await server.done()
+    assert without_date(server.transport.take()) == b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nonetwo"
+
+
+@pytest.mark.parametrize("pieces", [[b"one"], [b"one", b"four"]])
+async def test_an_answer_of_another_length_than_it_said_is_cut(pieces: list[bytes]) -> None:
+    server = Server()
+    await server.feed(GET)
+    exchange = server.exchanges[0]
+    exchange.start(200, ((b"content-length", b"6"),))
+    for piece in pieces:
+        await exchange.write(piece)
+    exchange.finish()
+    await server.done()
+    assert server.transport.take().endswith(b"\r\n\r\none")
+    assert server.transport.closed
+
+
+async def test_trailers_go_to_a_client_that_takes_them() -> None:
+    server = Server()
+    trailers = [(b"x-a", b"1"), (b"x-b", b"2")]
+    await server.feed(GET.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\n\r\n"))
+    server.exchanges[-1].respond(200, JSON, b"ok", trailers)
+    await server.done()
+    assert without_date(server.transport.take()) == (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\ntrailer: x-a, x-b\r\n\r\n"
+        b"2\r\nok\r\n0\r\nx-a: 1\r\nx-b: 2\r\n\r\n"
+    )
+    await server.feed(GET)
+    server.exchanges[-1].respond(200, JSON, b"ok", trailers)
+    await server.done()
+    assert b"x-a" not in server.transport.take()
+
+
+async def test_head_tells_the_length_and_sends_no_body() -> None:
+    server = Server()
+    head = GET.replace(b"GET", b"HEAD")
+    for fields, body, told in (
+        ((), b"hello", b"content-length: 5\r\n"),
+        (((b"content-length", b"17"),), b"", b"content-length: 17\r\n"),
+        ((), b"", b""),
+    ):
+        await server.feed(head)
+        server.exchanges[-1].respond(200, fields, body)
+        await server.done()
+        assert without_date(server.transport.take()) == b"HTTP/1.1 200 OK\r\n" + told + b"\r\n"
+    await server.feed(head)
+    server.exchanges[-1].start(200, ())
+    await server.exchanges[-1].write(b"hello")
+    server.exchanges[-1].finish(b"more")
+    await server.done()
+    assert without_date(server.transport.take()) == b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+async def test_204_and_304_have_no_body() -> None:
+    server = Server()
+    for status, told in ((204, b""), (304, b"content-length: 5\r\n")):
+        await server.feed(GET)
+        await server.answer(b"hello", status)
+        assert server.transport.take().endswith(told + b"content-type: application/json\r\n\r\n")
+
+
+async def test_a_date_given_is_the_only_one() -> None:
+    server = Server()
+    await server.feed(GET)
+    server.exchanges[0].respond(200, ((b"date", b"then"),))
+    assert server.transport.take() == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ndate: then\r\n\r\n"
+    await server.done()
+
+
+async def test_no_field_splits_an_answer() -> None:
+    server = Server()
+    await server.feed(GET)
+    server.exchanges[0].respond(200, ((b"x-a", b"1\r\nx-b: 2\r\n\r\nHTTP/1.1"),))
+    assert b"x-a: 1  x-b: 2    HTTP/1.1\r\n" in server.transport.take()
+    await server.done()
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_body_is_read_as_it_comes() -> None:
+    server = Server()
+    await server.feed(post(b"one", length=9))
+    exchange = server.exchanges[0]
+    assert exchange.buffered() is None
+    assert await exchange.read() == b"one"
+    reading = asyncio.ensure_future(exchange.read())
+    await server.feed(b"two")
+    assert await reading == b"two"
+    await server.feed(b"end" + GET)
+    assert await exchange.read() == b"end"
+    assert await exchange.read() == b""
+    assert exchange.bytes_in == 9
+    await server.answer()
+    assert len(server.exchanges) == 2
+
+
+async def test_a_whole_body_is_waited_for() -> None:
+    server = Server()
+    await server.feed(chunked(b"3\r\none\r\n", b"Trailer: x-t"))
+    exchange = server.exchanges[0]
+    whole = asyncio.ensure_future(exchange.whole(100))
+    await server.feed(b"3\r\ntwo\r\n", b"0\r\nX-T: 1\r\nAuthorization: no\r\n\r\n")
+    assert await whole == b"onetwo"
+    assert exchange.request_trailers == ((b"x-t", b"1"),)
+    assert exchange.head.get(b"x-t") is None
+    await server.answer()
+
+
+async def test_a_body_over_the_limit_is_refused_by_its_length_at_once() -> None:
+    server = Server()
+    await server.feed(post(b"", length=1 << 30))
+    with pytest.raises(BodyTooLarge, match="1073741824 bytes, over the limit of 100"):
+        await server.exchanges[0].whole(100)
+    await server.answer(b"{}", 413)
+    assert b"\r\nconnection: close\r\n" in server.transport.take()
+    assert server.transport.eof
+
+
+async def test_a_chunked_body_is_refused_where_it_passes_the_limit() -> None:
+    server = Server()
+    await server.feed(chunked(b"32\r\n" + b"x" * 50 + b"\r\n"))
+    whole = asyncio.ensure_future(server.exchanges[0].whole(99))
+    await server.feed(b"32\r\n" + b"x" * 50 + b"\r\n")
+    with pytest.raises(BodyTooLarge):
+        await whole
+    await server.answer(b"{}", 413)
+
+
+async def test_a_client_waits_while_nobody_reads() -> None:
+    server = Server(stream_window=1000)
+    await server.feed(post(b"", length=10_000), b"x" * 900)
+    assert server.transport.reading
+    await server.feed(b"x" * 200)
+    assert not server.transport.reading
+    assert await server.exchanges[0].read() == b"x" * 1100
+    assert server.transport.reading
+    await server.feed(b"x" * 8900)
+    assert await server.exchanges[0].read() == b"x" * 8900
+    await server.answer()
+    assert server.transport.reading
+
+
+async def test_a_whole_body_may_be_larger_than_the_window() -> None:
+    server = Server(stream_window=1000)
+    await server.feed(post(b"", length=5000), b"x" * 2000)
+    assert not server.transport.reading
+    whole = asyncio.ensure_future(server.exchanges[0].whole(5000))
+    await settle()
+    await server.feed(b"x" * 2000, b"x" * 1000)
+    assert await whole == b"x" * 5000
+    await server.answer()
+
+
+async def test_continue_is_said_when_the_body_is_asked_for() -> None:
+    server = Server()
+    await server.feed(post(b"", b"Expect: 100-continue", length=5))
+    assert server.transport.take() == b""
+    whole = asyncio.ensure_future(server.exchanges[0].whole(10))
+    await settle()
+    assert server.transport.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await server.feed(b"he", b"llo")
+    assert await whole == b"hello"
+    await server.answer()
+    assert server.transport.take().startswith(b"HTTP/1.1 200")
+    assert not server.transport.eof
+
+
+async def test_an_answer_without_reading_says_no_continue_and_closes() -> None:
+    server = Server()
+    await server.feed(post(b"", b"Expect: 100-continue", length=5))
+    await server.answer(b"{}", 401)
+    answer = server.transport.take()
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert server.transport.eof
+    await server.feed(GET)
+    assert len(server.exchanges) == 1
+
+
+async def test_a_short_body_that_nobody_read_is_dropped_and_the_connection_kept() -> None:
+    server = Server()
+    await server.feed(post(b"abc", length=10))
+    await server.answer()
+    assert b"connection:" not in server.transport.take()
+    await server.feed(b"defghij" + GET)
+    assert len(server.exchanges) == 2
+    assert server.exchanges[1].head.method == b"GET"
+
+
+async def test_a_long_body_that_nobody_read_closes_the_connection() -> None:
+    server = Server()
+    await server.feed(post(b"abc", length=DRAIN_BYTES + 4))
+    await server.answer()
+    assert b"\r\nconnection: close\r\n" in server.transport.take()
+    assert server.transport.eof
+    await server.feed(b"x" * 1000)
+    assert not server.transport.closed
+    await server.feed(b"x" * (1 << 20))
+    assert server.transport.aborted
+
+
+async def test_an_endless_chunked_body_that_nobody_read_is_dropped_up_to_a_bound() -> None:
+    server = Server()
+    await server.feed(chunked(b""))
+    await server.answer()
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    await server.feed(*[chunk] * 4)
+    assert not server.transport.eof
+    await server.feed(chunk)
+    assert server.transport.eof
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "words"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00", 400, "not an HTTP request"),
+        (b"hello\r\n\r\n", 400, "not an HTTP request"),
+        (b"GET / HTTP/1.1\n\n", 400, "request line: malformed"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "host: missing"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "host: given twice"),
+        (GET.replace(b"GET", b"TRACE"), 405, "TRACE"),
+        (GET.replace(b"GET", b"BREW"), 501, "BREW"),
+        (GET.replace(b"/x", b"/" + b"x" * 20000), 414, "request target: longer than 16384 bytes"),
+        (GET[:-2] + b"a: b\r\n" * 300 + b"\r\n", 431, "more than 200 fields"),
+        (GET[:-2] + b"a: " + b"b" * 70000 + b"\r\n\r\n", 431, "longer than 65536 bytes"),
+        (post(b"x", b"Transfer-Encoding: chunked"), 400, "Content-Length"),
+        (chunked(b"5 \r\nhello\r\n0\r\n\r\n"), 400, "chunked body"),
+        (chunked(b"5;" + b"a" * 5000 + b"\r\n"), 400, "extensions"),
+        (GET[:-2] + b"Expect: tea\r\n\r\n", 417, "expect"),
+    ],
+)
+async def test_a_refusal_is_answered_and_nothing_after_it_is_done(raw: bytes, status: int, words: str) -> None:
+    server = Server()
+    got, message = await refused(server, raw + GET)
+    assert got == status
+    assert words in message
+    await server.feed(GET)
+    assert server.transport.take() == b""
+    assert server.exchanges == []
+
+
+async def test_a_refusal_keeps_reading_so_that_it_is_read_itself() -> None:
+    server = Server()
+    await server.feed(GET.replace(b"/x", b"/" + b"x" * 20000))
+    assert server.transport.eof
+    assert not server.transport.closed
+    await server.feed(b"x" * 1000)
+    server.transport.end()
+    await settle()
+    assert server.transport.closed
+    assert not server.transport.aborted
+    assert server.closed == [server.connection]
+
+
+async def test_a_bad_chunk_in_the_middle_cancels_and_refuses() -> None:
+    server = Server()
+    await server.feed(chunked(b"3\r\none\r\n"))
+    assert await server.exchanges[0].read() == b"one"
+    status, message = await refused(server, b"zz\r\n" + GET)
+    assert (status, message) == (400, "chunked body: what follows a chunk is malformed")
+    assert server.cancelled == 1
+    assert server.exchanges[0].status == 400
+
+
+async def test_a_bad_chunk_after_the_answer_started_cuts_it() -> None:
+    server = Server()
+    await server.feed(chunked(b"3\r\none\r\n"))
+    server.exchanges[0].start(200, JSON)
+    server.transport.take()
+    await server.feed(b"zz\r\n")
+    assert server.transport.take() == b""
+    assert server.transport.closed
+    assert server.cancelled == 1
+
+
+async def test_a_refused_pipelined_request_does_not_overtake_the_answer_before_it() -> None:
+    server = Server()
+    await server.feed(GET + b"BAD\r\n\r\n" + GET)
+    assert server.transport.take() == b""
+    await server.answer()
+    answers = server.transport.take()
+    assert answers.startswith(b"HTTP/1.1 200 OK")
+    assert b"HTTP/1.1 400 Bad Request" in answers
+    assert len(server.exchanges) == 1
+
+
+# --- clients that go --------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_is_lost_cancels_its_request() -> None:
+    server = Server()
+    await server.feed(GET)
+    assert server.connection.active == 1
+    server.transport.lose(ConnectionResetError())
+    await settle()
+    assert server.cancelled == 1
+    assert server.connection.active == 0
+    assert server.closed == [server.connection]
+    server.exchanges[0].respond(200, JSON, b"late")
+    assert server.transport.take() == b""
+
+
+async def test_a_client_that_ended_its_side_gets_every_answer() -> None:
+    server = Server()
+    await server.feed(GET + GET)
+    server.transport.end()
+    await server.answer()
+    assert b"connection: close" not in server.transport.take()
+    await server.answer()
+    assert b"connection: close" in server.transport.take()
+    assert server.transport.closed
+    assert server.cancelled == 0
+
+
+async def test_over_tls_a_client_that_ended_its_side_is_gone() -> None:
+    server = Server(tls=True)
+    await server.feed(GET)
+    assert server.exchanges[0].head.scheme == b"https"
+    server.transport.end()
+    await settle()
+    assert server.cancelled == 1
+
+
+async def test_an_idle_client_that_ends_its_side_is_closed() -> None:
+    server = Server()
+    server.transport.end()
+    await settle()
+    assert server.transport.closed
+
+
+async def test_a_head_that_ends_half_way_is_dropped() -> None:
+    server = Server()
+    await server.feed(GET[:-5])
+    server.transport.end()
+    await settle()
+    assert server.transport.closed
+    assert server.transport.take() == b""
+
+
+async def test_a_body_that_ends_half_way_is_told_to_its_reader() -> None:
+    server = Server()
+    await server.feed(post(b"abc", length=10))
+    exchange = server.exchanges[0]
+    assert await exchange.read() == b"abc"
+    reading = asyncio.ensure_future(exchange.read())
+    await settle()
+    server.transport.end()
+    with pytest.raises(Malformed, match="ended after 3 bytes"):
+        await reading
+    await server.answer(b"{}", 400)
+    assert b"connection: close" in server.transport.take()
+    assert server.transport.closed
+
+
+async def test_a_client_that_vanished_behind_a_half_close_is_found_by_writing() -> None:
+    server = Server(probe_s=0.0)
+    await server.feed(GET)
+    server.transport.end()
+    await settle()
+    assert server.transport.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    server.transport.socket.error = 32
+    await settle()
+    assert server.cancelled == 1
+    assert server.transport.aborted
+
+
+async def test_a_half_close_during_chunks_is_probed_within_the_coding() -> None:
+    server = Server(probe_s=0.0)
+    await server.feed(GET)
+    exchange = server.exchanges[0]
+    exchange.start(200, JSON)
+    await exchange.write(b"one")
+    server.transport.take()
+    server.transport.end()
+    await settle()
+    exchange.finish(b"two")
+    await server.done()
+    assert server.transport.take() == b"03\r\ntwo\r\n0\r\n\r\n"
+    assert server.transport.closed
+
+
+# --- answers that go wrong --------------------------------------------------------------------------------------------
+
+
+async def test_a_cut_answer_is_seen_as_cut() -> None:
+    server = Server()
+    await server.feed(GET)
+    server.exchanges[0].start(200, JSON)
+    await server.exchanges[0].write(b"one")
+    server.exchanges[0].abort()
+    await server.done()
+    assert server.transport.take().endswith(b"3\r\none\r\n")
+    assert server.transport.closed
+    assert not server.transport.socket.options
+
+
+async def test_a_cut_answer_that_ends_with_the_connection_is_reset() -> None:
+    server = Server()
+    await server.feed(b"GET / HTTP/1.0\r\n\r\n")
+    server.exchanges[0].start(200, JSON)
+    await server.exchanges[0].write(b"one")
+    server.exchanges[0].abort()
+    await server.done()
+    assert server.transport.aborted
+    assert server.transport.socket.options
+
+
+async def test_a_fault_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def serve(exchange: Http1Exchange) -> None:
+        raise ZeroDivisionError("secret")
+
+    server = Server(serve)
+    await server.feed(GET)
+    answer = server.transport.take()
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"secret" not in answer
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_request_that_was_not_answered_is(caplog: pytest.LogCaptureFixture) -> None:
+    async def serve(exchange: Http1Exchange) -> None:
+        pass
+
+    with caplog.at_level(logging.ERROR):
+        server = Server(serve)
+        await server.feed(GET)
+    assert server.transport.take().startswith(b"HTTP/1.1 500 ")
+    assert "not answered" in caplog.text
+
+
+async def test_a_fault_after_the_start_cuts_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async def serve(exchange: Http1Exchange) -> None:
+        exchange.start(200, JSON)
+        raise ZeroDivisionError
+
+    server = Server(serve)
+    await server.feed(GET)
+    assert server.transport.closed
+    assert not server.transport.take().endswith(b"0\r\n\r\n")
+
+
+async def test_the_writer_waits_for_a_slow_reader() -> None:
+    server = Server(write_buffer=1000)
+    await server.feed(GET)
+    exchange = server.exchanges[0]
+    exchange.start(200, JSON)
+    server.transport.stuck = True
+    writing = asyncio.ensure_future(exchange.write(b"x" * 2000))
+    await settle()
+    assert not writing.done()
+    server.transport.unstick()
+    await writing
+    exchange.finish()
+    await server.done()
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_says_nothing_is_closed_after_the_header_timeout() -> None:
+    server = Server()
+    server.connection.sweep(100.0)
+    server.connection.sweep(109.0)
+    assert not server.transport.closed
+    server.connection.sweep(110.0)
+    assert server.transport.aborted
+    await settle()
+
+
+async def test_a_head_that_drips_is_408_at_the_header_timeout() -> None:
+    server = Server()
+    for second in range(10):
+        await server.feed(GET[second : second + 1])
+        server.connection.sweep(100.0 + second)
+    server.connection.sweep(111.0)
+    await settle()
+    assert server.transport.take().startswith(b"HTTP/1.1 408 ")
+    assert server.transport.eof
+
+
+async def test_an_idle_connection_is_closed_after_the_idle_timeout() -> None:
+    server = Server(idle_s=60)
+    await server.feed(GET)
+    await server.answer()
+    server.connection.sweep(100.0)
+    await server.feed(b"\r\n")
+    server.connection.sweep(130.0)
+    assert not server.transport.closed
+    server.connection.sweep(160.0)
+    assert server.transport.aborted
+    await settle()
+
+
+async def test_a_body_slower_than_the_least_rate_is_408() -> None:
+    server = Server(min_rate=100)
+    await server.feed(post(b"", length=100_000))
+    server.connection.sweep(100.0)
+    await server.feed(b"x" * 1000)
+    server.connection.sweep(110.0)
+    assert server.transport.take() == b""
+    await server.feed(b"x" * 999)
+    server.connection.sweep(119.0)
+    server.connection.sweep(120.0)
+    await settle()
+    assert server.transport.take().startswith(b"HTTP/1.1 408 ")
+    assert server.cancelled == 1
+
+
+async def test_a_body_held_back_by_us_is_not_slow() -> None:
+    server = Server(stream_window=10)
+    await server.feed(post(b"", length=100), b"x" * 20)
+    for second in range(0, 200, 10):
+        server.connection.sweep(100.0 + second)
+    assert not server.transport.closed
+    server.exchanges[0].drop()
+    await server.answer()
+
+
+async def test_a_client_that_does_not_read_is_cut_after_the_idle_timeout() -> None:
+    server = Server(idle_s=60, write_buffer=1000)
+    await server.feed(GET)
+    exchange = server.exchanges[0]
+    exchange.start(200, JSON)
+    server.transport.stuck = True
+    writing = asyncio.ensure_future(exchange.write(b"x" * 2000))
+    await settle()
+    server.connection.sweep(100.0)
+    server.transport.held -= 1
+    server.connection.sweep(150.0)
+    server.connection.sweep(200.0)
+    assert not server.transport.closed
+    server.connection.sweep(210.0)
+    assert server.transport.aborted
+    await writing
+    assert server.cancelled == 1
+
+
+async def test_a_request_without_progress_is_504_after_the_idle_timeout() -> None:
+    server = Server(idle_s=60)
+    await server.feed(GET)
+    server.connection.sweep(100.0)
+    server.connection.sweep(160.0)
+    await settle()
+    assert server.transport.take().startswith(b"HTTP/1.1 504 ")
+    assert server.cancelled == 1
+
+
+async def test_lingering_ends() -> None:
+    server = Server()
+    await server.feed(b"BAD\r\n\r\n")
+    server.connection.sweep(100.0)
+    server.connection.sweep(101.0)
+    assert not server.transport.closed
+    server.connection.sweep(102.5)
+    assert server.transport.aborted
+    await settle()
+
+
+# --- draining ---------------------------------------------------------------------------------------------------------
+
+
+async def test_draining_closes_an_idle_connection_at_once() -> None:
+    server = Server()
+    await server.feed(GET)
+    await server.answer()
+    server.connection.drain()
+    assert server.transport.closed
+    await settle()
+
+
+async def test_draining_finishes_the_request_in_progress() -> None:
+    server = Server()
+    await server.feed(GET + GET)
+    server.connection.drain()
+    assert not server.transport.closed
+    await server.answer()
+    assert b"connection: close" in server.transport.take()
+    assert server.transport.eof or server.transport.closed
+    assert len(server.exchanges) == 1
+
+
+async def test_draining_lets_a_started_answer_end() -> None:
+    server = Server()
+    await server.feed(GET)
+    server.exchanges[0].start(200, JSON)
+    server.connection.drain()
+    server.exchanges[0].finish(b"ok")
+    await server.done()
+    assert server.transport.take().endswith(b"2\r\nok\r\n0\r\n\r\n")
+    assert server.transport.closed
+
+
+async def test_closing_cancels() -> None:
+    server = Server()
+    await server.feed(GET)
+    server.connection.close()
+    await settle()
+    assert server.cancelled == 1
+    assert server.closed == [server.connection]

@@ -432,10 +432,10 @@ async def test_content_codings_are_undone(coding: str, encode: Any) -> None:
 @pytest.mark.parametrize(
     ("coding", "body"),
     [
-        ("gzip", gzip.compress(b" " * (LIMIT * 50))),
+        ("gzip", gzip.compress(b" " * (LIMIT * 50), mtime=0)),
         ("br", brotli.compress(b" " * (LIMIT * 50))),
         ("gzip", b"not gzip at all"),
-        ("gzip", gzip.compress(b"{}")[:-4]),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-4]),
         ("zstd", b"x"),
         ("gzip, br", b"x"),
     ],

@@ -119,6 +119,20 @@ class Payload:
         return f"<Payload {self.encoding.value} {len(self.data)} bytes>"
 
 
+class GzipPayload(Payload):
+    """A message that came gzipped: `gzipped` is how it came, so that it may travel on so; `data` is what is in it."""
+
+    __slots__ = ("gzipped",)
+
+    def __init__(self, data: bytes, encoding: Encoding, codec: Codec | None, gzipped: bytes) -> None:
+        super().__init__(data, encoding, codec)
+        self.gzipped = gzipped
+
+
+GZIP_REQUEST, GZIP_REPLY = 1, 2
+"""Bits of Call.gzip: the request's messages may be GzipPayloads; the client takes a reply's messages gzipped."""
+
+
 class Call:
     """One call on its way through the gateway. Unary and server-stream calls carry `payload`; others `payloads`.
 
@@ -133,6 +147,7 @@ class Call:
         "deadline",
         "expired",
         "front_end",
+        "gzip",
         "head",
         "identity",
         "metadata",
@@ -159,6 +174,7 @@ class Call:
         payload: Payload | None = None,
         payloads: AsyncIterator[Payload] | None = None,
         timeout: float | None = None,
+        gzip: int = 0,
     ) -> None:
         self.method = method
         self.metadata = metadata
@@ -169,6 +185,7 @@ class Call:
         self.payload = payload
         self.payloads = payloads
         self.timeout = timeout
+        self.gzip = gzip
         self.deadline: float | None = None
         self.expired = False
         self.identity: Any = None
@@ -209,10 +226,11 @@ class Reply:
 
     While `payloads` is being read, `status` and `trailers` are not yet known; they are final once the iteration
     has ended. A status other than OK is a reply, not an exception; a failure of transport raises GatewayError,
-    also out of the iteration. `head` is set for opaque HTTP only: the upstream's own status and fields.
+    also out of the iteration. With `gzip`, its messages may be GzipPayloads. `head` is set for opaque HTTP only: the
+    upstream's own status and fields.
     """
 
-    __slots__ = ("head", "metadata", "payload", "payloads", "status", "trailers")
+    __slots__ = ("gzip", "head", "metadata", "payload", "payloads", "status", "trailers")
 
     def __init__(
         self,
@@ -223,10 +241,12 @@ class Reply:
         status: Status = OK,
         trailers: Metadata = NO_METADATA,
         head: ResponseHead | None = None,
+        gzip: bool = False,
     ) -> None:
         self.metadata = metadata
         self.payload = payload
         self.payloads = payloads
+        self.gzip = gzip
         self.status = status
         self.trailers = trailers
         self.head = head

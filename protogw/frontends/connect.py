@@ -9,18 +9,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, ClassVar
 
-from protogw.call import Call, Payload, Reply
+from protogw.call import Call, GzipPayload, Payload, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.connect_head import STREAM, Compression, ConnectTarget, read_head
-from protogw.frontends.enveloped import RequestMessages, close, written
+from protogw.frontends.enveloped import RequestMessages, close, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
 from protogw.wire.connect import END_OK, Describe, decode_timeout, end_stream, error_body, prefixed
 from protogw.wire.content import compress, decompress
+from protogw.wire.envelope import envelope
 from protogw.wire.http import Header, RequestHead
 from protogw.wire.http_status import http_status
-from protogw.wire.message_encoding import WORTHWHILE, seal_message
+from protogw.wire.message_encoding import WORTHWHILE
 
 if TYPE_CHECKING:
     from protogw.frontends.base import Exchange, Handler
@@ -97,7 +98,7 @@ class Connect:
             else:
                 payload = await messages.only()
         else:
-            payload = Payload(await self._body(exchange, target), target.encoding, method.input.codec)
+            payload = await self._message(exchange, target)
         call = exchange.call = Call(
             method,
             target.metadata,
@@ -108,6 +109,7 @@ class Connect:
             payload=payload,
             payloads=payloads,
             timeout=aim.timeout,
+            gzip=target.gzip,
         )
         reply = await handle(call)
         if not target.streaming:
@@ -115,8 +117,8 @@ class Connect:
         elif reply.payloads is None:
             frame = b""
             if reply.payload is not None and reply.status.code is Code.OK:
-                frame = seal_message(written(reply.payload, target.encoding), target.reply_coding)
-            exchange.respond(200, target.head_of(reply.metadata), frame + self._end(target, reply))
+                frame = sealed(reply.payload, target.encoding, target.reply_coding, target.passes(reply))
+            exchange.respond(200, self._stream_head(target, reply), frame + self._end(target, reply))
         else:
             await self._stream(exchange, target, reply, reply.payloads)
 
@@ -155,17 +157,23 @@ class Connect:
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
 
-    async def _body(self, exchange: Exchange, target: ConnectTarget) -> bytes:
+    async def _message(self, exchange: Exchange, target: ConnectTarget) -> Payload:
         """The one message of a unary request."""
+        codec = target.method.input.codec
         if target.message is not None:
             # A GET has no body; one that came all the same means nothing (RFC 9110 section 9.3.1).
-            return target.message
+            return Payload(target.message, target.encoding, codec)
         body = exchange.buffered()
         if body is None:
             body = await exchange.whole(self._limit)
         elif len(body) > self._limit:
             raise BodyTooLarge(f"a message of {len(body)} bytes is over the limit of {self._limit}")
-        return decompress(body, target.coding, self._limit) if target.coding else body
+        if not target.coding or not body:
+            return Payload(body, target.encoding, codec)
+        data = decompress(body, target.coding, self._limit)
+        if target.coding == b"gzip":
+            return GzipPayload(data, target.encoding, codec, body)
+        return Payload(data, target.encoding, codec)
 
     def _answer(self, exchange: Exchange, target: ConnectTarget, reply: Reply) -> None:
         """Send the whole reply to a unary call."""
@@ -179,9 +187,13 @@ class Connect:
             code = 200
             metadata = reply.metadata
             head = target.reply_head if metadata is target.reply_metadata else target.head_of(metadata)
-            assert reply.payload is not None
-            body = written(reply.payload, target.encoding)
-            if target.reply_coding and len(body) >= WORTHWHILE:
+            payload = reply.payload
+            assert payload is not None
+            body = written(payload, target.encoding)
+            if reply.gzip and target.passes(reply) and isinstance(payload, GzipPayload):
+                body = payload.gzipped
+                head += ((b"content-encoding", b"gzip"),)
+            elif target.reply_coding and len(body) >= WORTHWHILE:
                 body = compress(body, target.reply_coding)
                 head += ((b"content-encoding", target.reply_coding),)
         if reply.trailers.pairs:
@@ -192,16 +204,28 @@ class Connect:
         self, exchange: Exchange, target: ConnectTarget, reply: Reply, payloads: AsyncIterator[Payload]
     ) -> None:
         encoding, coding = target.encoding, target.reply_coding
-        exchange.start(200, target.head_of(reply.metadata))
+        passes = target.passes(reply)
+        plain = not coding and not passes
+        exchange.start(200, self._stream_head(target, reply))
         exchange.state = target.opened
         try:
             async for payload in payloads:
-                data = payload.data if payload.encoding is encoding else written(payload, encoding)
-                await exchange.write(seal_message(data, coding))
+                if plain and payload.encoding is encoding:
+                    frame = envelope(payload.data)
+                else:
+                    frame = sealed(payload, encoding, coding, passes)
+                await exchange.write(frame)
         finally:
             await close(payloads)
         exchange.state = None
         exchange.finish(self._end(target, reply))
+
+    @staticmethod
+    def _stream_head(target: ConnectTarget, reply: Reply) -> tuple[Header, ...]:
+        head = target.head_of(reply.metadata)
+        if target.passes(reply) and not target.reply_coding:
+            return (*head, (b"connect-content-encoding", b"gzip"))
+        return head
 
     def _end(self, target: Target, reply: Reply) -> bytes:
         if reply.status is OK and not reply.trailers.pairs:

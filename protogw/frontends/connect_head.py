@@ -126,9 +126,12 @@ def _read_fields(head: RequestHead, target: ConnectTarget, coding: bytes | None,
         message = f"{encoding_name.decode()}: {said!r} is not one of identity, {_CODINGS_TEXT}"
         raise NotOffered(message, headers=((accept_name, b", ".join(CONNECT_CODINGS)),))
     target.coding = named
+    # Who does not say what it accepts accepts what it uses.
+    taken = named if accepted is None else accepted_coding(accepted, CONNECT_CODINGS)
+    gzip = taken if accepted is None else accepted_coding(accepted, (b"gzip",))
+    target.let_pass(gzip, compression != "never" and (taken == gzip or compression != "always"))
     if compression == "always" or (compression == "mirror" and named):
-        # Who does not say what it accepts accepts what it uses.
-        target.reply_coding = named if accepted is None else accepted_coding(accepted, CONNECT_CODINGS)
+        target.reply_coding = taken
         if target.reply_coding and target.streaming:
             target.add_fields((encoding_name, target.reply_coding))
     target.metadata = Metadata(forwardable(head.headers))

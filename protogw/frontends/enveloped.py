@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
-from protogw.call import Encoding, Payload
+from protogw.call import Encoding, GzipPayload, Payload
 from protogw.errors import BadUpstream, Code, InvalidRequest, Malformed, NotOffered
-from protogw.wire.envelope import EnvelopeReader
-from protogw.wire.message_encoding import open_message
+from protogw.wire.envelope import COMPRESSED, EnvelopeReader, envelope
+from protogw.wire.message_encoding import open_message, seal_message
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Codec
@@ -68,7 +68,12 @@ class RequestMessages:
                     self._decoder.end()
                 raise StopAsyncIteration
             self.push(data)
-        message = open_message(found[0], found[1], self._coding, self._limit, Malformed)
+        flags, data = found
+        if not flags:
+            return Payload(data, self._encoding, self._codec)
+        message = open_message(flags, data, self._coding, self._limit, Malformed)
+        if data and self._coding == b"gzip":
+            return GzipPayload(message, self._encoding, self._codec, data)
         return Payload(message, self._encoding, self._codec)
 
     async def only(self) -> Payload:
@@ -91,6 +96,13 @@ def written(payload: Payload, encoding: Encoding) -> bytes:
         return payload.json() if encoding is Encoding.JSON else payload.proto()
     except InvalidRequest as error:
         raise BadUpstream(f"the reply does not convert: {error.message}", code=Code.INTERNAL) from error
+
+
+def sealed(payload: Payload, encoding: Encoding, coding: bytes, passes: bool) -> bytes:
+    """A reply's message in its envelope: gzipped as it came where that `passes`, else compressed in `coding` if any."""
+    if passes and isinstance(payload, GzipPayload) and payload.encoding is encoding:
+        return envelope(payload.gzipped, COMPRESSED)
+    return seal_message(written(payload, encoding), coding)
 
 
 async def close(payloads: AsyncIterator[Payload]) -> None:

@@ -14,14 +14,14 @@ from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered
 from protogw.frontends.base import Bounds, FrontEndSettings
-from protogw.frontends.enveloped import RequestMessages, close, written
+from protogw.frontends.enveloped import RequestMessages, close, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
 from protogw.wire.envelope import envelope, only_message
 from protogw.wire.grpc import OK_TRAILERS, decode_timeout, status_trailers
 from protogw.wire.grpc_web import OK_FRAME, TextReader, encode_text, trailer_frame
 from protogw.wire.http import HTTP_2, Header, RequestHead
 from protogw.wire.http_status import http_status
-from protogw.wire.message_encoding import GRPC_CODINGS, accepted_coding, named_coding, seal_message
+from protogw.wire.message_encoding import GRPC_CODINGS, accepted_coding, named_coding
 from protogw.wire.metadata import forwardable
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ class GrpcTarget(Target):
         super().__init__(front, catalog, method, form.encoding, form.head)
         self.text = asked.text
         self.form = form
+
+
+def _saying_gzip(target: GrpcTarget, head: tuple[Header, ...]) -> tuple[Header, ...]:
+    """The head of a reply some of whose messages are gzipped."""
+    return head if target.reply_coding else (*head, (b"grpc-encoding", b"gzip"))
 
 
 class _FrontEnd:
@@ -133,6 +138,7 @@ class _FrontEnd:
             payload=payload,
             payloads=payloads,
             timeout=aim.timeout,
+            gzip=target.gzip,
         )
         reply = await handle(call)
         if reply.payloads is None:
@@ -171,9 +177,15 @@ class _FrontEnd:
         if reply.status.code is Code.OK:
             head = target.reply_head if metadata is target.reply_metadata else target.head_of(metadata)
             frame = b""
-            if payload is not None:
+            if payload is None:
+                pass
+            elif reply.gzip or target.reply_coding:
+                passes = target.passes(reply)
+                frame = sealed(payload, target.encoding, target.reply_coding, passes)
+                head = _saying_gzip(target, head) if passes else head
+            else:
                 data = payload.data if payload.encoding is target.encoding else written(payload, target.encoding)
-                frame = seal_message(data, target.reply_coding) if target.reply_coding else envelope(data)
+                frame = envelope(data)
             self._respond(exchange, target, head, frame, trailers)
         elif metadata.pairs:
             self._respond(exchange, target, target.head_of(metadata), b"", trailers)
@@ -185,12 +197,17 @@ class _FrontEnd:
         self, exchange: Exchange, target: GrpcTarget, reply: Reply, payloads: AsyncIterator[Payload]
     ) -> None:
         encoding, coding, text = target.encoding, target.reply_coding, target.form.text
-        exchange.start(200, target.head_of(reply.metadata))
+        passes = target.passes(reply)
+        plain = not coding and not passes
+        head = target.head_of(reply.metadata)
+        exchange.start(200, _saying_gzip(target, head) if passes else head)
         exchange.state = target.opened
         try:
             async for payload in payloads:
-                data = payload.data if payload.encoding is encoding else written(payload, encoding)
-                frame = seal_message(data, coding)
+                if plain and payload.encoding is encoding:
+                    frame = envelope(payload.data)
+                else:
+                    frame = sealed(payload, encoding, coding, passes)
                 await exchange.write(encode_text(frame) if text else frame)
         finally:
             await close(payloads)
@@ -258,8 +275,10 @@ class _FrontEnd:
             said = (encoding or b"")[:40].decode("latin-1")
             raise NotOffered(f"grpc-encoding: {said!r} is not one of identity, gzip", headers=(ACCEPT_ENCODING,))
         target.coding = coding
+        accepted = accepted_coding(head.get(b"grpc-accept-encoding"), GRPC_CODINGS)
+        target.let_pass(accepted, self._compression != "never")
         if self._compression == "always" or (self._compression == "mirror" and coding):
-            target.reply_coding = accepted_coding(head.get(b"grpc-accept-encoding"), GRPC_CODINGS)
+            target.reply_coding = accepted
             if target.reply_coding:
                 target.add_fields((b"grpc-encoding", target.reply_coding))
         if coding:

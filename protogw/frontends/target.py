@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from protogw.call import NO_METADATA, Encoding, Metadata
+from protogw.call import GZIP_REPLY, GZIP_REQUEST, NO_METADATA, Encoding, Metadata, Reply
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.model import Method
 from protogw.errors import InvalidRequest
@@ -27,6 +27,7 @@ class Target:
         "encoding",
         "fields",
         "front",
+        "gzip",
         "metadata",
         "method",
         "opened",
@@ -47,6 +48,9 @@ class Target:
         self.coding = b""
         """The coding of request messages that are flagged as compressed; b"" for none."""
         self.reply_coding = b""
+        """The coding in which replies are compressed here; b"" for none."""
+        self.gzip = 0
+        """What may pass gzipped as it is (Call.gzip)."""
         self.fields = fields
         # Replies to equal requests mostly share one Metadata, so the last head made is likely the next one too.
         self.reply_metadata = NO_METADATA
@@ -58,6 +62,17 @@ class Target:
         """Further fields of every reply's head."""
         self.fields += fields
         self.reply_head = self.fields
+
+    def let_pass(self, accepted: bytes, reply: bool) -> None:
+        """Work out what may pass gzipped: only messages that need no conversion, since that would unpack them."""
+        if self.encoding is Encoding.PROTO:
+            self.gzip = (GZIP_REQUEST if self.coding == b"gzip" else 0) | (
+                GZIP_REPLY if reply and accepted == b"gzip" else 0
+            )
+
+    def passes(self, reply: Reply) -> bool:
+        """Whether the reply's messages may go to the client gzipped, as they came."""
+        return reply.gzip and self.gzip & GZIP_REPLY != 0
 
     def head_of(self, metadata: Metadata) -> tuple[Header, ...]:
         """The fields of a reply's head."""

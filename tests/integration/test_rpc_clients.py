@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import socket
@@ -240,6 +241,14 @@ def test_an_upstream_that_compresses_is_understood() -> None:
         made = Client(gateway.port)
         try:
             assert made.unary(kit.message("z" * 5000)).text == "z" * 5000
+            request = envelope(kit.message("z" * 5000, count=2).SerializeToString())
+            for method, count in (("Unary", 1), ("Down", 2)):
+                _, fields, body = ask(
+                    gateway, method, "application/grpc-web+proto", request, grpc_accept_encoding="gzip"
+                )
+                assert fields["grpc-encoding"] == "gzip"
+                assert [flag for flag, _ in frames(body)] == [1] * count + [0x80]
+                assert kit.Message.FromString(gzip.decompress(frames(body)[0][1])).text == "z" * 5000
         finally:
             made.channel.close()
 

@@ -184,6 +184,11 @@ def one(text: str = "", metadata: Fields = (), trailers: Fields = (), **fields: 
     return Reply(Metadata(headers(metadata)), payload=payload(text, **fields), trailers=Metadata(headers(trailers)))
 
 
+async def each(*payloads: Payload) -> AsyncIterator[Payload]:
+    for payload in payloads:
+        yield payload
+
+
 def many(
     *texts: str,
     metadata: Fields = (),

@@ -5,15 +5,19 @@ Sources: grpc/doc PROTOCOL-HTTP2.md, statuscodes.md, http-grpc-status-mapping.md
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
-from protogw.call import NO_METADATA, Metadata
+from protogw.call import NO_METADATA, Encoding, GzipPayload, Metadata, Payload
 from protogw.errors import OK, BadUpstream, Code, Status, UpstreamError
 from protogw.wire.envelope import EnvelopeReader
 from protogw.wire.grpc import CODE_OF_HTTP, read_status
 from protogw.wire.http import Header, ResponseHead
-from protogw.wire.message_encoding import GRPC_CODINGS, named_coding, open_message
+from protogw.wire.message_encoding import GRPC_CODINGS, accepted_coding, named_coding, open_message
 from protogw.wire.metadata import forwardable
+
+if TYPE_CHECKING:
+    from protogw.descriptors.model import Codec
 
 
 class End(NamedTuple):
@@ -96,7 +100,31 @@ def reply_head(head: ResponseHead) -> ReplyHead:
     return memo
 
 
-def only_reply(head: ReplyHead, body: bytes, limit: int) -> bytes:
+_NO_GZIP = re.compile(r"decompressor|grpc-encoding", re.IGNORECASE)
+
+
+def refuses_gzip(head: ReplyHead, status: Status) -> bool:
+    """Whether a reply says that the service reads no gzip: by what it accepts, or in words where it does not list it
+    (compression.md wants the list; not every server sends it)."""
+    if status.code is not Code.UNIMPLEMENTED:
+        return False
+    for name, value in head.fields:
+        if name == b"grpc-accept-encoding":
+            return not accepted_coding(value, GRPC_CODINGS)
+    return _NO_GZIP.search(status.message) is not None
+
+
+def reply_message(head: ReplyHead, flags: int, data: bytes, limit: int, codec: Codec, pass_gzip: bool) -> Payload:
+    """The message of one envelope; raises BadUpstream or BodyTooLarge."""
+    if not flags:
+        return Payload(data, Encoding.PROTO, codec)
+    message = open_message(flags, data, head.coding, limit, BadUpstream)
+    if pass_gzip and data:
+        return GzipPayload(message, Encoding.PROTO, codec, data)
+    return Payload(message, Encoding.PROTO, codec)
+
+
+def only_reply(head: ReplyHead, body: bytes, limit: int, codec: Codec, pass_gzip: bool) -> Payload:
     """The one message of a body that is not simply one uncompressed message (statuscodes.md: else UNIMPLEMENTED)."""
     reader = EnvelopeReader(limit, BadUpstream)
     reader.push(body)
@@ -106,4 +134,4 @@ def only_reply(head: ReplyHead, body: bytes, limit: int) -> bytes:
         raise BadUpstream("the upstream's reply is OK but has no message", code=Code.UNIMPLEMENTED)
     if not reader.empty:
         raise BadUpstream("the upstream's reply has more than one message", code=Code.UNIMPLEMENTED)
-    return open_message(*found, head.coding, limit, BadUpstream)
+    return reply_message(head, *found, limit, codec, pass_gzip)

@@ -9,13 +9,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, Reply
+from protogw.call import GZIP_REPLY, GZIP_REQUEST, NO_METADATA, Call, Encoding, GzipPayload, Metadata, Payload, Reply
 from protogw.errors import OK, BadUpstream, Code, DeadlineExceeded, GatewayError, UpstreamError, UpstreamReset
-from protogw.wire.envelope import PREFIX, EnvelopeReader, envelope, only_message
+from protogw.wire.envelope import COMPRESSED, PREFIX, EnvelopeReader, envelope, only_message
 from protogw.wire.grpc import encode_timeout
 from protogw.wire.hpack import encode
-from protogw.wire.message_encoding import open_message
-from protogw_translators.grpc_reply import ReplyHead, only_reply, reply_head
+from protogw_translators.grpc_reply import ReplyHead, only_reply, refuses_gzip, reply_head, reply_message
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Codec, Method
@@ -26,6 +25,9 @@ _HEADS_KEPT = 64
 """Encoded heads kept for each method: one for each Metadata that recent calls shared."""
 
 _TIMEOUTS_KEPT = 1024
+
+_GZIP_ENCODING = encode([(b"grpc-encoding", b"gzip")])
+_GZIP_ACCEPTED = encode([(b"grpc-accept-encoding", b"identity,gzip")])
 
 _NAME_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyz_-.\n"
 """What names are made of, and what joins them here."""
@@ -40,7 +42,8 @@ class _Plan:
         self.method = method
         self.prefix = prefix
         # By identity: Metadata is never changed, and is held here, so its id cannot come to mean another.
-        self.heads: dict[int, tuple[Metadata, bytes]] = {}
+        # One table for each value of Call.gzip.
+        self.heads: tuple[dict[int, tuple[Metadata, bytes]], ...] = ({}, {}, {}, {})
 
 
 def _carried(metadata: Metadata) -> tuple[Header, ...]:
@@ -55,6 +58,13 @@ def _carried(metadata: Metadata) -> tuple[Header, ...]:
             if name.endswith(b"-bin"):
                 Metadata(((name, value),)).binary(name)
     return pairs
+
+
+def _framed(payload: Payload, gzip: bool) -> bytes:
+    """A request message in its envelope; gzipped if it came so and may travel on so."""
+    if gzip and isinstance(payload, GzipPayload) and payload.encoding is Encoding.PROTO:
+        return envelope(payload.gzipped, COMPRESSED)
+    return envelope(payload.proto())
 
 
 class ToGrpc:
@@ -72,6 +82,8 @@ class ToGrpc:
         self._user_agent = encode([(b"user-agent", user_agent.encode())])
         self._plans: dict[bytes, _Plan] = {}
         self._timeouts: dict[int, bytes] = {}
+        self._gzip = GZIP_REQUEST | GZIP_REPLY
+        """What the service may be sent of Call.gzip: one that once refused a gzipped message gets none again."""
 
     async def send(self, call: Call, connection: HttpConnection) -> Reply:
         method = call.method
@@ -80,8 +92,12 @@ class ToGrpc:
             return await self._stream(call, method, connection)
         payload = call.payload
         assert payload is not None
-        data = payload.data if payload.encoding is Encoding.PROTO else payload.proto()
-        stream = connection.open(self._head(call, method), envelope(data))
+        gzip = call.gzip & self._gzip
+        if gzip & GZIP_REQUEST:
+            frame = _framed(payload, True)
+        else:
+            frame = envelope(payload.data if payload.encoding is Encoding.PROTO else payload.proto())
+        stream = connection.open(self._head(call, method, gzip), frame)
         try:
             answer = await stream.whole(self._limit + PREFIX)
         except asyncio.CancelledError:
@@ -90,9 +106,16 @@ class ToGrpc:
         memo = answer.head.memo
         head = memo if memo.__class__ is ReplyHead else reply_head(answer.head)
         assert isinstance(head, ReplyHead)
-        return self._whole_reply(method, head, answer.body, answer.trailers)
+        reply = self._whole_reply(method, head, answer.body, answer.trailers, gzip)
+        if gzip & GZIP_REQUEST and refuses_gzip(head, reply.status):
+            # Refused unread. From now on this service is sent plain messages, this one first.
+            self._gzip = GZIP_REPLY
+            return await self.send(call, connection)
+        return reply
 
-    def _whole_reply(self, method: Method, head: ReplyHead, body: bytes, trailers: tuple[Header, ...]) -> Reply:
+    def _whole_reply(
+        self, method: Method, head: ReplyHead, body: bytes, trailers: tuple[Header, ...], gzip: int
+    ) -> Reply:
         """The reply of a call that has one message in it."""
         end = head.end if trailers is head.trailers else head.end_of(trailers, not body)
         status = end.status
@@ -102,20 +125,21 @@ class ToGrpc:
         if head.fault is not None:
             head.check()
         data = only_message(body)
-        if data is None:
-            data = only_reply(head, body, self._limit)
-        return Reply(
-            head.metadata, payload=Payload(data, Encoding.PROTO, method.output.codec), status=OK, trailers=end.trailers
-        )
+        if data is not None:
+            payload = Payload(data, Encoding.PROTO, method.output.codec)
+            return Reply(head.metadata, payload=payload, status=OK, trailers=end.trailers)
+        passes = gzip & GZIP_REPLY != 0 and head.coding == b"gzip"
+        payload = only_reply(head, body, self._limit, method.output.codec, passes)
+        return Reply(head.metadata, payload=payload, status=OK, trailers=end.trailers, gzip=passes)
 
     # --- heads --------------------------------------------------------------------------------------------------------
 
-    def _head(self, call: Call, method: Method) -> bytes:
+    def _head(self, call: Call, method: Method, gzip: int) -> bytes:
         plan = self._plans.get(method.path)
         if plan is None or plan.method is not method:
             plan = self._plan(method)
-        found = plan.heads.get(id(call.metadata))
-        head = self._keep(plan, call.metadata) if found is None else found[1]
+        found = plan.heads[gzip].get(id(call.metadata))
+        head = self._keep(plan, call.metadata, gzip) if found is None else found[1]
         deadline = call.deadline
         if deadline is None:
             return head
@@ -138,7 +162,7 @@ class ToGrpc:
         plan = self._plans[method.path] = _Plan(method, prefix)
         return plan
 
-    def _keep(self, plan: _Plan, metadata: Metadata) -> bytes:
+    def _keep(self, plan: _Plan, metadata: Metadata, gzip: int) -> bytes:
         if metadata.block is None:
             pairs = _carried(metadata)
             block = encode(pairs)
@@ -149,9 +173,14 @@ class ToGrpc:
         head = plan.prefix + block
         if metadata.get(b"user-agent") is None:
             head += self._user_agent
-        if len(plan.heads) >= _HEADS_KEPT:
-            plan.heads.clear()
-        plan.heads[id(metadata)] = (metadata, head)
+        if gzip & GZIP_REQUEST:
+            head += _GZIP_ENCODING
+        if gzip & GZIP_REPLY:
+            head += _GZIP_ACCEPTED
+        heads = plan.heads[gzip]
+        if len(heads) >= _HEADS_KEPT:
+            heads.clear()
+        heads[id(metadata)] = (metadata, head)
         return head
 
     def _timeout(self, milliseconds: int, deadline: float) -> bytes:
@@ -169,20 +198,24 @@ class ToGrpc:
 
     async def _stream(self, call: Call, method: Method, connection: HttpConnection) -> Reply:
         """Any shape but unary. The reply to a client stream is one message, and so is read whole."""
-        block = self._head(call, method)
+        gzip = call.gzip & self._gzip
+        block = self._head(call, method, gzip)
         pump: _Pump | None = None
         if method.client_streaming:
             assert call.payloads is not None
             stream = connection.open(block, None)
-            pump = _Pump(stream, call.payloads)
+            pump = _Pump(stream, call.payloads, gzip & GZIP_REQUEST != 0)
         else:
             assert call.payload is not None
-            stream = connection.open(block, envelope(call.payload.proto()))
+            stream = connection.open(block, _framed(call.payload, gzip & GZIP_REQUEST != 0))
         try:
             if method.server_streaming:
-                return await self._open_reply(method, stream, pump)
+                return await self._open_reply(method, stream, pump, gzip)
             answer = await stream.whole(self._limit + PREFIX)
-            reply = self._whole_reply(method, reply_head(answer.head), answer.body, answer.trailers)
+            head = reply_head(answer.head)
+            reply = self._whole_reply(method, head, answer.body, answer.trailers, gzip)
+            if gzip & GZIP_REQUEST and refuses_gzip(head, reply.status):
+                self._gzip = GZIP_REPLY
             if pump is not None:
                 await pump.stop()
             return reply
@@ -193,7 +226,7 @@ class ToGrpc:
                 pump.blame(error)
             raise
 
-    async def _open_reply(self, method: Method, stream: HttpStream, pump: _Pump | None) -> Reply:
+    async def _open_reply(self, method: Method, stream: HttpStream, pump: _Pump | None, gzip: int) -> Reply:
         """The reply as soon as its head is there; with its status already when it is Trailers-Only."""
         head = reply_head(await stream.head())
         first: bytes | None = None
@@ -202,11 +235,14 @@ class ToGrpc:
             first = await stream.read()
             if not first and not stream.trailers:
                 end = head.end_of((), True)
+                if gzip & GZIP_REQUEST and refuses_gzip(head, end.status):
+                    self._gzip = GZIP_REPLY
                 if pump is not None:
                     await pump.stop()
                 return Reply(status=end.status, trailers=end.trailers)
         head.check()
-        reply = Reply(head.metadata)
+        passes = gzip & GZIP_REPLY != 0 and head.coding == b"gzip"
+        reply = Reply(head.metadata, gzip=passes)
         reply.payloads = _ReplyMessages(stream, head, reply, method.output.codec, self._limit, pump, first)
         return reply
 
@@ -255,10 +291,10 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
                     raise StopAsyncIteration
                 self._bare = False
                 reader.push(data)
-            flags, message = found
-            if flags:
-                message = open_message(flags, message, self._head.coding, self._limit, BadUpstream)
-            return Payload(message, Encoding.PROTO, self._codec)
+            flags, data = found
+            if not flags:
+                return Payload(data, Encoding.PROTO, self._codec)
+            return reply_message(self._head, flags, data, self._limit, self._codec, self._reply.gzip)
         except GatewayError as error:
             await self.aclose()
             if self._pump is not None:
@@ -293,9 +329,10 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
 class _Pump:
     """Carries the request's messages upstream while its reply is read; the call that made it stops it."""
 
-    __slots__ = ("_consumed", "_error", "_task")
+    __slots__ = ("_consumed", "_error", "_gzip", "_task")
 
-    def __init__(self, stream: HttpStream, payloads: AsyncIterator[Payload]) -> None:
+    def __init__(self, stream: HttpStream, payloads: AsyncIterator[Payload], gzip: bool) -> None:
+        self._gzip = gzip
         self._consumed = False
         self._error: GatewayError | None = None
         self._task = asyncio.get_running_loop().create_task(self._run(stream, payloads))
@@ -305,7 +342,7 @@ class _Pump:
         try:
             async for payload in payloads:
                 self._consumed = True
-                await stream.write(envelope(payload.proto()))
+                await stream.write(_framed(payload, self._gzip))
             stream.end()
             done = True
         except UpstreamError:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from protogw.call import Encoding, Metadata, Payload, Reply
+from protogw.call import GZIP_REPLY, GZIP_REQUEST, Encoding, GzipPayload, Metadata, Payload, Reply
 from protogw.errors import Code, DeadlineExceeded, Detail, GatewayError, Overloaded, Status, UpstreamReset
 from protogw.frontends.base import Bounds
 from protogw.frontends.connect import Connect, ConnectSettings
@@ -288,6 +288,33 @@ async def test_a_setting_says_whether_plain_requests_get_compressed_replies(
         connect=front(compression=compression),
     )
     assert exchange.get("content-encoding") == coding
+
+
+async def test_gzipped_protobuf_passes_as_it_came_in_both_directions() -> None:
+    data = kit.message("q").SerializeToString()
+    squeezed = gzip.compress(data, mtime=0)
+    payload = GzipPayload(data, Encoding.PROTO, rpc.UNARY.output.codec, squeezed)
+    service = Service(Reply(payload=payload, gzip=True))
+    for fields in ((("accept-encoding", "gzip"),), ()):
+        exchange = await ask(
+            UNARY, ("content-encoding", "gzip"), *fields, content_type=PROTO, body=squeezed, service=service
+        )
+        request = service.received[-1]
+        assert isinstance(request, GzipPayload)
+        assert request.gzipped == squeezed
+        assert service.calls[-1].gzip == GZIP_REQUEST | GZIP_REPLY
+        assert (exchange.get("content-encoding"), exchange.body) == ("gzip", squeezed)
+    exchange = await ask(UNARY, ("accept-encoding", "br"), content_type=PROTO, body=data, service=service)
+    assert (exchange.get("content-encoding"), exchange.body) == (None, data)
+    exchange = await ask(UNARY, ("accept-encoding", "gzip"), service=service)
+    assert (exchange.get("content-encoding"), exchange.body) == (None, b'{"text":"q"}')
+    service = Service(Reply(payloads=rpc.each(payload, rpc.payload("plain")), gzip=True))
+    exchange = await ask(
+        DOWN, ("connect-accept-encoding", "br, gzip"), content_type=STREAM_PROTO, body=envelope(data), service=service
+    )
+    assert exchange.get("connect-content-encoding") == "gzip"
+    assert exchange.written[0] == envelope(squeezed, 1)
+    assert parse(exchange) == (["q", "plain"], {})
 
 
 async def test_an_empty_body_is_not_decompressed() -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from protogw.call import Encoding, Metadata, Payload, Reply
+from protogw.call import GZIP_REPLY, GZIP_REQUEST, Encoding, GzipPayload, Metadata, Payload, Reply
 from protogw.descriptors.catalog import EMPTY
 from protogw.errors import (
     Code,
@@ -30,6 +30,7 @@ from tests.support.rpc import Exchange, Service
 
 LIMIT = 100_000
 TYPE = "application/grpc"
+UNARY, DOWN = "/kit.v1.Echo/Unary", "/kit.v1.Echo/Down"
 
 
 def front(**settings: str) -> Grpc:
@@ -292,6 +293,48 @@ async def test_a_setting_says_whether_plain_requests_get_compressed_replies(comp
     )
     assert exchange.body[0] == flag
     assert texts(exchange) == [LONG]
+
+
+def zipped(text: str) -> GzipPayload:
+    data = kit.message(text).SerializeToString()
+    return GzipPayload(data, Encoding.PROTO, rpc.UNARY.output.codec, gzip.compress(data, mtime=0))
+
+
+async def test_gzipped_messages_pass_as_they_came_in_both_directions() -> None:
+    for path, reply in ((UNARY, Reply(payload=zipped("hi"), gzip=True)), (DOWN, rpc.many("plain"))):
+        if reply.payloads is not None:
+            reply = Reply(payloads=rpc.each(zipped("hi"), rpc.payload("plain")), gzip=True)
+        service = Service(reply)
+        fields = (("grpc-encoding", "gzip"), ("grpc-accept-encoding", "gzip"))
+        exchange = await ask(path, *fields, body=squeezed("q"), service=service)
+        assert service.call.gzip == GZIP_REQUEST | GZIP_REPLY
+        (request,) = service.received
+        assert isinstance(request, GzipPayload)
+        assert envelope(request.gzipped, 1) == squeezed("q")
+        assert exchange.get("grpc-encoding") == "gzip"
+        assert exchange.body.startswith(envelope(zipped("hi").gzipped, 1))
+        assert texts(exchange)[0] == "hi"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "content_type", "compression"),
+    [("identity", TYPE, "mirror"), ("gzip", "application/grpc+json", "mirror"), ("gzip", TYPE, "never")],
+)
+async def test_a_gzipped_reply_is_opened_where_it_cannot_pass(
+    accepted: str, content_type: str, compression: str
+) -> None:
+    service = Service(Reply(payload=zipped("hi"), gzip=True))
+    exchange = await ask(
+        UNARY,
+        ("grpc-accept-encoding", accepted),
+        body=envelope(b"{}") if "json" in content_type else None,
+        service=service,
+        content_type=content_type,
+        grpc=front(compression=compression),
+    )
+    assert not service.call.gzip
+    assert exchange.get("grpc-encoding") is None
+    assert exchange.body[0] == 0
 
 
 async def test_a_bomb_is_resource_exhausted() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 from collections.abc import AsyncIterator
+from typing import Any
 
 import hpack
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from protogw_translators import TRANSLATORS
 from protogw_translators.to_grpc import ToGrpc
 
-from protogw.call import Encoding, Payload, Reply
+from protogw.call import GZIP_REPLY, GZIP_REQUEST, Encoding, GzipPayload, Payload, Reply
 from protogw.errors import (
     BadUpstream,
     BodyTooLarge,
@@ -156,7 +157,7 @@ async def test_heads_and_timeouts_kept_are_bounded_and_follow_the_metadata() -> 
         await made.send(call, Connection(stream))
         assert dict(fields(stream.block))["x-n"] == str(number)
     (plan,) = made._plans.values()
-    assert len(plan.heads) <= 64
+    assert len(plan.heads[0]) <= 64
     assert len(made._timeouts) <= 1024
 
 
@@ -221,6 +222,102 @@ async def test_a_compressed_reply_is_opened() -> None:
         assert text((await send(stream, rpc.call(method, "q"))).payload) == "hi"
     stream = Stream(fields=(*GRPC, ("grpc-encoding", "gzip")), pieces=[squeezed, message("b")], trailers=OK_END)
     assert await drain(await send(stream, rpc.call(rpc.DOWN, "q"))) == ["hi", "b"]
+
+
+# --- gzipped messages that travel on as they came ---------------------------------------------------------------------
+
+SQUEEZED = gzip.compress(kit.message("hi").SerializeToString(), mtime=0)
+GZIPPED = (*GRPC, ("grpc-encoding", "gzip"))
+
+
+def zipped(call: rpc.Call, bits: int) -> rpc.Call:
+    """The call as a client that gzips, or takes gzip, has it."""
+    call.gzip = bits
+    if call.payload is not None:
+        call.payload = GzipPayload(
+            kit.message("hi").SerializeToString(), Encoding.PROTO, rpc.UNARY.input.codec, SQUEEZED
+        )
+    return call
+
+
+@pytest.mark.parametrize("method", [rpc.UNARY, rpc.DOWN], ids=lambda method: method.name)
+async def test_a_gzipped_request_message_goes_on_as_it_came(method: rpc.Method) -> None:
+    stream = Stream(pieces=[message("a")], trailers=OK_END)
+    await send(stream, zipped(rpc.call(method, "q"), GZIP_REQUEST))
+    assert stream.sent == [envelope(SQUEEZED, 1)]
+    assert dict(fields(stream.block))["grpc-encoding"] == "gzip"
+    assert "grpc-accept-encoding" not in dict(fields(stream.block))
+
+
+async def test_a_client_stream_may_mix_gzipped_and_plain_messages() -> None:
+    async def payloads() -> AsyncIterator[Payload]:
+        yield GzipPayload(b"", Encoding.PROTO, rpc.UP.input.codec, SQUEEZED)
+        yield rpc.payload("plain")
+
+    stream = Stream(pieces=[message("a")], trailers=OK_END)
+    stream.whole = _after_end(stream)  # type: ignore[method-assign]
+    await send(stream, zipped(rpc.call(rpc.UP, payloads=payloads()), GZIP_REQUEST))
+    assert stream.sent == [envelope(SQUEEZED, 1), message("plain")]
+
+
+def _after_end(stream: Stream) -> Any:
+    async def whole(limit: int) -> Any:
+        await stream.ended.wait()
+        return await Stream.whole(stream, limit)
+
+    return whole
+
+
+async def test_without_leave_a_gzipped_message_goes_out_plain() -> None:
+    stream = Stream(pieces=[message("a")], trailers=OK_END)
+    await send(stream, zipped(rpc.call(rpc.UNARY, "q"), 0))
+    assert stream.sent == [message("hi")]
+    assert "grpc-encoding" not in dict(fields(stream.block))
+
+
+async def test_a_client_that_takes_gzip_is_given_the_replys_messages_as_they_came() -> None:
+    for method in (rpc.UNARY, rpc.UP, rpc.DOWN):
+        stream = Stream(fields=GZIPPED, pieces=[envelope(SQUEEZED, 1)], trailers=OK_END)
+        reply = await send(stream, zipped(rpc.call(method, "q"), GZIP_REPLY))
+        assert dict(fields(stream.block))["grpc-accept-encoding"] == "identity,gzip"
+        assert reply.gzip
+        payload = reply.payload if reply.payloads is None else await anext(reply.payloads)
+        assert isinstance(payload, GzipPayload)
+        assert (payload.gzipped, text(payload)) == (SQUEEZED, "hi")
+
+
+async def test_a_bomb_is_found_even_if_it_only_passes() -> None:
+    call = zipped(rpc.call(rpc.UNARY, "q"), GZIP_REPLY)
+    assert isinstance(await failure(Stream(fields=GZIPPED, pieces=[BOMB], trailers=OK_END), call), BodyTooLarge)
+
+
+@pytest.mark.parametrize(
+    ("head", "trailers"),
+    [
+        ((*GRPC, ("grpc-accept-encoding", "identity"), ("grpc-status", "12")), ()),
+        (
+            GRPC,
+            (("grpc-status", "12"), ("grpc-message", 'grpc: Decompressor is not installed for grpc-encoding "gzip"')),
+        ),
+    ],
+)
+async def test_a_service_that_reads_no_gzip_is_sent_plain_messages_from_then_on(
+    head: rpc.Fields, trailers: rpc.Fields
+) -> None:
+    made = translator()
+    again = [Stream(pieces=[message("a")], trailers=OK_END) for _ in range(2)]
+    connection = Connection(Stream(fields=head, trailers=trailers), *again)
+    for _ in range(2):
+        reply = await made.send(zipped(rpc.call(rpc.UNARY, "q"), GZIP_REQUEST), connection)
+        assert text(reply.payload) == "a"
+    assert [stream.sent for stream in again] == [[message("hi")]] * 2
+    assert "grpc-encoding" not in dict(fields(again[0].block))
+
+
+async def test_a_method_that_is_not_implemented_is_not_taken_for_that() -> None:
+    stream = Stream(fields=(*GRPC, ("grpc-accept-encoding", "identity, gzip"), ("grpc-status", "12")))
+    reply = await send(stream, zipped(rpc.call(rpc.UNARY, "q"), GZIP_REQUEST))
+    assert reply.status.code is Code.UNIMPLEMENTED
 
 
 HTML = (("content-type", "text/html"),)

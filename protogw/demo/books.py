@@ -123,8 +123,12 @@ class Books:
             self._covers.pop(name, None)
 
     def move(self, name: str, to: str) -> pb.Book:
+        """Keeps the last part of its name, unless another book on that shelf has it: then it is numbered anew."""
         book = self.book(name)
-        made = self.add(to, book, name.rpartition("/")[2])
+        try:
+            made = self.add(to, book, name.rpartition("/")[2])
+        except Taken:
+            made = self.add(to, book)
         with self._lock:
             if name in self._covers:
                 self._covers[made.name] = self._covers[name]

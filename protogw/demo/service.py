@@ -107,8 +107,6 @@ class Library(library_pb2_grpc.LibraryServicer):
             return self._books.move(request.name, request.to)
         except Absent as error:
             _absent(context, "Book" if error.args[0] == request.name else "Shelf", error.args[0])
-        except Taken as error:
-            context.abort(grpc.StatusCode.ALREADY_EXISTS, f"{error} exists")
 
     def GetCover(self, request: pb.GetCoverRequest, context: Context) -> httpbody_pb2.HttpBody:
         try:

@@ -86,6 +86,8 @@ class Work:
 
     def finish(self, plan: Any) -> None:
         """End as the plan says."""
+        if not self._context.is_active():
+            raise Cancelled
         self._finished = True
         if not plan.fail_code:
             return

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protogw.call import Call, Reply
@@ -29,8 +30,11 @@ log = logging.getLogger("protogw")
 class Recorder(Protocol):
     """Writes one line per request; never waits."""
 
-    def record(self, exchange: Exchange, elapsed_s: float, error: GatewayError | None) -> None:
-        """Called once a request has been answered, with the error it was answered with, or its client has gone."""
+    def record(self, exchange: Exchange, elapsed_s: float, error: GatewayError | None, front_end: str) -> None:
+        """Called once a request has been answered, with the error it was answered with, or its client has gone.
+
+        `front_end` is the kind of the one that answered.
+        """
         ...
 
 
@@ -68,7 +72,6 @@ class Door:
         self._last = self._front_ends[-1]
         self._origins = origins
         self._recorder = recorder
-        self._clock: Callable[[], float] = asyncio.get_running_loop().time
 
     @property
     def front_ends(self) -> tuple[FrontEnd, ...]:
@@ -77,7 +80,7 @@ class Door:
     async def serve(self, exchange: Exchange) -> None:
         """Answer one request; the task that runs this is cancelled when its client goes away."""
         recorder = self._recorder
-        started = self._clock() if recorder is not None else 0.0
+        started = perf_counter() if recorder is not None else 0.0
         front_end = self._last
         failed: GatewayError | None = None
         try:
@@ -103,7 +106,7 @@ class Door:
             if exchange.call is not None:
                 exchange.call.disarm()
             if recorder is not None:
-                recorder.record(exchange, self._clock() - started, failed)
+                recorder.record(exchange, perf_counter() - started, failed, front_end.kind)
 
     def _front_end_for(self, head: RequestHead) -> FrontEnd:
         for front_end in self._front_ends:

@@ -91,7 +91,7 @@ class Recorded:
     def __init__(self) -> None:
         self.lines: list[Asked] = []
 
-    def record(self, exchange: Asked, elapsed_s: float, error: GatewayError | None) -> None:
+    def record(self, exchange: Asked, elapsed_s: float, error: GatewayError | None, front_end: str) -> None:
         assert elapsed_s >= 0
         self.lines.append(exchange)
 

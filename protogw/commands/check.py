@@ -1,0 +1,97 @@
+"""`protogw check`: everything that is wrong with a config and its schemas, without serving."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from protogw.assembly import KINDS, AssemblyError, load_schema
+from protogw.commands.configured import assembled, print_faults, run
+from protogw.commands.terminal import CommandFailed, note, say
+from protogw.config import Config, ConfigError, Fault, inspect
+from protogw.config.document import Document
+from protogw.config.faults import Place
+from protogw.descriptors.model import SchemaError
+
+_STEP = re.compile(r"([A-Za-z_][\w-]*)|\[(\d+)\]|\[\"((?:[^\"\\]|\\.)*)\"\]|\.")
+_PATH = re.compile(r"((?:listeners|upstreams|policies|routes|use)[^\s:]*): ")
+
+
+def check(path: Path, *, connect: bool, strict: bool, as_json: bool) -> None:
+    config, errors, document = inspect(path, KINDS)
+    warnings: list[Fault] = []
+    if config is not None:
+        errors, warnings = run(lambda: _deeper(config, document, connect=connect))
+    failed = bool(errors) or (strict and bool(warnings))
+    if as_json:
+        print_faults([*errors, *warnings])
+        if failed:
+            raise CommandFailed("")
+        return
+    for warning in warnings:
+        note(f"warning: {warning}")
+    if errors:
+        raise CommandFailed(str(ConfigError(errors)))
+    if failed:
+        raise CommandFailed("the warnings above fail a strict check")
+    assert config is not None
+    listeners, upstreams = len(config.listeners), len(config.upstreams)
+    say(f"{path}: ok ({listeners} listener{'s'[: listeners != 1]}, {upstreams} upstream{'s'[: upstreams != 1]})")
+
+
+async def _deeper(config: Config, document: Document, *, connect: bool) -> tuple[list[Fault], list[Fault]]:
+    """What shows only once schemas are read and everything is put together: errors, and warnings."""
+    errors: list[Fault] = []
+    for name, upstream in config.upstreams.items():
+        try:
+            load_schema(upstream)
+        except SchemaError as error:
+            errors.extend(_placed(document, (f"upstreams.{name}.schema: {fault}" for fault in error.faults)))
+    if errors:
+        return errors, []
+    try:
+        async with assembled(config, connect=connect) as (gateway, unknown):
+            offering = gateway.offering
+            assert offering is not None
+            _, _, faults = offering.compose()
+            told = dict.fromkeys(faults)
+            for name, door in gateway.doors.items():
+                for front_end in door.front_ends:
+                    found: Iterable[str] = getattr(front_end, "faults", ())
+                    told.update((f"listeners.{name}: {fault}", None) for fault in found)
+    except (AssemblyError, CommandFailed) as error:
+        return _placed(document, str(error).splitlines()), []
+    errors = _placed(document, (fault for fault in told if fault.startswith("routes[")))
+    warnings = _placed(document, (fault for fault in told if not fault.startswith("routes[")))
+    if connect:
+        unreachable = (f"upstreams.{name}: its schema is not known: {reason}" for name, reason in unknown.items())
+        errors += _placed(document, unreachable)
+    return errors, warnings
+
+
+def _placed(document: Document, faults: Iterable[str]) -> list[Fault]:
+    """Faults that begin with a path of the config, each at its place in the file."""
+    known = len(document.faults)
+    for fault in faults:
+        match = _PATH.match(fault)
+        if match is None:
+            document.fault((), fault)
+        else:
+            document.fault(place_of(match[1]), fault[match.end() :], key=True)
+    found = document.faults[known:]
+    del document.faults[known:]
+    return found
+
+
+def place_of(path: str) -> Place:
+    """The place that a path such as `routes[2].match.call` names."""
+    steps: list[str | int] = []
+    for match in _STEP.finditer(path):
+        if match[1] is not None:
+            steps.append(match[1])
+        elif match[2] is not None:
+            steps.append(int(match[2]))
+        elif match[3] is not None:
+            steps.append(match[3])
+    return tuple(steps)

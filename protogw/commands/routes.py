@@ -1,0 +1,80 @@
+"""`protogw routes`: what is reachable, in every protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from protogw.commands.configured import assembled, loaded, run
+from protogw.commands.terminal import note, print_json, print_table
+from protogw.config import Config
+from protogw.gateway import Gateway
+
+
+def routes(path: Path, *, connect: bool, own: bool, as_json: bool) -> None:
+    config, _ = loaded(path)
+    rows, unknown = run(lambda: _rows(config, connect=connect, own=own))
+    if as_json:
+        print_json({"routes": rows, "schema_unknown": unknown})
+        return
+    print_table(
+        ("method", "shape", "REST", "gRPC and Connect path", "upstream", "policies", "route"),
+        [
+            (
+                row["method"] or "(plain HTTP)",
+                row["shape"],
+                "\n".join(row["rest"]),
+                row["path"],
+                row["upstream"],
+                ", ".join(row["policies"]),
+                row["route"],
+            )
+            for row in rows
+        ],
+    )
+    for name, reason in unknown.items():
+        note(f"upstreams.{name}: its schema is not known: {reason}")
+
+
+async def _rows(config: Config, *, connect: bool, own: bool) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    async with assembled(config, connect=connect) as (gateway, unknown):
+        return list(_methods(gateway, own)) + _plain(gateway), unknown
+
+
+def _methods(gateway: Gateway, own: bool) -> list[dict[str, Any]]:
+    offered = {front_end.kind for door in gateway.doors.values() for front_end in door.front_ends}
+    rows = []
+    for method in gateway.catalog.methods.values():
+        for route in gateway.router.methods.get(method.full_name, ()):
+            if not own and route.target.name not in gateway.pools:
+                continue
+            bindings = [f"{rule.verb} {rule.template}" for rule in method.http] or [f"POST {method.path.decode()}"]
+            rows.append(
+                {
+                    "method": method.full_name,
+                    "shape": method.shape,
+                    "rest": bindings if "rest" in offered else [],
+                    "path": method.path.decode() if offered - {"rest", "http"} else "",
+                    "upstream": route.target.name,
+                    "policies": [policy.kind for policy in route.policies],
+                    "route": route.name,
+                }
+            )
+            if route.conditions is None or route.conditions.any:
+                break  # what follows is never reached
+    return rows
+
+
+def _plain(gateway: Gateway) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": None,
+            "shape": "",
+            "rest": [f"{b', '.join(one.verbs).decode() or '*'} {one.template.text}"],
+            "path": "",
+            "upstream": one.route.target.name,
+            "policies": [policy.kind for policy in one.route.policies],
+            "route": one.route.name,
+        }
+        for one in gateway.router.http
+    ]

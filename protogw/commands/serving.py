@@ -1,0 +1,252 @@
+"""Runs a gateway until it is told to stop: `protogw serve`, and `protogw demo` with a service of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protogw import __version__
+from protogw.assembly import AssemblyError, build
+from protogw.commands.configured import loaded, run
+from protogw.commands.terminal import CommandFailed, colours, note
+from protogw.config import Config
+from protogw.config.redact import redacted
+from protogw.descriptors.model import SchemaError
+from protogw.gateway import Gateway
+from protogw.observe import program_log
+from protogw.observe.access_log import AccessLog, coloured_line, console_line, json_line
+from protogw.observe.line_sink import LineSink
+
+if TYPE_CHECKING:
+    from protogw.control.admin import Admin
+
+log = logging.getLogger("protogw")
+
+
+def serve(path: Path, *, log_json: bool | None, verbose: bool) -> None:
+    """Serve a config file until SIGTERM or SIGINT."""
+    program_log.set_up(
+        json=not sys.stderr.isatty() if log_json is None else log_json,
+        colour=colours(sys.stderr),
+        level=logging.DEBUG if verbose else logging.INFO,
+    )
+    config, document = loaded(path)
+    serving = Serving(config, views={"config": lambda: redacted(document)})
+    run(serving.run)
+
+
+@dataclass(slots=True)
+class Serving:
+    """One run of a gateway. `started` is told once it serves, `views` are shown on the admin address beside its own."""
+
+    config: Config
+    views: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    started: Callable[[Gateway], Awaitable[None]] | None = None
+    gateway: Gateway | None = None
+    admin: Admin | None = None
+    access_log: AccessLog | None = None
+
+    async def run(self) -> None:
+        """Start, serve, drain. Raises CommandFailed with one line when it cannot start."""
+        stop = _Stop()
+        self.access_log = access_log(self.config)
+        try:
+            try:
+                self.gateway = gateway = build(self.config, recorder=self.access_log)
+                self.admin = await self._start_admin(gateway)
+                await gateway.start()
+            except (AssemblyError, SchemaError) as error:
+                raise CommandFailed("\n".join(error.faults)) from error
+            except OSError as error:
+                raise CommandFailed(error.strerror or str(error)) from error
+            stop.install(self.access_log)
+            self._tell(gateway)
+            if self.started is not None:
+                await self.started(gateway)
+            # What exists now lives until the end: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
+            await stop.wait()
+            await self._drain(gateway, stop)
+        finally:
+            stop.remove()
+            if self.gateway is not None:
+                self.gateway.stop()
+            if self.admin is not None:
+                await self.admin.stop()
+            if self.access_log is not None:
+                self.access_log.close()
+
+    async def _start_admin(self, gateway: Gateway) -> Admin | None:
+        address = self.config.admin
+        if address is None:
+            return None
+        from protogw.control.admin import Admin
+
+        def ready() -> dict[str, Any]:
+            return readiness(gateway)
+
+        views = {
+            "upstreams": lambda: upstreams(gateway),
+            "catalog": lambda: catalog(gateway),
+            "listeners": lambda: listeners(gateway),
+            **self.views,
+        }
+        admin = Admin(address.host, address.port, ready, views)
+        await admin.start()
+        return admin
+
+    def _tell(self, gateway: Gateway) -> None:
+        log.info("protogw %s", __version__)
+        for name, listener in self.config.listeners.items():
+            host, port = gateway.listeners[name].address
+            scheme = "https" if listener.tls is not None else "http"
+            where = f"[{host}]" if ":" in host else host
+            log.info("listening on %s://%s:%d (%s): %s", scheme, where, port, name, ", ".join(listener.offered))
+        if self.admin is not None:
+            host, port = self.admin.address
+            log.info("admin on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        offering = gateway.offering
+        assert offering is not None
+        for name, schema in offering.schemas.items():
+            methods = [method for service in schema.services.values() for method in service.methods.values()]
+            bindings = sum(len(method.http) for method in methods)
+            services = ", ".join(schema.services) or "no services"
+            log.info("upstreams.%s: %s: %d methods, %d REST bindings", name, services, len(methods), bindings)
+        for name in sorted(offering.awaited):
+            log.info("upstreams.%s: waiting for it to describe itself", name)
+        for name, upstream in self.config.upstreams.items():
+            if upstream.secure is not None and not upstream.secure.verify:
+                log.warning("upstreams.%s: its certificate is not verified (tls.verify: false)", name)
+
+    async def _drain(self, gateway: Gateway, stop: _Stop) -> None:
+        seconds = self.config.drain
+        log.info("stopping: calls in flight have %g s to finish; a second signal ends them now", seconds)
+        draining = asyncio.get_running_loop().create_task(gateway.drain(seconds), name="drain")
+        forced = asyncio.get_running_loop().create_task(stop.wait(), name="forced")
+        try:
+            await asyncio.wait((draining, forced), return_when=asyncio.FIRST_COMPLETED)
+            if not draining.done():
+                log.warning("stopped before every call had finished")
+                gateway.stop()
+        finally:
+            for task in (draining, forced):
+                task.cancel()
+            await asyncio.gather(draining, forced, return_exceptions=True)
+        log.info("stopped")
+
+
+class _Stop:
+    """Signals, counted: SIGTERM and SIGINT stop, SIGUSR1 and SIGHUP open the log file anew."""
+
+    def __init__(self) -> None:
+        self._told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._installed: list[int] = []
+
+    def install(self, access_log: AccessLog | None) -> None:
+        reopen = access_log.reopen if access_log is not None else _nothing
+        for number, action in (
+            (signal.SIGTERM, self._told.set),
+            (signal.SIGINT, self._told.set),
+            (signal.SIGUSR1, reopen),
+            (signal.SIGHUP, reopen),
+        ):
+            with contextlib.suppress(NotImplementedError, RuntimeError):  # not on this platform, or not in this thread
+                self._loop.add_signal_handler(number, action)
+                self._installed.append(number)
+
+    def remove(self) -> None:
+        for number in self._installed:
+            self._loop.remove_signal_handler(number)
+        self._installed.clear()
+
+    async def wait(self) -> None:
+        """Until the next signal to stop."""
+        await self._told.wait()
+        self._told.clear()
+
+
+def _nothing() -> None:
+    """There is no log file to open anew."""
+
+
+def access_log(config: Config) -> AccessLog | None:
+    """The access log that the config asks for; None when it is off. Call it inside the loop."""
+    written = config.access_log
+    if written.format == "off":
+        return None
+    stream = sys.stderr if written.path == "stderr" else sys.stdout if written.path == "stdout" else None
+    try:
+        sink = LineSink(written.path)
+    except OSError as error:
+        raise CommandFailed(f"access_log.path: {written.path}: cannot be written: {error.strerror}") from error
+    terminal = stream is not None and stream.isatty()
+    if written.format == "json" or (written.format == "auto" and not terminal):
+        return AccessLog(sink, json_line)
+    return AccessLog(sink, coloured_line if stream is not None and colours(stream) else console_line)
+
+
+def readiness(gateway: Gateway) -> dict[str, Any]:
+    """What `/readyz` says."""
+    offering = gateway.offering
+    waiting = sorted(offering.awaited) if offering is not None else []
+    return {"ready": not (gateway.draining or waiting), "draining": gateway.draining, "waiting_for_schema": waiting}
+
+
+def upstreams(gateway: Gateway) -> dict[str, Any]:
+    """Each pool and its endpoints, as they are now."""
+    return {
+        name: {
+            "kind": pool.kind,
+            "reachable": pool.reachable,
+            "endpoints": [
+                {
+                    "address": endpoint.label,
+                    "up": not endpoint.down_until,
+                    "weight": endpoint.weight,
+                    "connections": endpoint.connections,
+                    "in_flight": endpoint.active,
+                }
+                for endpoint in pool.endpoints
+            ],
+        }
+        for name, pool in gateway.pools.items()
+    }
+
+
+def catalog(gateway: Gateway) -> dict[str, Any]:
+    """Every offered service and its methods."""
+    return {
+        name: {
+            method.name: {
+                "shape": method.shape,
+                "input": method.input.name,
+                "output": method.output.name,
+                "rest": [f"{rule.verb} {rule.template}" for rule in method.http],
+            }
+            for method in service.methods.values()
+        }
+        for name, service in gateway.catalog.services.items()
+    }
+
+
+def listeners(gateway: Gateway) -> dict[str, Any]:
+    """Each listener, where it is bound and what it offers."""
+    found: dict[str, Any] = {}
+    for name, listener in gateway.listeners.items():
+        host, port = listener.address
+        offered = [front_end.kind for front_end in gateway.doors[name].front_ends]
+        found[name] = {"host": host, "port": port, "offer": offered}
+    return found
+
+
+__all__ = ["Serving", "access_log", "note", "serve"]

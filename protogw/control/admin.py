@@ -1,0 +1,134 @@
+"""The admin address: is it alive, is it ready, and what does it do right now. Reads only, and shows no secret.
+
+It listens on loopback by default. Browsers are kept out: a page of another site may reach 127.0.0.1 under a name of its
+own (DNS rebinding), so the Host must be an address, localhost or the name listened on, and a foreign Origin is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import web
+
+View: TypeAlias = Callable[[], Any]
+Readiness: TypeAlias = Callable[[], Mapping[str, Any]]
+"""What stands between the gateway and being ready; `ready` says whether anything does."""
+
+_PROBES = frozenset(("/healthz", "/readyz"))
+"""Answered whatever the Host is: orchestrators probe under names of their own, and there is nothing to learn."""
+
+
+class Admin:
+    """Serves `/healthz`, `/readyz`, and each view under its name as JSON."""
+
+    def __init__(self, host: str, port: int, ready: Readiness, views: Mapping[str, View]) -> None:
+        self._host = host
+        self._port = port
+        self._ready = ready
+        self._views = dict(views)
+        self._runner: web.AppRunner | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it is bound; the port is the kernel's choice if 0 was asked for."""
+        if self._socket is None:
+            return self._host, self._port
+        name = self._socket.getsockname()
+        return name[0], name[1]
+
+    async def start(self) -> None:
+        """Bind and serve; raises OSError with a text to show."""
+        app = web.Application(middlewares=[self._guard], client_max_size=1024)
+        app.router.add_get("/", self._index)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        for name, view in self._views.items():
+            app.router.add_get(f"/{name}", _shown(view))
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await self._runner.setup()
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            self._socket = bound = socket.socket(family, socket.SOCK_STREAM)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setblocking(False)
+            bound.bind((self._host, self._port))
+            await web.SockSite(self._runner, bound, backlog=64).start()
+        except OSError as error:
+            await self.stop()
+            what = f"admin: cannot listen on {self._host}:{self._port}: {error.strerror or error}"
+            raise OSError(error.errno, what) from error
+
+    async def stop(self) -> None:
+        """Close the address and every connection."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._socket is not None:
+            self._socket.close()
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            return _answer({"error": "only GET is offered"}, 405, {"allow": "GET, HEAD"})
+        if request.path not in _PROBES:
+            if not self._names_us(request.host):
+                return _answer({"error": "this host name is not served here"}, 421)
+            origin = request.headers.get("origin")
+            if origin is not None and urlsplit(origin).netloc != request.host:
+                return _answer({"error": "pages of other origins are refused"}, 403)
+            if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                return _answer({"error": "pages of other sites are refused"}, 403)
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return _answer({"error": error.reason.lower()}, error.status)
+
+    def _names_us(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        if name is None:
+            return False
+        if name == "localhost" or name == self._host.lower():
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    async def _index(self, _: web.Request) -> web.Response:
+        return _answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in self._views)]})
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n", headers=_HEADERS)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        state = self._ready()
+        return _answer(state, 200 if state["ready"] else 503)
+
+
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+def _answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    body = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return web.Response(
+        body=body, status=status, content_type="application/json", headers={**_HEADERS, **(headers or {})}
+    )
+
+
+def _shown(view: View) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def show(_: web.Request) -> web.Response:
+        return _answer(view())
+
+    return show

@@ -1,0 +1,306 @@
+"""One line per request, in JSON or for the eye. Recording keeps a tuple; lines are made in batches, written elsewhere.
+
+What a client sends is never written as it came: control characters are escaped, secrets in queries are cut out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import orjson
+
+from protogw.errors import Code
+
+if TYPE_CHECKING:
+    from protogw.call import Call
+    from protogw.errors import GatewayError
+    from protogw.frontends.base import Exchange
+    from protogw.observe.line_sink import LineSink
+    from protogw.wire.http import RequestHead
+
+log = logging.getLogger("protogw")
+
+FLUSH_S: Final = 0.05
+FLUSH_LINES: Final = 128
+MAX_PATH, MAX_QUERY, MAX_AGENT, MAX_ID = 1024, 512, 200, 128
+COMPLAIN_S: Final = 10.0
+"""A destination that fails is told of in the program's own log this often."""
+
+SECRET_PARAMETERS = frozenset(
+    (
+        b"access_token",
+        b"api-key",
+        b"api_key",
+        b"apikey",
+        b"assertion",
+        b"auth",
+        b"authorization",
+        b"client_assertion",
+        b"client_secret",
+        b"code",
+        b"credential",
+        b"credentials",
+        b"id_token",
+        b"jwt",
+        b"key",
+        b"passwd",
+        b"password",
+        b"pwd",
+        b"refresh_token",
+        b"secret",
+        b"session",
+        b"sessionid",
+        b"sig",
+        b"signature",
+        b"token",
+        b"x-amz-credential",
+        b"x-amz-security-token",
+        b"x-amz-signature",
+        b"x-goog-signature",
+    )
+)
+"""Query parameters whose values are never logged, lower case (the OAuth RFCs', and those in common use)."""
+
+
+class _Entry(NamedTuple):
+    """What is kept of a request until its line is made."""
+
+    at: float
+    head: RequestHead
+    client: str
+    port: int
+    front_end: str
+    method: str
+    upstream: str
+    status: int
+    code: int
+    bytes_in: int
+    bytes_out: int
+    elapsed_s: float
+
+
+class _Facts:
+    """What a head says, as it may be logged."""
+
+    __slots__ = ("host", "request", "request_id", "user_agent")
+
+    def __init__(self, head: RequestHead) -> None:
+        self.request = requested(head)
+        self.host = text(head.authority, MAX_PATH)
+        self.user_agent = field(head, b"user-agent", MAX_AGENT)
+        self.request_id = field(head, b"x-request-id", MAX_ID)
+
+
+class AccessLog:
+    """Records what the gateway's doors answered; `line` is one of this module's `json_line` and `console_line`."""
+
+    def __init__(
+        self,
+        sink: LineSink,
+        line: Callable[[_Entry, _Facts], bytes],
+        *,
+        clock: Callable[[], float] = time.time,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._sink = sink
+        self._line = line
+        self._clock = clock
+        self._loop = loop or asyncio.get_running_loop()
+        self._entries: list[_Entry] = []
+        self._append = self._entries.append
+        self._timer: asyncio.TimerHandle | None = None
+        self._told_dropped = 0
+        self._told_at = 0.0
+
+    def record(self, exchange: Exchange, elapsed_s: float, error: GatewayError | None, front_end: str) -> None:
+        """Keep what the line will say; called for every request."""
+        call = exchange.call
+        peer = exchange.peer
+        status = exchange.status
+        if call is not None:
+            method = call.method
+            upstream = call.upstream
+            name = method.full_name if method is not None else ""
+            code = error.status.code if error is not None else _code(call, status)
+        else:
+            upstream = name = ""
+            code = error.status.code if error is not None else -1
+        # A tuple made here costs a third of a NamedTuple's own constructor.
+        self._append(
+            (  # type: ignore[arg-type]
+                self._clock(),
+                exchange.head,
+                peer.host,
+                peer.port,
+                front_end,
+                name,
+                upstream,
+                status,
+                code,
+                exchange.bytes_in,
+                exchange.bytes_out,
+                elapsed_s,
+            )
+        )
+        if self._timer is None:
+            self._timer = self._loop.call_later(FLUSH_S, self.flush)
+        elif len(self._entries) >= FLUSH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make the lines of what was recorded, and hand them over."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        entries = self._entries
+        if entries:
+            line = self._line
+            lines: list[bytes] = []
+            facts: dict[int, _Facts] = {}
+            for entry in entries:
+                head = entry[1]
+                # Connections share the heads of equal requests, so much of a batch is said only once.
+                said = facts.get(id(head))
+                if said is None:
+                    said = facts[id(head)] = _Facts(head)
+                lines.append(line(entry, said))
+            self._sink.write(b"".join(lines), len(entries))
+            entries.clear()
+        if self._sink.dropped != self._told_dropped:
+            self._complain()
+
+    def reopen(self) -> None:
+        """The log file has been moved away: go on in a new one of the same name."""
+        self._sink.reopen()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+        self._sink.close()
+
+    def _complain(self) -> None:
+        now = self._loop.time()
+        if self._told_at and now - self._told_at < COMPLAIN_S:
+            return
+        lost = self._sink.dropped - self._told_dropped
+        reason = self._sink.error or "it is too slow"
+        log.warning("access log %s: %d lines dropped: %s", self._sink.path, lost, reason)
+        self._told_at = now
+        self._told_dropped = self._sink.dropped
+
+    @property
+    def dropped(self) -> int:
+        return self._sink.dropped
+
+
+def _code(call: Call, status: int) -> int:
+    """How a call ended that raised no error: by its reply, or its client went away before there was one."""
+    reply = call.reply
+    if reply is None:
+        return Code.CANCELLED if not status else -1
+    return reply.status.code if call.method is not None else -1
+
+
+_CODES = {int(code): code.name for code in Code}
+
+
+def json_line(entry: _Entry, facts: _Facts) -> bytes:
+    """The request as one JSON object."""
+    at, _, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s = entry
+    fields: dict[str, Any] = {
+        "time": timestamp(at),
+        "client": f"{client}:{port}",
+        "protocol": front_end or None,
+        "method": method or None,
+        "request": facts.request,
+        "host": facts.host,
+        "status": status or None,
+        "code": _CODES.get(code),
+        "duration_ms": round(elapsed_s * 1e3, 3),
+        "bytes_in": received,
+        "bytes_out": sent,
+        "upstream": upstream or None,
+        "user_agent": facts.user_agent,
+        "request_id": facts.request_id,
+    }
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def console_line(entry: _Entry, facts: _Facts) -> bytes:
+    """The request as one line for the eye."""
+    return _console(entry, facts, "", "").encode()
+
+
+def coloured_line(entry: _Entry, facts: _Facts) -> bytes:
+    """The same with the outcome in colour, for a terminal."""
+    status, code = entry[7], entry[8]
+    bad = status >= 500 or code in _OURS
+    worse = status >= 400 or code > 0 or not status
+    return _console(entry, facts, "\x1b[31m" if bad else "\x1b[33m" if worse else "\x1b[32m", "\x1b[0m").encode()
+
+
+_OURS = frozenset((Code.UNKNOWN, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS, Code.DEADLINE_EXCEEDED))
+
+
+def _console(entry: _Entry, facts: _Facts, colour: str, plain: str) -> str:
+    at, _, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s = entry
+    outcome = " ".join(part for part in (str(status) if status else "---", _CODES.get(code, "")) if part)
+    what = facts.request
+    if method and not what.endswith(method):
+        what = f"{what} → {method}"
+    through = f" via {upstream}" if upstream else ""
+    return (
+        f"{timestamp(at)[11:23]} {colour}{outcome}{plain} {front_end or '-'} {what} {elapsed_s * 1e3:.1f}ms "
+        f"{received}B in {sent}B out {client}:{port}{through}\n"
+    )
+
+
+def timestamp(at: float) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    seconds, milliseconds = divmod(int(at * 1000), 1000)
+    if seconds != _second[0]:
+        _second[0] = seconds
+        _prefix[0] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{_prefix[0]}.{milliseconds:03}Z"
+
+
+_second, _prefix = [-1], [""]  # the second last written, and its text: most lines share it with the line before
+
+
+def requested(head: RequestHead) -> str:
+    """Verb, path and query as they may be logged."""
+    line = f"{text(head.method, 32)} {text(head.path, MAX_PATH)}"
+    return f"{line}?{text(redacted(head.query), MAX_QUERY)}" if head.query else line
+
+
+def redacted(query: bytes) -> bytes:
+    """The query with the values of secret parameters cut out."""
+    parts = query.split(b"&")
+    for index, part in enumerate(parts):
+        name, equals, _ = part.partition(b"=")
+        if b"%" in name:
+            name = unquote_to_bytes(name)
+        if equals and name.replace(b"+", b" ").strip().lower() in SECRET_PARAMETERS:
+            parts[index] = part.partition(b"=")[0] + b"=***"
+    return b"&".join(parts)
+
+
+def field(head: RequestHead, name: bytes, limit: int) -> str | None:
+    value = head.get(name)
+    return text(value, limit) if value is not None else None
+
+
+def text(value: bytes, limit: int) -> str:
+    """Bytes as printable ASCII: everything else is escaped, so that no line can be forged or terminal steered."""
+    cut = value[:limit]
+    if cut.isascii():
+        plain = cut.decode("ascii")
+        if plain.isprintable() and "\\" not in plain:
+            return plain if len(value) <= limit else plain + "…"
+    escaped = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in cut)
+    return escaped if len(value) <= limit else escaped + "…"

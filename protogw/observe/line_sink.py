@@ -1,0 +1,108 @@
+"""Bytes → a file, from a thread of its own, so that a slow, dead or full destination never holds up the caller.
+
+Bounded: what does not fit is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+MAX_WAITING_BYTES = 8 << 20
+_BATCH: Final = 64
+
+
+class LineSink:
+    """Appends blocks of whole lines to stdout, stderr or a file. Opened at once, so that a bad path is told at start.
+
+    Raises OSError when the file cannot be opened.
+    """
+
+    def __init__(self, path: str, *, max_waiting: int = MAX_WAITING_BYTES) -> None:
+        self.path = path
+        self.dropped = 0
+        """Blocks' lines that found no room or could not be written."""
+        self.error = ""
+        """Why the last write failed, empty while writing works."""
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._size = 0
+        self._there_is_more = threading.Condition()
+        self._closing = False
+        self._reopening = False
+        self._fd = self._open()
+        self._thread = threading.Thread(target=self._run, name=f"log {path}", daemon=True)
+        self._thread.start()
+
+    def write(self, block: bytes, lines: int) -> None:
+        """Hand over a block of whole lines; never waits for the destination."""
+        with self._there_is_more:
+            if self._size + len(block) > self._max_waiting or self._closing:
+                self.dropped += lines
+                return
+            self._waiting.append((block, lines))
+            self._size += len(block)
+            self._there_is_more.notify()
+
+    def reopen(self) -> None:
+        """Open the path anew before the next write: the file has been moved away."""
+        self._reopening = True
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what waits, but not for longer than this."""
+        with self._there_is_more:
+            self._closing = True
+            self._there_is_more.notify()
+        self._thread.join(timeout_s)
+
+    def _open(self) -> int:
+        if self.path == "stdout":
+            return os.dup(1)
+        if self.path == "stderr":
+            return os.dup(2)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def _run(self) -> None:
+        while True:
+            with self._there_is_more:
+                while not self._waiting and not self._closing:
+                    self._there_is_more.wait()
+                if not self._waiting:
+                    break
+                batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            self._write(batch)
+            with self._there_is_more:
+                # Counted only now: what is being written is still held.
+                self._size -= sum(len(block) for block, _ in batch)
+        os.close(self._fd)
+
+    def _write(self, batch: Sequence[tuple[bytes, int]]) -> None:
+        try:
+            if self._reopening:
+                self._reopening = False
+                fresh = self._open()
+                os.close(self._fd)
+                self._fd = fresh
+            self._write_all(b"".join(block for block, _ in batch))
+            self.error = ""
+        except OSError as error:
+            self.error = error.strerror or str(error)
+            with self._there_is_more:
+                self.dropped += sum(lines for _, lines in batch)
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:  # a pipe shared with a program that made it non-blocking
+                with contextlib.suppress(OSError):
+                    select.select([], [self._fd], [], 1.0)
+
+    def __repr__(self) -> str:
+        return f"<LineSink {self.path} {self._size} bytes waiting, {self.dropped} lines dropped>"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 from protogw.net.http1_server import Http1ServerConnection
 from protogw.net.http2_server import Http2ServerConnection
 from protogw.net.limits import Limits
-from protogw.net.sockets import tune
+from protogw.net.sockets import said, tune
 from protogw.net.tls import H2, peer_identity
 from protogw.wire.http import Peer
 from protogw.wire.http1 import Request
@@ -36,6 +36,7 @@ _BACKLOG = 1024
 _ACCEPTS_A_TURN = 64
 _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _RETRY_ACCEPT_S = 1.0
+_CLOSE_S = 1.0
 _SWEEPS_A_SECOND = 8
 """Each connection is swept once a second; not all in one go, which would be felt with ten thousand of them."""
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -134,8 +135,10 @@ class Listener:
         try:
             await self._bind()
         except OSError as error:
-            self._close_sockets()
-            what = f"listener {self.name}: cannot listen on {self._host}:{self._port}: {error.strerror or error}"
+            for sock in self._sockets:
+                sock.close()
+            self._sockets.clear()
+            what = f"listener {self.name}: cannot listen on {self._host}:{self._port}: {said(error)}"
             raise OSError(error.errno, what) from error
         self._accepting = True
         for sock in self._sockets:
@@ -274,13 +277,11 @@ class Listener:
         self._close_sockets()
 
     def _close_sockets(self) -> None:
-        address = self.address
+        self._host, self._port = self.address
         for sock in self._sockets:
-            if self._loop is not None:
-                self._loop.remove_reader(sock)
+            self._loop.remove_reader(sock)
             sock.close()
         self._sockets.clear()
-        self._host, self._port = address
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more, let requests in progress finish for `timeout_s`, then close everything."""
@@ -290,7 +291,8 @@ class Listener:
             connection.drain()
         await self._empty(timeout_s)
         self.close()
-        await self._empty(_RETRY_ACCEPT_S)
+        await asyncio.gather(*self._greetings, return_exceptions=True)
+        await self._empty(_CLOSE_S)
 
     async def _empty(self, timeout_s: float) -> None:
         if self._connections:

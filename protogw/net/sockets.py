@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -32,6 +33,12 @@ def tune(sock: socket.socket) -> None:
         option = getattr(socket, name, None)  # not on every platform
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def said(error: OSError) -> str:
+    """What the system says of an error; event loops put words of their own in its place."""
+    number = error.errno
+    return os.strerror(number) if number is not None and number > 0 else error.strerror or str(error)
 
 
 async def connect(
@@ -69,7 +76,7 @@ async def connect(
         reason = (error.reason or "handshake failed").lower().replace("_", " ")
         raise Unreachable(f"{host}:{port}: TLS: {reason}") from error
     except OSError as error:
-        raise Unreachable(f"{host}:{port}: {error.strerror or error}") from error
+        raise Unreachable(f"{host}:{port}: {said(error)}") from error
 
 
 async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:

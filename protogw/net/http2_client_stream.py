@@ -143,6 +143,7 @@ class ClientStream(Stream):
                 answer.cancel()
             else:
                 answer.set_exception(error)
+                answer.exception()  # its owner may be gone
         elif self.reader is not None:
             reader, self.reader = self.reader, None
             if not reader.done():

@@ -57,11 +57,12 @@ def support_matrix() -> Iterator[tuple[Path, str]]:
 
 
 def config_schema() -> Iterator[tuple[Path, str]]:
-    """The JSON Schema of the configuration, from the config models and the tables of kinds."""
+    """The JSON Schema and the reference of the configuration, from the config models and the tables of kinds."""
     from protogw.assembly import KINDS
-    from protogw.config.schema import json_schema_text
+    from protogw.config.schema import json_schema_text, reference
 
     yield ROOT / "schema" / "config.schema.json", json_schema_text(KINDS)
+    yield ROOT / "docs" / "config-reference.md", reference(KINDS)
 
 
 GENERATORS = {"protobuf": protobuf, "matrix": support_matrix, "schema": config_schema}

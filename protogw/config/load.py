@@ -170,8 +170,6 @@ def _sentence(error: ErrorDetails, written: object) -> str:
     """What is wrong with a value, in the config's own words."""
     kind = error["type"]
     context: dict[str, Any] = error.get("ctx") or {}
-    if kind == "value_refused":
-        return f"{shown(written)} {error['msg']}"
     if kind in _EXPECTED:
         if kind == "string_type" and isinstance(written, (int, float)):
             return f'expected text, got {shown(written)}: write it in quotes, "{written}"'
@@ -190,4 +188,8 @@ def _sentence(error: ErrorDetails, written: object) -> str:
     if kind == "string_pattern_mismatch":
         return f"{shown(written)} has characters that are not allowed here"
     message = error["msg"]
-    return message[:1].lower() + message[1:] if kind == "value_error" else message
+    about_value = message.startswith(("is ", "has ")) and not isinstance(written, (dict, list))
+    if kind == "value_refused" or about_value:
+        return f"{shown(written)} {message}"
+    message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return message[:1].lower() + message[1:]

@@ -291,7 +291,7 @@ class Config(Strict):
     """Further files: their entries join this file's, their routes follow it."""
 
 
-class Loose(BaseModel):
+class NoSettings(BaseModel):
     """The settings of a part that has none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -305,7 +305,7 @@ def default_schema(translator: type[Any]) -> str:
 
 def settings_of(part: type[Any]) -> type[BaseModel]:
     """The typed settings that a part carries; a part without any takes an empty mapping."""
-    found: type[BaseModel] = getattr(part, "Settings", Loose)
+    found: type[BaseModel] = getattr(part, "Settings", NoSettings)
     return found
 
 

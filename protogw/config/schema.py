@@ -164,6 +164,8 @@ def _form(value: Mapping[str, Any]) -> str:
         return f"`{str(value['const']).lower()}`"
     if "anyOf" in value:
         forms = list(dict.fromkeys(_form(form) for form in value["anyOf"]))
+        if len(forms) > 1 and forms[-1] == f"list of {forms[-2]}":
+            forms[-2:] = [f"{forms[-2]}, or a list"]
         return " or ".join(forms)
     kind = value.get("type")
     if kind == "array":

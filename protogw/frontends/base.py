@@ -41,7 +41,7 @@ class Exchange(Protocol):
         ...
 
     async def whole(self, limit: int) -> bytes:
-        """The whole request body; raises BodyTooLarge as soon as it is over `limit` bytes (by Content-Length at once)."""
+        """The whole request body; raises BodyTooLarge as soon as it is over `limit` (by Content-Length at once)."""
         ...
 
     async def read(self) -> bytes:
@@ -77,7 +77,7 @@ Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
 class FrontEndSettings(BaseModel):
     """A front end's own settings, written under its kind in a listener; each front end subclasses this."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
 class PolicySettings(BaseModel):
     """A policy's own settings, written under its kind; each policy subclasses this."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @runtime_checkable

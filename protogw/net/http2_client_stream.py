@@ -70,6 +70,10 @@ class ClientStream(Stream):
         return self.take() if self.remote_closed and self.error is None else None
 
     def on_data(self, piece: bytes, end: int, size: int) -> None:
+        if self.response is None:
+            self.connection.consumed(size)
+            self.connection.refuse(self, ErrorCode.PROTOCOL_ERROR, "DATA before the head")
+            return
         super().on_data(piece, end, size)
         if not self.closed and (end or (self.greedy and self.bytes_in > self.limit)):
             self.on_arrival()

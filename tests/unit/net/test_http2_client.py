@@ -412,6 +412,7 @@ async def test_stream_ids_run_out_and_the_connection_is_drained() -> None:
 
 STREAM_FAULTS: list[tuple[str, list[bytes]]] = [
     ("trailers before a head", [headers(1, TRAILERS, end=True)]),
+    ("data before a head", [data(1, b"x", end=True)]),
     ("trailers that do not end", [headers(1, OK), headers(1, TRAILERS)]),
     ("a second head", [headers(1, OK), headers(1, OK)]),
     ("no status", [headers(1, [(b":path", b"/")])]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,7 @@ def test_an_error_names_the_file(authority: Authority, server: Pair, tmp_path: P
     junk.write_text("not a certificate")
     locked = authority.issue("locked", names=[], password=b"secret")
     other = authority.issue("other", names=[])
-    for make, path, words in (
+    cases: list[tuple[Callable[[], object], Path, str]] = [
         (lambda: server_context(missing, server.key), missing, "No such file"),
         (lambda: server_context(server.cert, missing), missing, "No such file"),
         (lambda: server_context(junk, server.key), junk, "no certificate"),
@@ -139,7 +140,8 @@ def test_an_error_names_the_file(authority: Authority, server: Pair, tmp_path: P
         (lambda: client_context(missing), missing, "No such file"),
         (lambda: client_context(junk), junk, "no certificate"),
         (lambda: client_context(cert=server.cert), server.cert, "needs its key"),
-    ):
+    ]
+    for make, path, words in cases:
         with pytest.raises(ValueError, match=words) as caught:
             make()
         assert str(path) in str(caught.value)

@@ -195,9 +195,7 @@ def parse(text: str) -> Template:
 # ---- values: decoding what matched, encoding what is to match
 
 _RESERVED = b":/?#[]@!$&'()*+,;="
-_DECODED = {
-    b"%02X" % code: bytes((code,)) for code in range(256) if code not in _RESERVED
-}
+_DECODED = {b"%02X" % code: bytes((code,)) for code in range(256) if code not in _RESERVED}
 _TRIPLET = re.compile(rb"%([0-9A-Fa-f]{2})")
 _RESERVED_TRIPLET = re.compile("(%(?:" + "|".join(f"{code:02X}" for code in _RESERVED) + "))", re.IGNORECASE)
 

@@ -56,9 +56,11 @@ def unsupported(content_type: bytes, *offered: str) -> UnsupportedMedia:
     return UnsupportedMedia(f"content-type: {shown} is not offered here, only {' and '.join(offered)}")
 
 
-async def whole(exchange: Exchange, content_encoding: bytes, limit: int) -> bytes:
-    """The whole body, decoded; raises BodyTooLarge over `limit` bytes before or after decoding."""
-    data = exchange.buffered()
+async def whole(exchange: Exchange, data: bytes | None, content_encoding: bytes, limit: int) -> bytes:
+    """The whole body, decoded; `data` is it if it was all buffered.
+
+    Raises BodyTooLarge over `limit` bytes before or after decoding.
+    """
     if data is None:
         data = await exchange.whole(limit)
     elif len(data) > limit:
@@ -74,7 +76,7 @@ async def refuse(exchange: Exchange, data: bytes | None) -> None:
         raise InvalidRequest("body: this method takes none here; give its fields in the path and the query")
 
 
-def payload(binding: Binding, data: bytes, content_type: bytes, bound: bytes, *, derive_mask: bool = False) -> Payload:
+def payload(binding: Binding, data: bytes, content_type: bytes, bound: bytes, derive_mask: bool = False) -> Payload:
     """One message from one body. `bound` are the fields that path and query give: they come last, so they win."""
     codec = binding.input.codec
     if binding.http_body:

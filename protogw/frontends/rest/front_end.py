@@ -105,21 +105,23 @@ class Rest:
         facts = prepared.facts
         if facts is None:
             facts = self._read_head(exchange, prepared, binding)
+        method = binding.method
         payload: Payload | None = None
         payloads: AsyncIterator[Payload] | None = None
-        if binding.body is Body.NONE:
-            data = exchange.buffered()
-            if data != b"":
-                await bodies.refuse(exchange, data)
-            payload = Payload(prepared.bound, Encoding.PROTO, binding.input.codec)
-            if binding.method.client_streaming:
-                payloads, payload = bodies.OneMessage(payload), None
-        elif binding.method.client_streaming:
-            payloads = bodies.stream(exchange, binding, facts.content_encoding, prepared.bound, self._limit)
+        if method.client_streaming:
+            payloads = await self._payloads(exchange, prepared, binding, facts)
         else:
-            payload = await self._payload(exchange, prepared, binding, facts)
+            data = exchange.buffered()
+            if binding.body is Body.NONE:
+                if data != b"":
+                    await bodies.refuse(exchange, data)
+                payload = Payload(prepared.bound, Encoding.PROTO, binding.input.codec)
+            else:
+                if data is None or facts.content_encoding or len(data) > self._limit:
+                    data = await bodies.whole(exchange, data, facts.content_encoding, self._limit)
+                payload = bodies.payload(binding, data, head.content_type, prepared.bound, prepared.derive_mask)
         call = exchange.call = Call(
-            binding.method,
+            method,
             facts.metadata,
             front_end="rest",
             peer=exchange.peer,
@@ -129,7 +131,7 @@ class Rest:
             payloads=payloads,
             timeout=facts.timeout,
         )
-        if binding.method.server_streaming:
+        if method.server_streaming:
             await self._stream(exchange, handle, prepared, binding, facts, call)
             return
         reply = await handle(call)
@@ -190,20 +192,25 @@ class Rest:
             raise _not_acceptable("application/json")
         bound = b""
         if head.query:
-            if binding.mask_field is not None:
-                prepared.given = set()
-            bound = binding.query.encode(head.query, prepared.given)
+            mask = binding.mask_field
+            given: set[str] | None = set() if mask is not None else None
+            bound = binding.query.encode(head.query, given)
+            if given and mask is not None and mask.name in given:
+                prepared.derive_mask = False
         if prepared.values:
             bound += binding.path_fields(prepared.values)
         prepared.bound = bound
         prepared.facts = facts
         return facts
 
-    async def _payload(self, exchange: Exchange, prepared: Prepared, binding: Binding, facts: Facts) -> Payload:
-        data = await bodies.whole(exchange, facts.content_encoding, self._limit)
-        mask = binding.mask_field
-        derive_mask = mask is not None and (prepared.given is None or mask.name not in prepared.given)
-        return bodies.payload(binding, data, exchange.head.content_type, prepared.bound, derive_mask=derive_mask)
+    async def _payloads(
+        self, exchange: Exchange, prepared: Prepared, binding: Binding, facts: Facts
+    ) -> AsyncIterator[Payload]:
+        """The messages of a request that streams; without a body there is one, made of path and query."""
+        if binding.body is not Body.NONE:
+            return bodies.stream(exchange, binding, facts.content_encoding, prepared.bound, self._limit)
+        await bodies.refuse(exchange, exchange.buffered())
+        return bodies.OneMessage(Payload(prepared.bound, Encoding.PROTO, binding.input.codec))
 
     async def _stream(
         self, exchange: Exchange, handle: Handler, prepared: Prepared, binding: Binding, facts: Facts, call: Call

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Prepared:
     """What a request's head alone decides; kept in its memo, so that equal heads on one connection share it."""
 
-    __slots__ = ("bound", "facts", "found", "given", "table", "values")
+    __slots__ = ("bound", "derive_mask", "facts", "found", "table", "values")
 
     def __init__(self, table: Table, found: Binding | Allowed, values: tuple[bytes, ...]) -> None:
         self.table = table
@@ -28,8 +28,8 @@ class Prepared:
         """Set once the rest of the head has been read without a fault, together with what follows."""
         self.bound = b""
         """The fields that query and path give."""
-        self.given: set[str] | None = None
-        """The singular fields that the query gives, where the binding wants to know."""
+        self.derive_mask = True
+        """The query has no field mask of its own; only bindings with a `mask_field` ask."""
 
 
 class Table:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import orjson
@@ -33,7 +35,7 @@ from protogw.wire.protojson_explain import (
     parsed,
     syntax_fault,
 )
-from protogw.wire.protojson_floats import LONG_NUMBER, Floats, rounded, shortest
+from protogw.wire.protojson_floats import Floats, may_be_long, rounded, shortest
 from protogw.wire.protojson_registry import registry_of
 from protogw.wire.protojson_types import LIST, SINGLE, WELL_KNOWN, Shapes, Slot
 
@@ -80,6 +82,7 @@ class MessageCodec:
     __slots__ = (
         "_codecs",
         "_desc",
+        "_emit",
         "_floats",
         "_ignore_unknown",
         "_lenient",
@@ -102,6 +105,7 @@ class MessageCodec:
             "use_proto_field_name": options.names == "proto",
         }
         self._type: type[Message] | None = None
+        self._emit: Callable[[Message], str]
         self._plan: Plan | None = None
         self._floats = False
         self._lenient: MessageCodec | None = self if self._ignore_unknown else None
@@ -120,26 +124,26 @@ class MessageCodec:
         self._plan = self._codecs.checks.plan(self._desc)
         self._floats = self._codecs.floats.holds(self._desc)
         self._type = self._desc.type
+        self._emit = partial(self._type.to_json, **self._print_as)
         return self._type
 
     def to_json(self, data: bytes) -> bytes:
-        return self._print(self._parse(data))
-
-    def _parse(self, data: bytes) -> Message:
         try:
-            return (self._type or self._ready()).from_binary(data)
+            message = (self._type or self._ready()).from_binary(data)
         except FAILURES as error:
             raise InvalidRequest(explain_bytes(self._desc, error)) from error
-
-    def _print(self, message: Message) -> bytes:
         try:
-            printed = message.to_json(**self._print_as).encode()
-            if self._floats and LONG_NUMBER.search(printed):
-                tree = message_to_json_value(message, **self._print_as)
-                printed = orjson.dumps(self._codecs.floats.each(self._desc, tree, shortest))
+            printed = self._emit(message).encode()
         except FAILURES as error:
             raise InvalidRequest(explain_print(self._codecs.shapes, message, error)) from error
+        if self._floats and may_be_long(printed):
+            return self._print_short(message)
         return printed
+
+    def _print_short(self, message: Message) -> bytes:
+        """Printed with every float in its shortest form."""
+        tree = message_to_json_value(message, **self._print_as)
+        return orjson.dumps(self._codecs.floats.each(self._desc, tree, shortest))
 
     def from_json(self, data: bytes) -> bytes:
         return self._read(data, False)
@@ -189,12 +193,16 @@ class MessageCodec:
     def field_to_json(self, name: str, data: bytes) -> bytes:
         slot = self._slot(name)
         field = slot.field
-        message = self._parse(data)
+        message_type = self._type or self._ready()
+        try:
+            message = message_type.from_binary(data)
+        except FAILURES as error:
+            raise InvalidRequest(explain_bytes(self._desc, error)) from error
         if field not in message:
             return self._default(slot)
-        alone = message.__class__()
+        alone = message_type()
         alone[field] = message[field]
-        printed = self._print(alone)
+        printed = self.to_json(alone.to_binary())
         key = field.name if self._print_as["use_proto_field_name"] else field.json_name
         if self._print_as["always_emit_implicit"]:
             return orjson.dumps(orjson.loads(printed)[key])  # the other fields are printed beside it

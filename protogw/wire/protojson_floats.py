@@ -16,8 +16,9 @@ from protobuf import DescMessage, ScalarType
 
 from protogw.wire.protojson_types import ANY, FLOAT_VALUE, MAP, WELL_KNOWN, Shapes, reaches
 
-LONG_NUMBER = re.compile(rb"\d\.?\d{8}|\d[eE]")
-"""What a widened float looks like in JSON: more digits than a float has, or an exponent."""
+may_be_long = re.compile(rb"\.(?:\d{5}|(?<=\d{5}\.)\d)").search
+"""Finds what may be a widened float in JSON. One of six digits or fewer is in its shortest form already, since a float
+keeps six; and a longer one has a decimal point, exponent or not. It starts with a literal, which makes it fast."""
 
 _FLOAT = struct.Struct("<f")
 _MAX = 3.4028234663852886e38

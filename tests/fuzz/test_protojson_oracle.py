@@ -19,7 +19,6 @@ from google.protobuf import (
     wrappers_pb2,
 )
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from protogw.descriptors.from_proto import load_descriptor_set
 from protogw.descriptors.model import Codec
 from protogw.errors import InvalidRequest
 from protogw.wire.protojson import JsonOptions
+from protogw.wire.protojson_check import Conflict, tree_of
 from tests.support.oracle import Oracle, compiled
 from tests.unit.wire.test_protojson import KIT
 
@@ -304,25 +304,22 @@ def test_any_bytes_print_or_are_refused(data: bytes) -> None:
     json.loads(printed)
 
 
+# Flat has no maps: upb takes a map entry with anything unknown in it for unknown as a whole.
 @fast
 @given(st.data())
 def test_damaged_messages_print_as_what_google_reads_of_them_or_are_refused(data: st.DataObject) -> None:
-    message = _kit_oracle().type("kit.All")()
-    fill(data.draw, message, 2)
+    message = _kit_oracle().type("kit.Flat")()
+    fill(data.draw, message, 1)
     damaged = bytearray(message.SerializeToString())
     for _ in range(data.draw(st.integers(1, 3))):
         if damaged:
             damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    codec = compiled(KIT).types["kit.All"].codec
+    codec = compiled(KIT).types["kit.Flat"].codec
     try:
         printed = codec.to_json(bytes(damaged))
     except InvalidRequest:
         return
-    try:
-        read = _kit_oracle().type("kit.All").FromString(bytes(damaged))
-        expected = _kit_oracle().print(read)
-    except (DecodeError, ValueError, TypeError, json_format.SerializeToJsonError):
-        return
+    expected = _kit_oracle().print(_kit_oracle().type("kit.Flat").FromString(bytes(damaged)))
     assert same(json.loads(printed), largest_float_is_exact(json.loads(expected)))
 
 
@@ -330,7 +327,7 @@ def test_damaged_messages_print_as_what_google_reads_of_them_or_are_refused(data
 @given(st.data())
 def test_damaged_json_is_read_as_json_format_reads_it_or_refused(data: st.DataObject) -> None:
     message = _kit_oracle().type("kit.All")()
-    fill(data.draw, message, 2)
+    fill(data.draw, message, 1)
     text = list(_kit_oracle().print(message))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text) - 1))
@@ -341,7 +338,66 @@ def test_damaged_json_is_read_as_json_format_reads_it_or_refused(data: st.DataOb
         ours = codec.from_json(damaged.encode("utf-8", "surrogatepass"))
     except InvalidRequest:
         return
-    assert _kit_oracle().type("kit.All").FromString(ours) == _kit_oracle().parse("kit.All", damaged)
+    read = _kit_oracle().type("kit.All").FromString(ours)
+    try:
+        expected = _kit_oracle().parse("kit.All", damaged)
+    except json_format.ParseError as error:
+        if "Float value too" in str(error):  # what is nearest to the largest float
+            return
+        raise
+    assert same(json.loads(_kit_oracle().print(read)), json.loads(_kit_oracle().print(expected)))
+
+
+PIECES = st.sampled_from(
+    ["a", "b", " ", ":", ",", "\\\\", '\\"', "\\u0022", "\\u0020", "\\u003a", "\\u003A", "\\u0061", "\\t", "{"]
+)
+STRINGS = st.lists(PIECES, max_size=4).map(lambda pieces: '"' + "".join(pieces) + '"')
+SPACES = st.sampled_from(["", "", " ", "\n", "\t"])
+
+
+def objects(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    member = st.tuples(STRINGS, SPACES, SPACES, inner).map(lambda parts: f"{parts[0]}{parts[1]}:{parts[2]}{parts[3]}")
+    return st.lists(member, max_size=4).map(lambda members: "{" + ",".join(members) + "}")
+
+
+TEXTS = st.recursive(
+    STRINGS | st.sampled_from(["1", "1.50", "1e2", "null"]),
+    lambda inner: objects(inner) | st.lists(inner, max_size=3).map(lambda items: "[" + ",".join(items) + "]"),
+    max_leaves=12,
+)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise KeyError
+    return dict(pairs)
+
+
+@settings(fast, max_examples=500)
+@given(TEXTS)
+def test_members_given_twice_are_always_found_and_never_imagined(text: str) -> None:
+    try:
+        expected = json.loads(text, object_pairs_hook=once)
+    except KeyError:
+        with pytest.raises(Conflict):
+            tree_of(text.encode())
+    else:
+        assert tree_of(text.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"a":1,"a":2,"b":"\"\u0020:"}',
+        r'{"a":1,"a":2,"b":"\"\u003a"}',
+        r'{"a":1,"a":2,"b":"\u0022:"}',
+        r'{"a":1,"a" :2}',
+        r'{"a":1,"\u0061":2,"b":"\":"}',
+    ],
+)
+def test_no_text_in_a_string_hides_a_member_given_twice(text: str) -> None:
+    with pytest.raises(Conflict):
+        tree_of(text.encode())
 
 
 @pytest.mark.parametrize("text", ['{"value":1}', '{"value":{}}'])

@@ -61,6 +61,24 @@ message All {
 }
 enum Colour { option allow_alias = true; NONE = 0; RED = 1; ROT = 1; BLUE = 2; NEGATIVE = -1; }
 message Plain { string id = 1; }
+message Flat {
+  int32 int32_value = 1;
+  sint64 sint64_value = 2;
+  fixed32 fixed32_value = 3;
+  double double_value = 4;
+  float float_value = 5;
+  bool bool_value = 6;
+  string string_value = 7;
+  bytes bytes_value = 8;
+  Colour colour = 9;
+  Flat child = 10;
+  repeated int64 numbers = 11;
+  repeated Flat children = 12;
+  oneof choice { string first_choice = 13; Flat second_choice = 14; }
+  google.protobuf.Timestamp time = 15;
+  google.protobuf.Duration span = 16;
+  google.protobuf.Int64Value wrapped = 17;
+}
 """
 
 PROTO2 = """

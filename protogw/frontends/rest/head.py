@@ -31,6 +31,7 @@ _STREAM = {
     b"text/event-stream": Form.SSE,
     **dict.fromkeys(sorted(ndjson.MEDIA_TYPES), Form.NDJSON),
 }
+_READ = frozenset((b"accept", b"accept-encoding", b"content-encoding", b"te", b"grpc-timeout", b"x-server-timeout"))
 _SECONDS = re.compile(rb"[0-9]{1,10}(?:\.[0-9]{0,9})?")
 
 
@@ -50,6 +51,9 @@ class Facts:
         self.content_encoding = b""
         self.fault: str = ""
         for name, value in head.headers:
+            # One look-up tells most fields, which mean nothing here.
+            if name not in _READ:
+                continue
             if name == b"accept":
                 accept.append(value)
             elif name == b"accept-encoding":
@@ -115,7 +119,7 @@ class FactsCache:
         facts = self._known.get(key)
         if facts is None:
             facts = Facts(head, peer)
-            if sum(len(name) + len(value) for name, value in head.headers) <= self._ENTRY_BYTES:
+            if sum([len(name) + len(value) for name, value in head.headers]) <= self._ENTRY_BYTES:
                 if len(self._known) >= self._ENTRIES:
                     self._known.clear()
                 self._known[key] = facts

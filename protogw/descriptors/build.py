@@ -34,19 +34,31 @@ _KINDS: dict[int, Kind] = {
 _Path: TypeAlias = tuple[int, ...]
 
 
+MAX_TYPES = 50_000
+"""Message types of one schema: at a quarter of a millisecond each, what a service may cost that describes itself."""
+
+
+def serialized(files: Sequence[_File]) -> bytes:
+    """The descriptor set of files in dependency order, with the JSON names that their source left to be derived."""
+    for file in files:
+        _name_fields(file)
+    return descriptor_pb2.FileDescriptorSet(file=files).SerializeToString(deterministic=True)
+
+
 def build(files: Sequence[_File], options: JsonOptions, hide: Collection[str]) -> Schema:
     """The schema of files in dependency order; services named in `hide` are left out.
 
     Raises SchemaError when the files contradict each other or themselves.
     """
+    descriptor_set = serialized(files)
+    if sum(1 for file in files for _ in _messages(file)) > MAX_TYPES:
+        raise SchemaError(f"more than {MAX_TYPES} message types")
     pool = descriptor_pool.DescriptorPool()
     for file in files:
-        _name_fields(file)
         try:
             pool.AddSerializedFile(file.SerializeToString())
         except (TypeError, ValueError) as error:
             raise SchemaError(f"{file.name}: {_reason(error)}") from error
-    descriptor_set = descriptor_pb2.FileDescriptorSet(file=files).SerializeToString(deterministic=True)
     try:
         codecs = Codecs(descriptor_set, options)
     except ValueError as error:

@@ -5,6 +5,7 @@ Nothing is read but the paths given, the import folders given, and the bundled g
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -20,7 +21,7 @@ from google.api import annotations_pb2  # registers the google.api.http option, 
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError
 
-from protogw.descriptors.build import build
+from protogw.descriptors.build import build, serialized
 from protogw.descriptors.model import HttpRule, Method, Schema, SchemaError, Service
 from protogw.wire.protojson import DEFAULT, JsonOptions
 
@@ -93,15 +94,23 @@ def schema_of(
     *,
     options: JsonOptions = DEFAULT,
     hide: Collection[str] = GATEWAY_OWN,
+    known: Schema | None = None,
 ) -> Schema:
-    """The schema of these files; imports that are missing but bundled are added."""
-    return build(_ordered({file.name: file for file in files}), options, hide)
+    """The schema of these files; imports that are missing but bundled are added.
+
+    `known` itself is returned when it is of the very same files: that is found out without building anything.
+    """
+    ordered = _ordered({file.name: file for file in files})
+    if known is not None and hashlib.sha256(serialized(ordered)).hexdigest() == known.digest:
+        return known
+    return build(ordered, options, hide)
 
 
 def with_rules(schema: Schema, rules: Mapping[str, Sequence[HttpRule]], *, replace: bool = False) -> Schema:
     """The schema with HTTP rules added to, or put in place of, those its methods are annotated with.
 
-    `rules` is keyed by `package.Service/Method`. Raises SchemaError naming each method that does not exist.
+    A rule takes the place of the method's own for the same verb and path. `rules` is keyed by `package.Service/Method`.
+    Raises SchemaError naming each method that does not exist.
     """
     known = {method.full_name for service in schema.services.values() for method in service.methods.values()}
     if unknown := [name for name in rules if name not in known]:
@@ -111,7 +120,9 @@ def with_rules(schema: Schema, rules: Mapping[str, Sequence[HttpRule]], *, repla
         more = rules.get(method.full_name)
         if more is None:
             return method
-        return replaced(method, http=tuple(more) if replace else (*method.http, *more))
+        taken = {(rule.verb, rule.template) for rule in more}
+        kept = () if replace else (rule for rule in method.http if (rule.verb, rule.template) not in taken)
+        return replaced(method, http=(*kept, *more))
 
     services = {
         name: Service(

@@ -29,25 +29,30 @@ Send: TypeAlias = Callable[[Call], Awaitable[Reply]]
 
 MAX_SERVICES = 10_000
 MAX_FILES = 20_000
-MAX_BYTES = 64 << 20
+MAX_BYTES = 16 << 20
 TIMEOUT_S = 30.0
 
 _File = descriptor_pb2.FileDescriptorProto
 _HERE = Peer("", 0)
 
 
-async def fetch(send: Send, options: JsonOptions = DEFAULT, *, timeout_s: float = TIMEOUT_S) -> Schema:
+async def fetch(
+    send: Send, options: JsonOptions = DEFAULT, *, known: Schema | None = None, timeout_s: float = TIMEOUT_S
+) -> Schema:
     """Ask a service for its schema, by v1 and, where that is unimplemented, by v1alpha.
 
-    Its own health and reflection services are left out. Raises SchemaError when it answers nonsense, too much or too
-    slowly, and GatewayError when it cannot be reached.
+    `known`, what it said before with the same options, is returned itself when nothing has changed. Its own health and
+    reflection services are left out. Raises SchemaError when it answers nonsense, too much or too slowly, and
+    GatewayError when it cannot be reached.
     """
     try:
         async with asyncio.timeout(timeout_s):
             for name in (REFLECTION_V1, REFLECTION_V1ALPHA):
                 session = _Session(send, grpc_services().services[name].methods["ServerReflectionInfo"])
                 try:
-                    return schema_of((await session.files()).values(), options=options)
+                    files = await session.files()
+                    # In a thread: a large schema takes long to build, and calls go on meanwhile.
+                    return await asyncio.to_thread(schema_of, list(files.values()), options=options, known=known)
                 except _Unimplemented:
                     continue
                 finally:

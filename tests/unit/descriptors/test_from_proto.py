@@ -11,6 +11,7 @@ from google.protobuf import descriptor_pb2
 
 from protogw.descriptors.from_proto import load, load_descriptor_set, with_rules
 from protogw.descriptors.model import HttpRule, Idempotency, Kind, Schema, SchemaError
+from tests.support import kit
 
 LIBRARY = """
 syntax = "proto3";
@@ -273,6 +274,12 @@ def test_an_import_graph_with_two_to_the_sixty_paths_is_read() -> None:
     assert load_descriptor_set(data).types == {}
 
 
+def test_a_schema_of_too_many_types_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protogw.descriptors.build.MAX_TYPES", 2)
+    messages = [descriptor_pb2.DescriptorProto(name=f"M{n}") for n in range(3)]
+    assert refused(file("a.proto", message_type=messages)) == "more than 2 message types"
+
+
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="no such file"):
         load([tmp_path / "none.proto"])
@@ -312,3 +319,13 @@ def test_rules_are_added_or_put_in_place_of_the_annotation(schema: Schema) -> No
     assert placed.path == b"/shop.v1.Shop/Get"
     with pytest.raises(SchemaError, match=r"shop\.v1\.Shop/Nope: no such method"):
         with_rules(schema, {"shop.v1.Shop/Nope": [rule]})
+
+
+def test_a_rule_for_the_same_verb_and_path_takes_the_place_of_the_annotation() -> None:
+    schema = load_descriptor_set(kit.DESCRIPTOR_SET)
+    again = HttpRule(verb="POST", template="/v1/echo", body="*", success=201)
+    made = with_rules(schema, {"kit.v1.Echo/Unary": [again]}).services["kit.v1.Echo"].methods["Unary"]
+    assert [(rule.verb, rule.template, rule.success) for rule in made.http] == [
+        ("GET", "/v1/echo/{text}", 200),
+        ("POST", "/v1/echo", 201),
+    ]

@@ -141,6 +141,14 @@ def service(
     return answer
 
 
+async def test_a_schema_that_has_not_changed_is_not_built_again() -> None:
+    send = scripted(service({"main": file("a.proto", "a", service="A")}))
+    schema = await fetch(send)
+    assert await fetch(send, known=schema) is schema
+    other = scripted(service({"main": file("a.proto", "a", service="B")}))
+    assert await fetch(other, known=schema) is not schema
+
+
 async def test_imports_that_do_not_come_along_are_asked_for() -> None:
     files = {"main": file("a.proto", "a", "b.proto", service="A"), "b.proto": file("b.proto", "b", "c.proto")}
     schema = await fetch(scripted(service({**files, "c.proto": file("c.proto", "c")})))

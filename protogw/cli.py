@@ -185,12 +185,13 @@ def print_schema(
     config: Annotated[Path | None, Parameter(help="The configuration file; not needed for `config`.")] = None,
     /,
     *,
+    output: Annotated[Path | None, Parameter(alias="-o", help="A folder to write the files to.")] = None,
     connect: Connect = True,
 ) -> None:
     """Print a schema: the offered services' proto files, or the JSON Schema of the configuration."""
     from protogw.commands.print_schema import print_schema as run
 
-    run(what, config, connect=connect)
+    run(what, config, output=output, connect=connect)
 
 
 @app.command(group=LOOK)
@@ -251,6 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of stdout has had enough; what is left cannot be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except Exception as error:
+        if os.environ.get("PROTOGW_TRACEBACK"):
+            raise
+        _complain(f"a fault of protogw's own: {type(error).__name__}: {error} (PROTOGW_TRACEBACK=1 shows where)")
         return 1
     return 0
 

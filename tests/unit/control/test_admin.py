@@ -1,0 +1,93 @@
+"""The admin address: health for all who ask, everything else for those who name it rightly."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from protogw.control.admin import Admin
+
+State = dict[str, Any]
+
+
+@pytest.fixture
+def state() -> State:
+    return {"ready": True, "draining": False}
+
+
+@pytest.fixture
+async def admin(state: State) -> AsyncIterator[Admin]:
+    made = Admin("127.0.0.1", 0, lambda: state, {"config": lambda: {"drain": "30s"}})
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def get(admin: Admin, path: str, *, method: str = "GET", **headers: str) -> tuple[int, Any]:
+    host, port = admin.address
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"http://{host}:{port}{path}", headers=fields) as answer,
+    ):
+        assert answer.headers["cache-control"] == "no-store"
+        body = await answer.read()
+        return answer.status, await answer.json() if answer.content_type == "application/json" else body
+
+
+async def test_it_is_alive(admin: Admin) -> None:
+    assert await get(admin, "/healthz") == (200, b"ok\n")
+
+
+async def test_readiness_is_the_gateways(admin: Admin, state: State) -> None:
+    assert await get(admin, "/readyz") == (200, {"ready": True, "draining": False})
+    state.update(ready=False, draining=True)
+    assert await get(admin, "/readyz") == (503, {"ready": False, "draining": True})
+
+
+async def test_views_are_shown_as_json(admin: Admin) -> None:
+    assert await get(admin, "/config") == (200, {"drain": "30s"})
+    assert await get(admin, "/") == (200, {"paths": ["/healthz", "/readyz", "/config"]})
+
+
+@pytest.mark.parametrize("host", ["localhost:9901", "127.0.0.1:9901", "[::1]:9901", "10.1.2.3"])
+async def test_addresses_and_localhost_are_names_of_ours(admin: Admin, host: str) -> None:
+    assert (await get(admin, "/config", Host=host))[0] == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example:9901", "[::1", "127.0.0.1.evil.example"])
+async def test_another_name_that_leads_here_is_refused(admin: Admin, host: str) -> None:
+    assert (await get(admin, "/config", Host=host))[0] in (400, 421)
+
+
+async def test_probes_may_use_any_name(admin: Admin) -> None:
+    assert (await get(admin, "/readyz", Host="gateway.svc"))[0] == 200
+
+
+async def test_pages_of_other_origins_are_refused(admin: Admin) -> None:
+    _, port = admin.address
+    assert (await get(admin, "/config", Origin="http://evil.example"))[0] == 403
+    assert (await get(admin, "/config", Origin="null"))[0] == 403
+    assert (await get(admin, "/config", Sec_Fetch_Site="cross-site"))[0] == 403
+    assert (await get(admin, "/config", Origin=f"http://127.0.0.1:{port}"))[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+async def test_nothing_can_be_changed(admin: Admin, method: str) -> None:
+    assert (await get(admin, "/config", method=method))[0] == 405
+
+
+async def test_an_unknown_path_is_told_as_json(admin: Admin) -> None:
+    assert await get(admin, "/nosuch") == (404, {"error": "not found"})
+
+
+async def test_an_address_in_use_is_told_in_one_line(admin: Admin) -> None:
+    host, port = admin.address
+    other = Admin(host, port, lambda: {"ready": True}, {})
+    with pytest.raises(OSError, match=f"admin: cannot listen on {host}:{port}: Address already in use") as raised:
+        await other.start()
+    assert raised.value.errno == errno.EADDRINUSE

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _INTERIM_REPLIES = 16
 _JOINED_BYTES = 16 << 10
+_FLUSH_BYTES = 64 << 10
 
 _REQUEST = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) [\x21-\x7e]+ HTTP/1\.1\r\n"
@@ -89,17 +90,20 @@ class Http1Stream:
             return
         self.replayable = False
         connection = self._connection
-        if self._chunked:
-            if len(data) <= _JOINED_BYTES:
-                connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-            else:
-                connection.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
-        else:
-            if len(data) > self._left:
+        size = len(data)
+        if not self._chunked:
+            if size > self._left:
                 self.cancel()
                 raise InternalError
-            self._left -= len(data)
-            connection.transport.write(data)
+            self._left -= size
+        if size <= _JOINED_BYTES:
+            connection.put(b"%x\r\n%b\r\n" % (size, data) if self._chunked else data)
+        else:
+            connection.flush()
+            if self._chunked:
+                connection.transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
+            else:
+                connection.transport.write(data)
         if connection.writing_held:
             await connection.writable()
 
@@ -108,10 +112,11 @@ class Http1Stream:
         if self.sent or self.done:
             return
         if self._chunked:
-            self._connection.transport.write(LAST_CHUNK)
+            self._connection.put(LAST_CHUNK)
         elif self._left:
             self.cancel()  # shorter than was said: the peer must not wait for the rest, or take the next request for it
             return
+        self._connection.flush()
         self.sent = True
 
     def cancel(self) -> None:
@@ -274,6 +279,9 @@ class Http1ClientConnection(asyncio.Protocol):
         self._draining = False
         self._reading_held = False
         self._room: asyncio.Future[None] | None = None
+        self._out: list[bytes] = []
+        """A request in pieces on its way: written at the end of the loop's turn, or once it is much."""
+        self._unsent = 0
         # The reply under way.
         self._scanner: ResponseScanner | None = None
         self._response: Response | None = None
@@ -312,7 +320,7 @@ class Http1ClientConnection(asyncio.Protocol):
             else:
                 head += b"\r\n"
                 stream.frame(CHUNKED if framing[1] is None else int(framing[1]))
-            self.transport.write(head)
+            self.put(head)
         elif body:
             if len(body) > _JOINED_BYTES:
                 self.transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
@@ -327,6 +335,23 @@ class Http1ClientConnection(asyncio.Protocol):
         self._heard = False
         self._interim = 0
         return stream
+
+    def put(self, data: bytes) -> None:
+        """Write soon: the head and small pieces of one turn are then one write."""
+        if not self._out:
+            self.loop.call_soon(self.flush)
+        self._out.append(data)
+        self._unsent += len(data)
+        if self._unsent >= _FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        out = self._out
+        if out:
+            if not self.closed:
+                self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+            self._unsent = 0
 
     # --- transport ----------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,9 @@ DRAIN_BYTES = 256 << 10
 _JOINED_BYTES = 16 << 10
 """Up to this size, copying a piece next to its framing is cheaper than handing the kernel one buffer more."""
 
+_FLUSH_BYTES = 64 << 10
+"""What is collected in one turn of the loop at most before it is written."""
+
 _BODILESS, _BY_LENGTH, _BY_CHUNKS, _BY_CLOSE = range(4)
 
 
@@ -40,10 +43,12 @@ class Http1Exchange:
         "_fault",
         "_framing",
         "_left",
+        "_out",
         "_pieces",
         "_remaining",
         "_request",
         "_unread",
+        "_unsent",
         "_waiter",
         "bytes_in",
         "bytes_out",
@@ -81,6 +86,9 @@ class Http1Exchange:
         self._request = request
         self._framing = _BODILESS
         self._left = 0
+        self._out: list[bytes] = []
+        """An answer in pieces on its way: written at the end of the loop's turn, or once it is much."""
+        self._unsent = 0
 
         length = request.length
         self.complete = length == 0
@@ -287,7 +295,7 @@ class Http1Exchange:
         self._framing = framing
         self.status = status
         self.started = True
-        self._connection.transport.write(
+        self._put(
             b"%b%b%b%b%b\r\n"
             % (
                 STATUS_LINES[status],
@@ -297,6 +305,23 @@ class Http1Exchange:
                 fields.block,
             )
         )
+
+    def _put(self, data: bytes) -> None:
+        """Write soon: many small pieces of one turn are then one write."""
+        out = self._out
+        if not out:
+            self._connection.loop.call_soon(self._flush)
+        out.append(data)
+        self._unsent += len(data)
+        if self._unsent >= _FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            self._connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+            self._unsent = 0
 
     def _persistence(self) -> bytes:
         """Decide whether the connection is kept after this answer, and say it where HTTP's default is the other."""
@@ -318,20 +343,21 @@ class Http1Exchange:
         if framing == _BODILESS:
             return
         size = len(data)
+        if framing == _BY_LENGTH:
+            if size > self._left:
+                self.abort()
+                return
+            self._left -= size
+        self.bytes_out += size
+        if size <= _JOINED_BYTES:
+            self._put(b"%x\r\n%b\r\n" % (size, data) if framing == _BY_CHUNKS else data)
+            return
+        self._flush()
         transport = self._connection.transport
         if framing == _BY_CHUNKS:
-            if size <= _JOINED_BYTES:
-                transport.write(b"%x\r\n%b\r\n" % (size, data))
-            else:
-                transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
+            transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
         else:
-            if framing == _BY_LENGTH:
-                if size > self._left:
-                    self.abort()
-                    return
-                self._left -= size
             transport.write(data)
-        self.bytes_out += size
 
     def finish(self, data: bytes = b"", trailers: Sequence[Header] = ()) -> None:
         """Send a last piece of the body without waiting, and end the answer.
@@ -341,27 +367,31 @@ class Http1Exchange:
         """
         if self.ended:
             return
+        if data:
+            self._send(data)
         if self._framing == _BY_CHUNKS:
-            last = encode_last_chunk(trailers if self._request.trailers_wanted else ())
-            self.bytes_out += len(data)
-            if len(data) > _JOINED_BYTES:
-                self._connection.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n", last))
-            else:
-                self._connection.transport.write(b"%x\r\n%b\r\n%b" % (len(data), data, last) if data else last)
-        else:
-            if data:
-                self._send(data)
-            if self._framing == _BY_LENGTH and self._left and not self.ended:
-                self.abort()
-                return
-        self.ended = True
+            self._put(encode_last_chunk(trailers if self._request.trailers_wanted else ()))
+        elif self._framing == _BY_LENGTH and self._left:
+            self.abort()
+        if not self.ended:
+            self._flush()
+            self.ended = True
 
     def abort(self) -> None:
         """Cut the answer so that the client sees it: close without its end; reset where a close would be the end."""
         if not self.ended:
             self.ended = True
             self.keep = False
-            self._connection.cut(reset=self._framing == _BY_CLOSE)
+            reset = self._framing == _BY_CLOSE
+            if not reset:
+                self._flush()
+            self.lose()
+            self._connection.cut(reset)
+
+    def lose(self) -> None:
+        """Nobody reads the answer any more."""
+        self.ended = True
+        self._out.clear()
 
     def probe(self) -> None:
         """Send something that means nothing, for the answer of the kernel at the other end.
@@ -369,6 +399,7 @@ class Http1Exchange:
         A client that shut down its sending side looks like one that is gone, until it is written to. An interim
         response may come before any final one; the size of the next chunk may begin with a zero.
         """
+        self._flush()
         if not self.started:
             if self.head.version == HTTP_1_1:
                 self._connection.transport.write(CONTINUE)

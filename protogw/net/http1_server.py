@@ -292,7 +292,7 @@ class Http1ServerConnection(asyncio.Protocol):
             self._prober.cancel()
         exchange = self._exchange
         if exchange is not None and not exchange.ended:
-            exchange.ended = True
+            exchange.lose()
             if self._task is not None:
                 self._task.cancel()
         self.resume_writing()
@@ -340,13 +340,13 @@ class Http1ServerConnection(asyncio.Protocol):
             if exchange.ended:  # answered already: it is the rest of its body that is at fault
                 self._linger()
                 return
-            exchange.ended = True
-            exchange.status = error.http_status or 400
             if task is not None:
                 task.cancel()
             if exchange.started:
-                self.cut()
+                exchange.abort()
                 return
+            exchange.lose()
+            exchange.status = error.http_status or 400
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s: refused: %s", self.peer.host, error.message)
         self.transport.write(refusal(error, date())[1])
@@ -363,7 +363,7 @@ class Http1ServerConnection(asyncio.Protocol):
         elif not self._tls:
             self.transport.write_eof()
 
-    def cut(self, reset: bool = False) -> None:
+    def cut(self, reset: bool) -> None:
         """Close in the middle of an answer; with `reset`, so that it cannot be taken for the answer's end."""
         self._state = _LINGERING
         if reset:

@@ -60,7 +60,9 @@ async def answered(*pieces: bytes, head: bytes = GET) -> tuple[Client, bytes]:
 async def test_a_request_gets_its_framing(head: bytes, body: bytes | None, sent: bytes) -> None:
     client = Client()
     client.ask(head, body)
+    await settle()
     assert client.transport.take() == head + sent
+    assert client.transport.writes == 1
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,7 @@ async def test_a_head_that_could_be_read_otherwise_is_never_sent(head: bytes) ->
 async def test_a_body_in_pieces_is_chunked() -> None:
     client = Client()
     stream = client.ask(POST, None)
+    await settle()
     client.transport.take()
     await stream.write(b"one")
     await stream.write(b"")
@@ -101,6 +104,7 @@ async def test_a_body_in_pieces_is_chunked() -> None:
 async def test_a_body_of_known_length_is_passed_as_it_is() -> None:
     client = Client()
     stream = client.ask(POST + b"content-length: 6\r\n", None)
+    await settle()
     client.transport.take()
     await stream.write(b"one")
     await stream.write(b"two")
@@ -366,6 +370,8 @@ async def test_the_writer_waits_for_a_slow_endpoint() -> None:
     client = Client(write_buffer=1000)
     stream = client.ask(POST, None)
     client.transport.stuck = True
+    await stream.write(b"x" * 2000)
+    await settle()
     writing = asyncio.ensure_future(stream.write(b"x" * 2000))
     await settle()
     assert not writing.done()

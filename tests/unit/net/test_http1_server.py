@@ -473,6 +473,7 @@ async def test_a_bad_chunk_after_the_answer_started_cuts_it() -> None:
     server = Server()
     await server.feed(chunked(b"3\r\none\r\n"))
     server.exchanges[0].start(200, JSON)
+    await settle()
     server.transport.take()
     await server.feed(b"zz\r\n")
     assert server.transport.take() == b""
@@ -577,6 +578,7 @@ async def test_a_half_close_during_chunks_is_probed_within_the_coding() -> None:
     exchange = server.exchanges[0]
     exchange.start(200, JSON)
     await exchange.write(b"one")
+    await settle()
     server.transport.take()
     server.transport.end()
     await settle()
@@ -646,12 +648,32 @@ async def test_a_fault_after_the_start_cuts_the_answer(caplog: pytest.LogCapture
     assert not server.transport.take().endswith(b"0\r\n\r\n")
 
 
+async def test_small_pieces_of_one_turn_are_one_write() -> None:
+    server = Server()
+    await server.feed(GET)
+    exchange = server.exchanges[0]
+    exchange.start(200, JSON)
+    for _ in range(10):
+        await exchange.write(b"0123456789")
+    assert server.transport.writes == 0
+    await settle()
+    assert server.transport.writes == 1
+    for _ in range(100):
+        await exchange.write(b"x" * 1000)
+    assert server.transport.writes == 2  # much is not kept for long
+    exchange.finish(b"end")
+    assert server.transport.writes == 3
+    await server.done()
+
+
 async def test_the_writer_waits_for_a_slow_reader() -> None:
     server = Server(write_buffer=1000)
     await server.feed(GET)
     exchange = server.exchanges[0]
     exchange.start(200, JSON)
     server.transport.stuck = True
+    await exchange.write(b"x" * 2000)
+    await settle()
     writing = asyncio.ensure_future(exchange.write(b"x" * 2000))
     await settle()
     assert not writing.done()
@@ -729,6 +751,8 @@ async def test_a_client_that_does_not_read_is_cut_after_the_idle_timeout() -> No
     exchange = server.exchanges[0]
     exchange.start(200, JSON)
     server.transport.stuck = True
+    await exchange.write(b"x" * 2000)
+    await settle()
     writing = asyncio.ensure_future(exchange.write(b"x" * 2000))
     await settle()
     server.connection.sweep(100.0)

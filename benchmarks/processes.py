@@ -16,6 +16,10 @@ from pathlib import Path
 NGINX_USER = "user root;" if os.geteuid() == 0 else ""
 """Started by root, nginx's workers would else be another user, who cannot read the run's folder."""
 
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = os.pathsep.join((str(ROOT), str(ROOT / "translators")))
+"""So that a Python program runs this checkout, installed or not."""
+
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -47,7 +51,12 @@ class Program:
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": SOURCES},
             )
         self.pid = self._process.pid
 

@@ -19,6 +19,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = bool(os.environ.get("PROTOGW_REQUIRE_TOOLS"))
+SOURCES = os.pathsep.join((str(ROOT), str(ROOT / "translators")))
+"""So that a Python program runs this checkout, installed or not."""
 NODE = ROOT / "tests" / "integration" / "node"
 
 
@@ -66,7 +68,7 @@ class Program:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "PYTHONPATH": SOURCES, **(env or {})},
             start_new_session=True,
         )
         self.pid = self._process.pid
@@ -74,6 +76,8 @@ class Program:
     @property
     def output(self) -> str:
         """All that it has written so far, to either stream."""
+        if self._log.closed:
+            return self._last_output
         size = os.fstat(self._log.fileno()).st_size
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
@@ -112,6 +116,8 @@ class Program:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)  # its own session: whatever it left behind
+            self._last_output = self.output
+            self._log.close()
 
     def rss(self) -> int:
         """Its resident memory in bytes."""

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar, cast
 from protogw.net.http2_stream import Stream
 from protogw.net.limits import Limits
 from protogw.wire import http2
-from protogw.wire.hpack import HpackError, table_size_update
+from protogw.wire.hpack import table_size_update
 from protogw.wire.http2 import (
     ACK,
     CONTINUATION,
@@ -30,6 +30,7 @@ from protogw.wire.http2 import (
     pack_head,
     unpack_head,
 )
+from protogw.wire.huffman import HpackError
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.table import HeaderTable
 
 from protogw.wire.http import Header
+from protogw.wire.huffman import HpackError, decode_ahead, decode_huffman, read_integer, strings
 
 T = TypeVar("T")
 
@@ -35,10 +35,6 @@ _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _CACHED = 4096  # entries in each of the caches below; each is emptied when full
 _CACHED_LISTS = 1024
 _CACHED_BYTES = 256  # no longer value, or block, is kept
-
-
-class HpackError(Exception):
-    """The block cannot be decoded: the connection's compression state is lost (COMPRESSION_ERROR)."""
 
 
 class MalformedFields(Exception):
@@ -164,84 +160,9 @@ def is_value(value: bytes) -> bool:
     return len(value.translate(None, _CONTROLS).strip(b" \t")) == len(value)
 
 
-# --- Huffman coding ---------------------------------------------------------------------------------------------------
-
-_CODES = {(REQUEST_CODES_LENGTH[symbol], REQUEST_CODES[symbol]): symbol for symbol in range(257)}
-_END_OF_STRING = 256
-
-
-class _State(dict[int, "tuple[_State, bytes] | None"]):
-    """Where a decoder stands within a code: for each next octet, the state after it and the symbols that it ends.
-
-    Rows are filled in as octets are met, since all 256 × 256 would take longer to make than most programs run.
-    None marks an octet that no encoder can have written.
-    """
-
-    __slots__ = ("accepting", "bits", "code")
-
-    def __init__(self, bits: int, code: int) -> None:
-        super().__init__()
-        self.bits = bits
-        self.code = code
-        # The rest must be a prefix of EOS, all ones, shorter than an octet (RFC 7541 section 5.2).
-        self.accepting = bits < 8 and code == (1 << bits) - 1
-
-    def __missing__(self, octet: int) -> tuple[_State, bytes] | None:
-        bits, code = self.bits, self.code
-        symbols = bytearray()
-        for shift in range(7, -1, -1):
-            code = code << 1 | octet >> shift & 1
-            bits += 1
-            symbol = _CODES.get((bits, code))
-            if symbol is not None:
-                if symbol == _END_OF_STRING:
-                    self[octet] = None
-                    return None
-                symbols.append(symbol)
-                bits = code = 0
-            elif bits >= 30:
-                self[octet] = None
-                return None
-        found = _states.get((bits, code))
-        if found is None:
-            found = _states[bits, code] = _State(bits, code)
-        self[octet] = step = (found, bytes(symbols))
-        return step
-
-
-_ROOT = _State(0, 0)
-_states: dict[tuple[int, int], _State] = {(0, 0): _ROOT}
-_huffman: dict[bytes, bytes] = {}
-
-
-def decode_huffman(data: bytes) -> bytes:
-    """The string that `data` codes; raises HpackError on wrong padding or an explicit EOS."""
-    known = _huffman.get(data)
-    if known is not None:
-        return known
-    state = _ROOT
-    text = bytearray()
-    try:
-        for octet in data:
-            state, symbols = state[octet]  # type: ignore[misc]
-            text += symbols
-    except TypeError:
-        raise HpackError("a string holds a code that does not exist") from None
-    if not state.accepting:
-        raise HpackError("a string's padding is wrong")
-    whole = bytes(text)
-    if len(data) <= _CACHED_BYTES:
-        if len(_huffman) >= _CACHED:
-            _huffman.clear()
-        _huffman[data] = whole
-    return whole
-
-
 # --- decoding ---------------------------------------------------------------------------------------------------------
 
 _FIRST_DYNAMIC = 0x80 + 62
-_MOST = 1 << 28  # of any integer: no limit of ours is near it
-_MOST_INTEGER_OCTETS = 6
 _KEPT_BLOCKS = 32
 _KEPT_BLOCK_BYTES = 2048
 
@@ -291,10 +212,14 @@ class Decoder(Generic[T]):
         changed = False
         fields: list[Header] = []
         add = fields.append
+        known = strings.get
+        ahead: dict[bytes, bytes] | None = None
         fault = ""
+        references = 0
         position, end = 0, len(block)
         try:
             while position < end:
+                start = position
                 octet = block[position]
                 position += 1
                 if octet >= 0x80:  # an indexed field, section 6.1
@@ -304,8 +229,10 @@ class Decoder(Generic[T]):
                         add(STATIC[octet - 0x81])
                     elif octet != 0xFF:
                         add(table[octet - _FIRST_DYNAMIC])
+                        references += 1
                     else:
-                        index, position = _integer(block, position, 0x7F)
+                        references += 1
+                        index, position = read_integer(block, position, 0x7F)
                         add(table[index - 62])
                     continue
                 if octet >= 0x40:  # a literal that enters the table, section 6.2.1
@@ -315,7 +242,7 @@ class Decoder(Generic[T]):
                         raise HpackError("a size update after a field")
                     size = octet & 0x1F
                     if size == 0x1F:
-                        size, position = _integer(block, position, 0x1F)
+                        size, position = read_integer(block, position, 0x1F)
                     if size > self._table_most:
                         raise HpackError("a table larger than allowed")
                     self._table_limit = size
@@ -326,19 +253,28 @@ class Decoder(Generic[T]):
                     index, most = octet & 0x0F, 0x0F
                 if index:
                     if index == most:
-                        index, position = _integer(block, position, most)
-                    name = STATIC[index - 1][0] if index < 62 else table[index - 62][0]
+                        index, position = read_integer(block, position, most)
+                    if index < 62:
+                        name = STATIC[index - 1][0]
+                    else:
+                        name = table[index - 62][0]
+                        references += 1
                 else:
                     size = block[position]
                     position += 1
                     coded = size >= 0x80
                     size &= 0x7F
                     if size == 0x7F:
-                        size, position = _integer(block, position, 0x7F)
+                        size, position = read_integer(block, position, 0x7F)
                     name = block[position : position + size]
                     position += size
                     if coded:
-                        name = decode_huffman(name)
+                        text = known(name)
+                        if text is None:
+                            if ahead is None:
+                                ahead = decode_ahead(block, start)
+                            text = ahead.get(name) or decode_huffman(name)
+                        name = text
                     if name not in _names and not is_name(name):
                         fault = "a field name is not a token in lower case"
                 size = block[position]
@@ -346,13 +282,18 @@ class Decoder(Generic[T]):
                 coded = size >= 0x80
                 size &= 0x7F
                 if size == 0x7F:
-                    size, position = _integer(block, position, 0x7F)
+                    size, position = read_integer(block, position, 0x7F)
                 value = block[position : position + size]
                 position += size
                 if position > end:
                     raise HpackError("a string is cut short")
                 if coded:
-                    value = decode_huffman(value)
+                    text = known(value)
+                    if text is None:
+                        if ahead is None:
+                            ahead = decode_ahead(block, start)
+                        text = ahead.get(value) or decode_huffman(value)
+                    value = text
                 if len(value.translate(None, _CONTROLS).strip(b" \t")) != len(value):
                     fault = "a field value has forbidden characters"
                 pair = (name, value)
@@ -386,7 +327,8 @@ class Decoder(Generic[T]):
         if count > self._count:
             raise FieldsTooLarge(f"more than {self._count} fields")
         # A Huffman code has at least 5 bits, and no entry of the static table is 64 octets long.
-        if 2 * end + count * (96 + self._size) > self._octets and field_bytes(fields) > self._octets:
+        most = 2 * end + 96 * count + self._size * references
+        if most > self._octets and field_bytes(fields) > self._octets:
             raise FieldsTooLarge(f"more than {self._octets} bytes of fields")
         key = tuple(fields)
         built = self._known.get(key)
@@ -432,16 +374,3 @@ class Decoder(Generic[T]):
 def field_bytes(fields: Iterable[Header]) -> int:
     """The size of a field section as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 section 6.5.2)."""
     return sum(len(name) + len(value) + 32 for name, value in fields)
-
-
-def _integer(block: bytes, position: int, value: int) -> tuple[int, int]:
-    """The rest of an integer whose prefix was all ones, and where it ends (RFC 7541 section 5.1)."""
-    for shift in range(0, 7 * _MOST_INTEGER_OCTETS, 7):
-        octet = block[position]
-        position += 1
-        value += (octet & 0x7F) << shift
-        if octet < 0x80:
-            if value > _MOST:
-                break
-            return value, position
-    raise HpackError("an integer is too large")

@@ -6,22 +6,24 @@ import random
 
 import hpack
 import pytest
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protogw.wire import hpack as ours
+from protogw.wire import huffman as codes
 from protogw.wire.hpack import (
     STATIC,
     Decoder,
     FieldsTooLarge,
-    HpackError,
     MalformedFields,
-    decode_huffman,
     encode,
     encode_integer,
     table_size_update,
 )
 from protogw.wire.http import Header
+from protogw.wire.huffman import HpackError, decode_ahead, decode_huffman
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=40).map(str.encode)
 VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=200).map(str.encode)
@@ -282,5 +284,53 @@ def test_huffman_states_are_found_as_they_are_needed() -> None:
             decode_huffman(data)
         except HpackError:
             pass
-    assert len(ours._states) <= 257
-    assert len(ours._huffman) <= 4096
+    assert len(codes._states) <= 257
+    assert len(codes.strings) <= 4096
+
+
+def _coded(text: bytes) -> bytes:
+    return HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(text)
+
+
+def _literal(data: bytes) -> bytes:
+    return b"\x01" + encode_integer(len(data), 7, 0x80) + data
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=8), st.binary(max_size=3))
+def test_strings_decoded_ahead_are_those_decoded_one_by_one(texts: list[bytes], rest: bytes) -> None:
+    codes.strings.clear()
+    coded = [_coded(text) for text in texts]
+    found = decode_ahead(b"".join(map(_literal, coded)) + rest, 0)
+    for data, text in zip(coded, texts, strict=True):
+        assert found[data] == text
+        codes.strings.clear()
+        assert decode_huffman(data) == text
+
+
+@given(st.binary(min_size=1, max_size=40))
+def test_no_code_is_taken_ahead_that_would_be_refused_by_itself(data: bytes) -> None:
+    codes.strings.clear()
+    ahead = decode_ahead(_literal(data), 0).get(data)
+    codes.strings.clear()
+    try:
+        alone = decode_huffman(data)
+    except HpackError:
+        assert ahead is None
+    else:
+        assert ahead in (None, alone)
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"\x07\xff", b"\xff\xff\xff\xff", b"\x1e"])
+def test_wrong_padding_and_an_end_of_string_are_refused_in_a_block(data: bytes) -> None:
+    codes.strings.clear()
+    with pytest.raises(HpackError):
+        decoder().decode(_literal(data))
+
+
+def test_without_native_code_blocks_decode_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = _literal(_coded(b"gw.test")) + _literal(_coded(b"x" * 400))
+    codes.strings.clear()
+    native = decoder().decode(block)
+    codes.strings.clear()
+    monkeypatch.setattr(codes, "_native", None)
+    assert decoder().decode(block) == native

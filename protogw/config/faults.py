@@ -12,7 +12,7 @@ Place: TypeAlias = tuple[str | int, ...]
 """Keys and indexes from the top of the document to a value."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
-_SHOWN = 60
+_SHOWN, _STEPS = 60, 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +50,14 @@ class ConfigError(Exception):
 def dotted(place: Place) -> str:
     """A place as a user reads it: `routes[2].match.headers["x-beta"]`."""
     text = ""
-    for step in place:
+    for step in place[:_STEPS]:
         if isinstance(step, int):
             text += f"[{step}]"
         elif _PLAIN_KEY.match(step):
             text += f".{step}" if text else step
         else:
             text += f"[{quoted(step)}]"
-    return text
+    return text if len(place) <= _STEPS else text + "…"
 
 
 def quoted(text: str) -> str:

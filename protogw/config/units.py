@@ -51,8 +51,8 @@ def format_duration(seconds: float) -> str:
     """The shortest way to write it."""
     for unit in ("h", "m", "s", "ms"):
         if seconds >= _SECONDS[unit] and (seconds / _SECONDS[unit]).is_integer():
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{int(seconds / _SECONDS[unit])}{unit}"
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 def format_size(size: int) -> str:

@@ -40,7 +40,8 @@ def in_front(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
           server {{
             listen 127.0.0.1:{http_port};
             location / {{
-              proxy_pass http://gateway_http; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+              proxy_pass http://gateway_http; proxy_http_version 1.1; proxy_set_header Connection "";
+              proxy_buffering off;
             }}
           }}
         }}

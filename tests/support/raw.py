@@ -156,6 +156,9 @@ class Http2:
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window((1 << 30) - 65535)
         self.streams: dict[int, Stream] = {}
+        self.goaways: list[int] = []
+        """The last stream that each GOAWAY named."""
+        self._buffer = b""
         self.flush()
 
     def request(self, verb: str, target: str, fields: Fields = (), body: bytes | None = None) -> Stream:
@@ -177,11 +180,24 @@ class Http2:
         data = self.socket.recv(1 << 16)
         if not data:
             raise Cut("the connection ended")
-        for event in self.h2.receive_data(data):
+        for event in self.h2.receive_data(b"".join(self._frames(data))):
             stream = self.streams.get(getattr(event, "stream_id", 0) or 0)
             if stream is not None:
                 stream.on(event)
         self.flush()
+
+    def _frames(self, data: bytes) -> Iterator[bytes]:
+        """Whole frames, without GOAWAY: h2 takes nothing after one, though streams go on (RFC 9113 section 6.8)."""
+        self._buffer += data
+        while len(self._buffer) >= 9:
+            end = 9 + int.from_bytes(self._buffer[:3], "big")
+            if len(self._buffer) < end:
+                return
+            frame, self._buffer = self._buffer[:end], self._buffer[end:]
+            if frame[3] == 7:
+                self.goaways.append(int.from_bytes(frame[9:13], "big"))
+            else:
+                yield frame
 
     def close(self) -> None:
         self.socket.close()

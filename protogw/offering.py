@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 from protogw.call import Call, Reply
 from protogw.config import Config
@@ -29,6 +30,17 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.5, 15.0
 
 REFRESH_S = 300.0
 """How often a service that has described itself is asked again, beside every reconnect."""
+
+
+Send: TypeAlias = Callable[[Call], Awaitable[Reply]]
+
+
+class Fetch(Protocol):
+    """Asks a service for its schema; `known` is what it said last, which is returned when nothing has changed."""
+
+    async def __call__(self, send: Send, *, known: Schema | None) -> Schema:
+        """Raises GatewayError or SchemaError."""
+        ...
 
 
 class AssemblyError(Exception):
@@ -197,8 +209,8 @@ class Offering:
     async def keep(
         self,
         upstream: str,
-        fetch: Callable[[Callable[[Call], Awaitable[Reply]]], Awaitable[Schema]],
-        send: Callable[[Call], Awaitable[Reply]],
+        fetch: Fetch,
+        send: Send,
         reconnected: asyncio.Event,
     ) -> None:
         """Ask a service to describe itself until it does, and again whenever it may have changed. Never returns."""
@@ -206,7 +218,7 @@ class Offering:
         said = ""
         while True:
             try:
-                schema = await fetch(send)
+                schema = await fetch(send, known=self._schemas.get(upstream))
             except (GatewayError, SchemaError) as error:
                 if str(error) != said:
                     said = str(error)

@@ -122,7 +122,7 @@ def with_rules(schema: Schema, rules: Mapping[str, Sequence[HttpRule]], *, repla
             return method
         taken = {(rule.verb, rule.template) for rule in more}
         kept = () if replace else (rule for rule in method.http if (rule.verb, rule.template) not in taken)
-        return replaced(method, http=(*kept, *more))
+        return replaced(method, http=(*kept, *more), described=method.annotated)
 
     services = {
         name: Service(

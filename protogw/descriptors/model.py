@@ -165,6 +165,9 @@ class Method:
     server_streaming: bool = False
     idempotency: Idempotency = Idempotency.UNKNOWN
     http: tuple[HttpRule, ...] = ()
+    """How it is offered as REST."""
+    described: tuple[HttpRule, ...] | None = None
+    """How its own schema says it is served as REST, where the config offers it otherwise; see `annotated`."""
     deprecated: bool = False
     doc: str = ""
     full_name: str = field(init=False)
@@ -174,6 +177,11 @@ class Method:
     def __post_init__(self) -> None:
         object.__setattr__(self, "full_name", f"{self.service}/{self.name}")
         object.__setattr__(self, "path", f"/{self.service}/{self.name}".encode())
+
+    @property
+    def annotated(self) -> tuple[HttpRule, ...]:
+        """The bindings of its own schema: how a REST service behind is to be asked."""
+        return self.http if self.described is None else self.described
 
     @property
     def unary(self) -> bool:

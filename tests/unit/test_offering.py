@@ -149,7 +149,7 @@ async def test_a_service_that_is_down_at_first_is_asked_until_it_answers(tmp_pat
     asked = 0
     answered = asyncio.Event()
 
-    async def fetch(send: object) -> object:
+    async def fetch(send: object, *, known: object) -> object:
         nonlocal asked
         asked += 1
         if asked < 3:
@@ -161,13 +161,36 @@ async def test_a_service_that_is_down_at_first_is_asked_until_it_answers(tmp_pat
         raise AssertionError
 
     reconnected = asyncio.Event()
+    installed = asyncio.Event()
+    made.watchers.append(lambda catalog: installed.set())
     keeping = asyncio.ensure_future(offering.keep("shop", fetch, send, reconnected))  # type: ignore[arg-type]
     while not answered.is_set():
         reconnected.set()
         await asyncio.sleep(0)
-    while offering.awaited:
-        await asyncio.sleep(0)
+    await installed.wait()
+    assert not offering.awaited
     assert "shop.v1.Catalog" in made.catalog.services
     assert asked == 3
     keeping.cancel()
+    made.stop()
+
+
+async def test_a_binding_in_the_config_changes_what_is_offered_and_not_how_a_rest_service_is_asked(
+    tmp_path: Path,
+) -> None:
+    made = gateway(
+        tmp_path,
+        """
+    listeners: { public: { address: "127.0.0.1:0" } }
+    admin: off
+    upstreams:
+      shop: { rest: ["127.0.0.1:1"], schema: shop.proto }
+    routes:
+      - match: { call: shop.v1.Catalog/Get }
+        rest: { get: "/v2/items/{id}", replace: true }
+    """,
+    )
+    offered = method(made, "Get")
+    assert [rule.template for rule in offered.http] == ["/v2/items/{id}"]
+    assert [rule.template for rule in offered.annotated] == ["/v1/items/{id}"]
     made.stop()

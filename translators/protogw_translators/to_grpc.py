@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from protogw.call import GZIP_REPLY, GZIP_REQUEST, NO_METADATA, Call, Encoding, GzipPayload, Metadata, Payload, Reply
 from protogw.errors import OK, BadUpstream, Code, DeadlineExceeded, GatewayError, UpstreamError, UpstreamReset
 from protogw.wire.envelope import COMPRESSED, PREFIX, EnvelopeReader, envelope, only_message
+from protogw.wire.forwarded import forwarded
 from protogw.wire.grpc import encode_timeout
 from protogw.wire.hpack import encode
 from protogw_translators.grpc_reply import ReplyHead, only_reply, refuses_gzip, reply_head, reply_message
@@ -19,12 +20,13 @@ from protogw_translators.grpc_reply import ReplyHead, only_reply, refuses_gzip, 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Codec, Method
     from protogw.translator import HttpConnection, HttpStream
-    from protogw.wire.http import Header
+    from protogw.wire.http import Header, Peer
 
 _HEADS_KEPT = 64
 """Encoded heads kept for each method: one for each Metadata that recent calls shared."""
 
 _TIMEOUTS_KEPT = 1024
+_ORIGINS_KEPT = 1024
 
 _GZIP_ENCODING = encode([(b"grpc-encoding", b"gzip")])
 _GZIP_ACCEPTED = encode([(b"grpc-accept-encoding", b"identity,gzip")])
@@ -82,6 +84,7 @@ class ToGrpc:
         self._user_agent = encode([(b"user-agent", user_agent.encode())])
         self._plans: dict[bytes, _Plan] = {}
         self._timeouts: dict[int, bytes] = {}
+        self._origins: dict[tuple[str, bool, bytes], bytes] = {}
         self._gzip = GZIP_REQUEST | GZIP_REPLY
         """What the service may be sent of Call.gzip: one that once refused a gzipped message gets none again."""
 
@@ -140,6 +143,11 @@ class ToGrpc:
             plan = self._plan(method)
         found = plan.heads[gzip].get(id(call.metadata))
         head = self._keep(plan, call.metadata, gzip) if found is None else found[1]
+        peer = call.peer
+        asked = call.head
+        key = (peer.host, peer.tls, asked.authority if asked is not None else b"")
+        origin = self._origins.get(key)
+        head += self._origin(peer, key) if origin is None else origin
         deadline = call.deadline
         if deadline is None:
             return head
@@ -182,6 +190,13 @@ class ToGrpc:
             heads.clear()
         heads[id(metadata)] = (metadata, head)
         return head
+
+    def _origin(self, peer: Peer, key: tuple[str, bool, bytes]) -> bytes:
+        """Who asked, encoded. Apart from the rest of the head, which clients with equal fields share."""
+        if len(self._origins) >= _ORIGINS_KEPT:
+            self._origins.clear()
+        block = self._origins[key] = encode(forwarded(peer, key[2]))
+        return block
 
     def _timeout(self, milliseconds: int, deadline: float) -> bytes:
         left = deadline - asyncio.get_running_loop().time()

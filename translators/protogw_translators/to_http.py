@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest
+from protogw.wire.forwarded import forwarded
 from protogw.wire.http import HOP_BY_HOP
 from protogw.wire.http1_chunked import encode_fields
 from protogw_translators.request_pump import RequestPump
@@ -179,11 +180,7 @@ class ToHttp:
                 cookies = [*(cookies or ()), pair[1]]
         if cookies is not None:
             fields.append((b"cookie", b"; ".join(cookies)))
-        peer = call.peer
-        fields.append((b"x-forwarded-for", peer.host.encode()))
-        fields.append((b"x-forwarded-proto", b"https" if peer.tls else b"http"))
-        if head.authority:
-            fields.append((b"x-forwarded-host", head.authority))
+        fields.extend(forwarded(call.peer, head.authority))
         return line + b" HTTP/1.1\r\n" + encode_fields(fields)
 
 

@@ -23,6 +23,7 @@ from protogw.errors import (
     UpstreamReset,
 )
 from protogw.wire import ndjson
+from protogw.wire.forwarded import forwarded
 from protogw.wire.http import HOP_BY_HOP, Header
 from protogw.wire.http1_chunked import encode_fields
 from protogw.wire.protowire import delimited
@@ -42,6 +43,9 @@ _BLOCK_BYTES = 4096
 _OWN = HOP_BY_HOP | frozenset(
     (
         b"host",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
         b"accept",
         b"content-type",
         b"content-length",
@@ -169,12 +173,7 @@ class ToRest:
         fields = [pair for pair in metadata.pairs if pair[0] not in _OWN]
         if metadata.get(b"user-agent") is None:
             fields.append(self._user_agent)
-        # A front end that speaks HTTP itself has said so already; what clients say of themselves never comes this far.
-        if metadata.get(b"x-forwarded-for") is None:
-            fields.append((b"x-forwarded-for", peer.host.encode()))
-            fields.append((b"x-forwarded-proto", b"https" if peer.tls else b"http"))
-            if authority:
-                fields.append((b"x-forwarded-host", authority))
+        fields.extend(forwarded(peer, authority))
         return fields
 
     # --- whole replies ------------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ class Requests:
     __slots__ = ("first", "rules")
 
     def __init__(self, method: Method, settings: Settings) -> None:
-        rules = method.http or (HttpRule(verb="POST", template=method.path.decode(), body="*"),)
+        rules = method.annotated or (HttpRule(verb="POST", template=method.path.decode(), body="*"),)
         faults: list[str] = []
         usable: list[Rule] = []
         for rule in rules:

@@ -181,7 +181,7 @@ class Rest:
         """Everything that the head says beyond its path; raises InvalidRequest."""
         head = exchange.head
         check_path(head.path, forwarded=False)
-        facts = self._facts.of(head, exchange.peer)
+        facts = self._facts.of(head)
         facts.check()
         if binding.method.server_streaming:
             if facts.stream is None and not binding.reply_http_body:

@@ -11,7 +11,7 @@ from protogw.errors import InvalidRequest
 from protogw.wire import ndjson
 from protogw.wire.content import Preference, choose_coding, preferences, quality_of
 from protogw.wire.grpc import decode_timeout
-from protogw.wire.http import Header, Peer, RequestHead
+from protogw.wire.http import Header, RequestHead
 from protogw.wire.metadata import forwardable
 
 
@@ -36,14 +36,14 @@ _SECONDS = re.compile(rb"[0-9]{1,10}(?:\.[0-9]{0,9})?")
 
 
 class Facts:
-    """The meaning of one set of header fields from one peer; immutable, so equal requests share it.
+    """The meaning of one set of header fields; immutable, so equal requests share it.
 
     `unary` and `stream` are the forms that Accept asks for, None when it takes none of those offered.
     """
 
     __slots__ = ("coding", "content_encoding", "fault", "metadata", "stream", "timeout", "trailers", "unary")
 
-    def __init__(self, head: RequestHead, peer: Peer) -> None:
+    def __init__(self, head: RequestHead) -> None:
         accept: list[bytes] = []
         self.timeout: float | None = None
         self.trailers = False
@@ -75,7 +75,7 @@ class Facts:
         if self.timeout is not None and not math.isfinite(self.timeout):
             self.timeout = None
         self.unary, self.stream = negotiate(b",".join(accept))
-        self.metadata = Metadata((*forwardable(head.headers), *_forwarded(head, peer)))
+        self.metadata = Metadata(forwardable(head.headers))
 
     def check(self) -> None:
         """Raises InvalidRequest for a field that cannot be understood."""
@@ -96,15 +96,6 @@ def _best(offers: dict[bytes, Form], wanted: list[Preference]) -> Form | None:
     return offers[best] if quality_of(best, wanted) > 0 else None
 
 
-def _forwarded(head: RequestHead, peer: Peer) -> tuple[Header, ...]:
-    """The gateway's own account of who asked for what; what the client says of itself was left behind."""
-    return (
-        (b"x-forwarded-for", peer.host.encode()),
-        (b"x-forwarded-proto", b"https" if peer.tls else b"http"),
-        (b"x-forwarded-host", head.authority),
-    )
-
-
 class FactsCache:
     """Facts by header fields. Clients repeat their fields from request to request; those who do not cost a miss."""
 
@@ -112,13 +103,13 @@ class FactsCache:
     _ENTRY_BYTES = 4_096
 
     def __init__(self) -> None:
-        self._known: dict[tuple[tuple[Header, ...], bytes, str, bool], Facts] = {}
+        self._known: dict[tuple[Header, ...], Facts] = {}
 
-    def of(self, head: RequestHead, peer: Peer) -> Facts:
-        key = (head.headers, head.authority, peer.host, peer.tls)
+    def of(self, head: RequestHead) -> Facts:
+        key = head.headers
         facts = self._known.get(key)
         if facts is None:
-            facts = Facts(head, peer)
+            facts = Facts(head)
             if sum([len(name) + len(value) for name, value in head.headers]) <= self._ENTRY_BYTES:
                 if len(self._known) >= self._ENTRIES:
                     self._known.clear()

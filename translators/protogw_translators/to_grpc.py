@@ -10,12 +10,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from protogw.call import GZIP_REPLY, GZIP_REQUEST, NO_METADATA, Call, Encoding, GzipPayload, Metadata, Payload, Reply
-from protogw.errors import OK, BadUpstream, Code, DeadlineExceeded, GatewayError, UpstreamError, UpstreamReset
+from protogw.errors import OK, BadUpstream, Code, DeadlineExceeded, GatewayError
 from protogw.wire.envelope import COMPRESSED, PREFIX, EnvelopeReader, envelope, only_message
 from protogw.wire.forwarded import forwarded
 from protogw.wire.grpc import encode_timeout
 from protogw.wire.hpack import encode
 from protogw_translators.grpc_reply import ReplyHead, only_reply, refuses_gzip, reply_head, reply_message
+from protogw_translators.request_pump import RequestPump
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Codec, Method
@@ -215,11 +216,11 @@ class ToGrpc:
         """Any shape but unary. The reply to a client stream is one message, and so is read whole."""
         gzip = call.gzip & self._gzip
         block = self._head(call, method, gzip)
-        pump: _Pump | None = None
+        pump: RequestPump | None = None
         if method.client_streaming:
             assert call.payloads is not None
             stream = connection.open(block, None)
-            pump = _Pump(stream, call.payloads, gzip & GZIP_REQUEST != 0)
+            pump = RequestPump(stream, _Frames(call.payloads, gzip & GZIP_REQUEST != 0))
         else:
             assert call.payload is not None
             stream = connection.open(block, _framed(call.payload, gzip & GZIP_REQUEST != 0))
@@ -238,10 +239,11 @@ class ToGrpc:
             stream.cancel()
             if pump is not None:
                 await pump.stop()
-                pump.blame(error)
+                if isinstance(error, GatewayError) and (cause := pump.blame(error)) is not error:
+                    raise cause from error
             raise
 
-    async def _open_reply(self, method: Method, stream: HttpStream, pump: _Pump | None, gzip: int) -> Reply:
+    async def _open_reply(self, method: Method, stream: HttpStream, pump: RequestPump | None, gzip: int) -> Reply:
         """The reply as soon as its head is there; with its status already when it is Trailers-Only."""
         head = reply_head(await stream.head())
         first: bytes | None = None
@@ -277,7 +279,7 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
         reply: Reply,
         codec: Codec,
         limit: int,
-        pump: _Pump | None,
+        pump: RequestPump | None,
         first: bytes | None,
     ) -> None:
         self._stream = stream
@@ -312,8 +314,8 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
             return reply_message(self._head, flags, data, self._limit, self._codec, self._reply.gzip)
         except GatewayError as error:
             await self.aclose()
-            if self._pump is not None:
-                self._pump.blame(error)
+            if self._pump is not None and (cause := self._pump.blame(error)) is not error:
+                raise cause from error
             raise
 
     async def _end(self) -> None:
@@ -341,49 +343,14 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
         raise error[0]
 
 
-class _Pump:
-    """Carries the request's messages upstream while its reply is read; the call that made it stops it."""
+class _Frames(AsyncIterator[bytes]):
+    """A request's messages as they go upstream."""
 
-    __slots__ = ("_consumed", "_error", "_gzip", "_task")
+    __slots__ = ("_gzip", "_payloads")
 
-    def __init__(self, stream: HttpStream, payloads: AsyncIterator[Payload], gzip: bool) -> None:
+    def __init__(self, payloads: AsyncIterator[Payload], gzip: bool) -> None:
+        self._payloads = payloads
         self._gzip = gzip
-        self._consumed = False
-        self._error: GatewayError | None = None
-        self._task = asyncio.get_running_loop().create_task(self._run(stream, payloads))
 
-    async def _run(self, stream: HttpStream, payloads: AsyncIterator[Payload]) -> None:
-        done = False
-        try:
-            async for payload in payloads:
-                self._consumed = True
-                await stream.write(_framed(payload, self._gzip))
-            stream.end()
-            done = True
-        except UpstreamError:
-            # Whoever reads the reply learns why, and may find a status in it.
-            done = True
-        except GatewayError as error:
-            self._error = error
-        finally:
-            if not done:
-                # Wakes the reader of the reply, who then asks `blame`.
-                stream.cancel()
-
-    async def stop(self) -> None:
-        """Stop sending: the reply has ended, or nobody wants it any more."""
-        task = self._task
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-        if not task.cancelled():
-            task.result()
-
-    def blame(self, error: BaseException) -> None:
-        """Raise what really ended the call when it is not `error`: the request's own fault, or no safe retry."""
-        if not isinstance(error, GatewayError):
-            return
-        if self._error is not None:
-            raise self._error from error
-        if error.retryable and self._consumed:
-            raise UpstreamReset(error.message) from error
+    async def __anext__(self) -> bytes:
+        return _framed(await self._payloads.__anext__(), self._gzip)

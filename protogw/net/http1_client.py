@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from protogw.errors import BadUpstream, BodyTooLarge, GatewayError, InternalError, Unprocessed, UpstreamReset
+from protogw.errors import BadUpstream, GatewayError, InternalError, Unprocessed, UpstreamReset
+from protogw.net.http1_client_stream import Http1Stream
 from protogw.net.limits import Limits
 from protogw.net.sockets import connect
-from protogw.wire.http import Answer, Header, ResponseHead
 from protogw.wire.http1 import CHUNKED, UNTIL_CLOSE, HeadBounds, Response, ResponseScanner, parse_response, remember
-from protogw.wire.http1_chunked import LAST_CHUNK, ChunkedDecoder
+from protogw.wire.http1_chunked import ChunkedDecoder
 
 if TYPE_CHECKING:
     from protogw.pools.base import PooledConnection
@@ -26,240 +26,16 @@ _INTERIM_REPLIES = 16
 _JOINED_BYTES = 16 << 10
 _FLUSH_BYTES = 64 << 10
 
-_REQUEST = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) [\x21-\x7e]+ HTTP/1\.1\r\n"
-    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
+_LINE = rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) [\x21-\x7e]+ HTTP/1\.1\r\n"
+_FIELD = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n"
+_REQUEST = re.compile(_LINE + rb"(?:(?![cCtT](?i:ontent-length|ransfer-encoding):)" + _FIELD + rb")*+")
+_FRAMED_REQUEST = re.compile(_LINE + rb"(?:" + _FIELD + rb")*+")
+_FRAMING_FIELD = re.compile(
+    rb"\n(?:content-length:(?: *([0-9]{1,18}) *\r)?|transfer-encoding:( *chunked *\r)?)", re.IGNORECASE
 )
-_FRAMING_FIELD = re.compile(rb"\n(?:content-length: ?([0-9]{1,18})|transfer-encoding: ?chunked)\r\n", re.IGNORECASE)
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 _BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))
 """Methods that say "no body" by Content-Length: 0 (RFC 9110 section 8.6)."""
-
-
-class Http1Stream:
-    """One request in flight and its reply (translator.py HttpStream)."""
-
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_fault",
-        "_head",
-        "_left",
-        "_limit",
-        "_pieces",
-        "_size",
-        "_waiter",
-        "_whole",
-        "done",
-        "method",
-        "replayable",
-        "sent",
-        "trailers",
-    )
-
-    def __init__(self, connection: Http1ClientConnection, method: bytes, replayable: bool) -> None:
-        self.trailers: tuple[Header, ...] = ()
-        self.method = method
-        self.replayable = replayable
-        """The caller still has all of the request to send again."""
-        self.sent = replayable
-        """The request is whole."""
-        self.done = False
-        """The reply is whole, or has failed."""
-        self._connection = connection
-        self._chunked = False
-        self._left = -1
-        self._head: ResponseHead | None = None
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._fault: GatewayError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._whole: asyncio.Future[Answer] | None = None
-        self._limit = 0
-
-    # --- the request --------------------------------------------------------------------------------------------------
-
-    def frame(self, length: int) -> None:
-        """How the body to come is framed: by its length, or with CHUNKED in chunks."""
-        self._chunked = length == CHUNKED
-        self._left = length
-
-    async def write(self, data: bytes) -> None:
-        """Send a piece of the request's body; dropped once the reply has ended, since nobody reads it then."""
-        if not data or self.done:
-            return
-        self.replayable = False
-        connection = self._connection
-        size = len(data)
-        if not self._chunked:
-            if size > self._left:
-                self.cancel()
-                raise InternalError
-            self._left -= size
-        if size <= _JOINED_BYTES:
-            connection.put(b"%x\r\n%b\r\n" % (size, data) if self._chunked else data)
-        else:
-            connection.flush()
-            if self._chunked:
-                connection.transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
-            else:
-                connection.transport.write(data)
-        if connection.writing_held:
-            await connection.writable()
-
-    def end(self) -> None:
-        """The request's body is complete."""
-        if self.sent or self.done:
-            return
-        if self._chunked:
-            self._connection.put(LAST_CHUNK)
-        elif self._left:
-            self.cancel()  # shorter than was said: the peer must not wait for the rest, or take the next request for it
-            return
-        self._connection.flush()
-        self.sent = True
-
-    def cancel(self) -> None:
-        """Give up: the connection is closed unless the reply has ended. Harmless after the end."""
-        if not self.done:
-            self.done = True
-            self._connection.give_up(self)
-            self.on_fault(UpstreamReset("the request was cancelled"))
-
-    # --- the reply, as it arrives -------------------------------------------------------------------------------------
-
-    def on_head(self, head: ResponseHead) -> None:
-        self._head = head
-        if self._whole is None:
-            self._wake()
-
-    def on_answer(self, head: ResponseHead, body: bytes) -> None:
-        """Head and body at once, which is how small replies come."""
-        self.done = True
-        whole = self._whole
-        if whole is not None:
-            self._whole = None
-            if len(body) > self._limit:
-                self._fault = _too_large(self._limit)
-                if not whole.done():
-                    whole.set_exception(self._fault)
-            elif not whole.done():
-                whole.set_result(Answer(head, body, self.trailers))
-            return
-        self._head = head
-        if body:
-            self._pieces.append(body)
-            self._size = len(body)
-        self._wake()
-
-    def on_body(self, pieces: list[bytes]) -> None:
-        size = 0
-        for piece in pieces:
-            size += len(piece)
-        if self._pieces:
-            self._pieces += pieces
-        else:
-            self._pieces = pieces
-        self._size += size
-        if self._whole is None:
-            if self._size > self._connection.limits.stream_window:
-                self._connection.hold_reading()
-            self._wake()
-        elif self._size > self._limit:
-            self._connection.fail(_too_large(self._limit))
-
-    def on_end(self) -> None:
-        self.done = True
-        whole = self._whole
-        if whole is None:
-            self._wake()
-            return
-        self._whole = None
-        if not whole.done():
-            assert self._head is not None
-            whole.set_result(Answer(self._head, self._take(), self.trailers))
-
-    def on_fault(self, fault: GatewayError) -> None:
-        self.done = True
-        self._fault = fault
-        whole = self._whole
-        if whole is None:
-            self._wake()
-            return
-        self._whole = None
-        if not whole.done():
-            whole.set_exception(fault)
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _take(self) -> bytes:
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._pieces = []
-        self._size = 0
-        return data
-
-    # --- the reply, as it is asked for --------------------------------------------------------------------------------
-
-    def whole(self, limit: int) -> Awaitable[Answer]:
-        """The whole reply; raises UpstreamReset, Unprocessed, BadUpstream, or BodyTooLarge over `limit` bytes."""
-        future: asyncio.Future[Answer] = self._connection.loop.create_future()
-        if self._fault is not None:
-            future.set_exception(self._fault)
-        elif self._size > limit:
-            fault = _too_large(limit)
-            future.set_exception(fault)
-            self.cancel()
-        elif self.done:
-            if self._head is None:
-                future.set_exception(UpstreamReset("the request was cancelled"))
-            else:
-                future.set_result(Answer(self._head, self._take(), self.trailers))
-        else:
-            self._whole = future
-            self._limit = limit
-            self._connection.release_reading()
-        return future
-
-    async def head(self) -> ResponseHead:
-        """The final head; interim ones (1xx) are skipped."""
-        while self._head is None:
-            await self._more()
-        return self._head
-
-    async def read(self) -> bytes:
-        """The next piece of the body, b"" at its end; raises when the reply breaks off."""
-        while not self._pieces:
-            if self._fault is None and self.done and self._head is not None:
-                return b""
-            await self._more()
-        data = self._take()
-        self._connection.release_reading()
-        return data
-
-    def buffered(self) -> bytes | None:
-        """All that is left of the body if the reply has ended well, else None. Consumes it."""
-        return self._take() if self.done and self._fault is None and self._head is not None else None
-
-    async def _more(self) -> None:
-        if self._fault is not None:
-            raise self._fault
-        if self.done:
-            raise UpstreamReset("the request was cancelled")
-        self._waiter = self._connection.loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"reply body: over the limit of {limit} bytes", http_status=502)
 
 
 class Http1ClientConnection(asyncio.Protocol):
@@ -308,19 +84,13 @@ class Http1ClientConnection(asyncio.Protocol):
         if self._stream is not None or self.closed or self._draining or self.transport.is_closing():
             raise Unprocessed("the connection takes no more requests")
         match = _REQUEST.fullmatch(head)
-        if match is None:  # a translator let something through that would be read as another request, or none
-            raise InternalError
+        if match is None:
+            return self._open_framed(head, body)
         method = match[1]
         stream = Http1Stream(self, method, body is not None)
         if body is None:
-            framing = _FRAMING_FIELD.search(head)
-            if framing is None:
-                head += b"transfer-encoding: chunked\r\n\r\n"
-                stream.frame(CHUNKED)
-            else:
-                head += b"\r\n"
-                stream.frame(CHUNKED if framing[1] is None else int(framing[1]))
-            self.put(head)
+            stream.frame(CHUNKED)
+            self.put(head + b"transfer-encoding: chunked\r\n\r\n")
         elif body:
             if len(body) > _JOINED_BYTES:
                 self.transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
@@ -330,11 +100,32 @@ class Http1ClientConnection(asyncio.Protocol):
             self.transport.write(head + b"content-length: 0\r\n\r\n")
         else:
             self.transport.write(head + b"\r\n")
+        self._take(stream)
+        return stream
+
+    def _open_framed(self, head: bytes, body: bytes | None) -> Http1Stream:
+        """Send a request whose head has one framing field of its own, for a body that comes in pieces.
+
+        Anything else is a fault of the translator's, and would be read as another request than was meant, or as two.
+        """
+        match = _FRAMED_REQUEST.fullmatch(head)
+        framing = _FRAMING_FIELD.findall(head)
+        if match is None or body is not None or len(framing) != 1:
+            raise InternalError
+        length, coding = framing[0]
+        if not length and not coding:
+            raise InternalError
+        stream = Http1Stream(self, match[1], False)
+        stream.frame(int(length) if length else CHUNKED)
+        self.put(head + b"\r\n")
+        self._take(stream)
+        return stream
+
+    def _take(self, stream: Http1Stream) -> None:
         self._stream = stream
         self._requests += 1
         self._heard = False
         self._interim = 0
-        return stream
 
     def put(self, data: bytes) -> None:
         """Write soon: the head and small pieces of one turn are then one write."""

@@ -104,6 +104,8 @@ class Listener:
         self._accepting = False
         self._draining = False
         self._greetings: set[asyncio.Task[None]] = set()
+        self._greeted = 0
+        """Connections accepted and not yet made: those in their handshake."""
         self._connections: dict[ServerConnection, dict[ServerConnection, None]] = {}
         self._slices: list[dict[ServerConnection, None]] = [{} for _ in range(_SWEEPS_A_SECOND)]
         self._heads: dict[bytes, Request] = {}
@@ -122,7 +124,7 @@ class Listener:
     @property
     def connections(self) -> int:
         """Open connections, those in their TLS handshake included."""
-        return len(self._connections) + len(self._greetings)
+        return len(self._connections) + self._greeted
 
     @property
     def active(self) -> int:
@@ -183,6 +185,7 @@ class Listener:
                 self._turn_away(sock)
                 continue
             sock.setblocking(False)
+            self._greeted += 1
             task = self._loop.create_task(self._greet(sock, address[0], address[1]))
             self._greetings.add(task)
             task.add_done_callback(self._greetings.discard)
@@ -226,8 +229,15 @@ class Listener:
             sock.close()
             self.counters.handshakes_failed += 1
             logger.debug("listener %s: %s: no connection: %s", self.name, host, error)
+        finally:
+            if not greeter.made:
+                self._greeted -= 1
 
     # --- connections --------------------------------------------------------------------------------------------------
+
+    def greeted(self) -> None:
+        """A connection is made: its handshake, if it needed one, is over."""
+        self._greeted -= 1
 
     def add(self, connection: ServerConnection) -> None:
         """Look after a connection from now on."""
@@ -329,9 +339,12 @@ class _Greeter(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._begun = b""
         self._since = -1.0
+        self.made = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.made = True
+        self._listener.greeted()
         secure: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secure is None:
             self._listener.add(self)

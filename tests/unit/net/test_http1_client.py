@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protogw.errors import BadUpstream, BodyTooLarge, GatewayError, InternalError, Unprocessed, UpstreamReset
-from protogw.net.http1_client import Http1ClientConnection, Http1Stream
+from protogw.net.http1_client import Http1ClientConnection
+from protogw.net.http1_client_stream import Http1Stream
 from protogw.net.limits import Limits
 from tests.support.transport import MemoryTransport, settle
 
@@ -75,6 +76,8 @@ async def test_a_request_gets_its_framing(head: bytes, body: bytes | None, sent:
         b"GET /x y HTTP/1.1\r\n",
         GET[:-1],
         b"",
+        GET + b"content-length: 3\r\n",
+        GET + b"Transfer-Encoding: gzip\r\n",
     ],
 )
 async def test_a_head_that_could_be_read_otherwise_is_never_sent(head: bytes) -> None:
@@ -82,6 +85,13 @@ async def test_a_head_that_could_be_read_otherwise_is_never_sent(head: bytes) ->
     with pytest.raises(InternalError):
         client.ask(head)
     assert client.transport.take() == b""
+    assert client.kept
+
+
+async def test_a_head_with_two_framings_is_never_sent() -> None:
+    client = Client()
+    with pytest.raises(InternalError):
+        client.ask(POST + b"content-length: 3\r\ntransfer-encoding: chunked\r\n", None)
     assert client.kept
 
 

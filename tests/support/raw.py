@@ -199,6 +199,14 @@ class Http2:
             else:
                 yield frame
 
+    def until_closed(self) -> None:
+        """Take in everything until the peer ends the connection."""
+        try:
+            while True:
+                self.receive()
+        except Cut:
+            pass
+
     def close(self) -> None:
         self.socket.close()
 

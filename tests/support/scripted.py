@@ -77,7 +77,10 @@ class Opaque(Server):
         super().__init__(self._serve)
 
     def _serve(self, connection: socket.socket) -> None:
-        file = connection.makefile("rb", 1 << 16)
+        with connection.makefile("rb", 1 << 16) as file:
+            self._answer_all(connection, file)
+
+    def _answer_all(self, connection: socket.socket, file: Any) -> None:
         while request := file.readline():
             length, chunked = 0, False
             while (line := file.readline().strip().lower()) != b"":

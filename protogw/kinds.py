@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 
 def table(group: str, *parts: type[Any]) -> Mapping[str, type[Any]]:
@@ -21,3 +21,11 @@ def table(group: str, *parts: type[Any]) -> Mapping[str, type[Any]]:
             raise ValueError(f"{group}: kind {kind!r} is claimed by both {found[kind]!r} and {part!r}")
         found[kind] = part
     return MappingProxyType(found)
+
+
+@runtime_checkable
+class Gaps(Protocol):
+    """A part that cannot carry all of what its counterparts can, and says so."""
+
+    gaps: ClassVar[Mapping[str, str]]
+    """Call shape → what of it is lost, to whom; under "" what is lost in every shape. `protogw explain` shows it."""

@@ -20,6 +20,7 @@ from protogw.config.units import format_duration
 from protogw.descriptors.model import Method
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
+from protogw.kinds import Gaps
 from protogw.routing.matcher import Entry, Match, Matcher
 from protogw.routing.route import Route
 from protogw.wire.http import Header
@@ -151,11 +152,10 @@ class _Explained:
 
 
 def _gaps(part: type[Any], method: Method | None, where: str) -> list[str]:
-    """What a part says it cannot carry of this method's calls: its `gaps`, shape → what, "" for every shape."""
-    gaps: dict[str, str] = getattr(part, "gaps", {})
-    if method is None:
+    """What a part cannot carry of this method's calls."""
+    if method is None or not isinstance(part, Gaps):
         return []
-    return [f"{where}: {what}" for shape, what in gaps.items() if shape in ("", method.shape)]
+    return [f"{where}: {what}" for shape, what in part.gaps.items() if shape in ("", method.shape)]
 
 
 def _binding(method: Method, verb: str, target: str) -> str:

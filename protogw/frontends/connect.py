@@ -6,7 +6,7 @@ Source: connectrpc.com/docs/protocol.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from protogw.call import Call, GzipPayload, Payload, Reply
@@ -46,6 +46,7 @@ class Connect:
     """Connect over any HTTP; bidirectional streams over HTTP/2 only."""
 
     kind: ClassVar[str] = "connect"
+    gaps: ClassVar[Mapping[str, str]] = {"bidi": "the stream, for clients on HTTP/1.1: they get 505"}
     Settings: ClassVar[type[FrontEndSettings]] = ConnectSettings
 
     def __init__(self, settings: ConnectSettings, bounds: Bounds) -> None:

@@ -316,6 +316,7 @@ class GrpcWeb(_FrontEnd):
     """gRPC-Web over any HTTP, in binary or base64 text: the trailers are the body's last envelope."""
 
     kind = "grpc-web"
+    gaps: ClassVar[Mapping[str, str]] = {"bidi": "the stream, for clients on HTTP/1.1: they get 505"}
     _forms = _forms(_WEB) | _forms(_WEB_TEXT, text=True)
     _any_version = True
 

@@ -74,6 +74,7 @@ class ToGrpc:
     """The translator to gRPC services behind one authority."""
 
     kind: ClassVar[str] = "grpc"
+    default_schema: ClassVar[str] = "reflection"
     transport: ClassVar[str] = "http/2"
 
     def __init__(

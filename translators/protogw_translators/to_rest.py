@@ -7,7 +7,7 @@ events and JSON arrays come back as server streams. Bidirectional streams do not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import orjson
@@ -85,6 +85,10 @@ class ToRest:
     """
 
     kind: ClassVar[str] = "rest"
+    gaps: ClassVar[Mapping[str, str]] = {
+        "": "trailers: a REST service has none to give",
+        "bidi": "the stream, which is refused: a REST service answers once the request has ended",
+    }
     default_schema: ClassVar[str] = ""
     transport: ClassVar[str] = "http/1.1"
 

@@ -7,7 +7,7 @@ its body for methods without one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -40,6 +40,7 @@ class Rest:
     """JSON over plain HTTP, by google.api.http."""
 
     kind: ClassVar[str] = "rest"
+    gaps: ClassVar[Mapping[str, str]] = {"": "trailers, for clients that do not send TE: trailers"}
     Settings: ClassVar[type[FrontEndSettings]] = RestSettings
 
     def __init__(self, settings: RestSettings, bounds: Bounds) -> None:

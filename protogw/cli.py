@@ -34,6 +34,7 @@ app = App(
     version_flags=["--version"],
     help_format="plaintext",
     group_commands=HELP,
+    suppress_keyboard_interrupt=False,
 )
 app["--help"].group = HELP
 app["--version"].group = HELP

@@ -17,6 +17,8 @@ from protogw.config.routes import VERBS, RestBinding
 from protogw.config.units import Address, admin_address, parse_duration, parse_listen_address, parse_target
 
 _BINDINGS = (*VERBS, "custom")
+_SAYS = frozenset(("to", "rest", "timeout", "max_timeout", "use"))
+"""What a route without `call` may be there for."""
 
 
 def check(document: Document, kinds: Kinds) -> None:
@@ -180,8 +182,10 @@ def _route(
                 document.fault((*place, "match", key), f"a match has call or {key}, not both", key=True)
         if "rewrite" in route:
             document.fault((*place, "rewrite"), "is for plain HTTP: a call's path is its method's", key=True)
-    elif isinstance(route.get("match"), dict) and "to" not in route and "rest" not in route:
-        document.fault(place, "needs `to`: plain HTTP goes to a named upstream", key=True)
+    elif isinstance(route.get("match"), dict) and not _SAYS.intersection(route):
+        document.fault(
+            place, "says nothing: plain HTTP needs `to`, and calls take timeout, max_timeout or use", key=True
+        )
     _to(document, (*place, "to"), route.get("to"), upstreams)
     _names(document, (*place, "use"), route.get("use"), policies, "policy")
     if "rest" in route:

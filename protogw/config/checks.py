@@ -184,7 +184,7 @@ def _route(
             document.fault((*place, "rewrite"), "is for plain HTTP: a call's path is its method's", key=True)
     elif isinstance(route.get("match"), dict) and not _SAYS.intersection(route):
         document.fault(
-            place, "says nothing: plain HTTP needs `to`, and calls take timeout, max_timeout or use", key=True
+            place, "says nothing: plain HTTP needs `to`; calls take timeout, max_timeout or use", key=True
         )
     _to(document, (*place, "to"), route.get("to"), upstreams)
     _names(document, (*place, "use"), route.get("use"), policies, "policy")

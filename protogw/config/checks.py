@@ -183,9 +183,7 @@ def _route(
         if "rewrite" in route:
             document.fault((*place, "rewrite"), "is for plain HTTP: a call's path is its method's", key=True)
     elif isinstance(route.get("match"), dict) and not _SAYS.intersection(route):
-        document.fault(
-            place, "says nothing: plain HTTP needs `to`; calls take timeout, max_timeout or use", key=True
-        )
+        document.fault(place, "says nothing: plain HTTP needs `to`; calls take timeout, max_timeout or use", key=True)
     _to(document, (*place, "to"), route.get("to"), upstreams)
     _names(document, (*place, "use"), route.get("use"), policies, "policy")
     if "rest" in route:

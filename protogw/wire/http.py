@@ -36,7 +36,7 @@ class Peer:
     port: int
     tls: bool = False
     identity: str = ""
-    """The subject of a verified client certificate, or empty."""
+    """Who a verified client certificate names (`uri:…`, `dns:…`, `email:…`, else its subject), or empty."""
 
 
 class RequestHead:

@@ -152,8 +152,9 @@ def _varied(load: Load, port: int, requests: int, folder: Path) -> Burst:
             }
         )
     )
-    argv = [sys.executable, "-m", "benchmarks.varied", str(order)]
+    result = folder / "burst.json"
+    argv = [sys.executable, "-m", "benchmarks.varied", str(order), str(result)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise RuntimeError(f"the varied load failed:\n{done.stderr[-2000:]}")
-    return Burst(**json.loads(done.stdout))
+    return Burst(**json.loads(result.read_text()))

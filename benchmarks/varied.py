@@ -1,6 +1,6 @@
 """Load in which no two requests are alike: paths, ids, cookies and traces differ, as real clients' do.
 
-A process of its own, so that only its requests meet the gateway: reads an order, prints a Burst as JSON. HTTP/2 header
+A process of its own, so that only its requests meet the gateway: reads an order, writes a Burst, both JSON. HTTP/2 header
 blocks go through a real HPACK encoder, which puts the changing fields into the dynamic table, the hard case for whoever
 decodes them.
 """
@@ -221,4 +221,5 @@ async def _main(order: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(_main(json.loads(Path(sys.argv[1]).read_text())))))
+    order, result = map(Path, sys.argv[1:])
+    result.write_text(json.dumps(uvloop.run(_main(json.loads(order.read_text())))))

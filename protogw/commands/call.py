@@ -17,9 +17,9 @@ from protogw.commands.methods import find_method
 from protogw.commands.rehearsal import PEER, request_head
 from protogw.commands.terminal import CommandFailed, note
 from protogw.config import Config
-from protogw.config.units import parse_duration
 from protogw.descriptors.model import Method
 from protogw.errors import Code, DeadlineExceeded, GatewayError, Status
+from protogw.values import parse_duration
 from protogw.wire.http import Header
 from protogw.wire.protojson_details import detail_to_json
 

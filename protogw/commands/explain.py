@@ -16,13 +16,13 @@ from protogw.commands.terminal import note, print_json, say, style
 from protogw.config import Config
 from protogw.config.document import Document
 from protogw.config.model import summary
-from protogw.config.units import format_duration
 from protogw.descriptors.model import Method
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
 from protogw.kinds import Gaps
 from protogw.routing.matcher import Entry, Match, Matcher
 from protogw.routing.route import Route
+from protogw.values import format_duration
 from protogw.wire.http import Header
 from protogw.wire.path_template import TemplateError, parse
 

@@ -16,7 +16,8 @@ from protogw.config.model import (
 from protogw.config.routes import Match, RestBinding, Rewrite, Route
 from protogw.config.sources import REFLECTION, Source, SourceKind
 from protogw.config.tls import ListenerTls, UpstreamTls
-from protogw.config.units import Address, Rate
+from protogw.config.units import Address
+from protogw.values import Rate
 
 __all__ = [
     "REFLECTION",

@@ -14,7 +14,8 @@ from protogw.config.document import Document
 from protogw.config.faults import Place, hint, quoted
 from protogw.config.model import Kinds, default_schema
 from protogw.config.routes import VERBS, RestBinding
-from protogw.config.units import Address, admin_address, parse_duration, parse_listen_address, parse_target
+from protogw.config.units import Address, admin_address, parse_listen_address, parse_target
+from protogw.values import parse_duration
 
 _BINDINGS = (*VERBS, "custom")
 _SAYS = frozenset(("to", "rest", "timeout", "max_timeout", "use"))

@@ -26,21 +26,10 @@ from protogw.config.routes import Route
 from protogw.config.sources import REFLECTION, SchemaSource
 from protogw.config.strict import LISTED, TRUTH, Strict
 from protogw.config.tls import ListenerTls, UpstreamTls
-from protogw.config.units import (
-    Address,
-    AdminAddress,
-    Bytes,
-    Folder,
-    ListenAddress,
-    LogPath,
-    Name,
-    Positive,
-    Seconds,
-    TargetAddress,
-    one_of,
-)
+from protogw.config.units import Address, AdminAddress, Folder, ListenAddress, LogPath, Name, TargetAddress, one_of
 from protogw.frontends.base import Bounds
 from protogw.net.limits import Limits
+from protogw.values import Bytes, Positive, Seconds
 
 T = TypeVar("T", bound=BaseModel)
 

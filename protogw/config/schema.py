@@ -9,7 +9,7 @@ import orjson
 
 from protogw.config.load import keys_of
 from protogw.config.model import Kinds, configured, settings_of, summary
-from protogw.config.units import DURATION_EXAMPLES, SIZE_EXAMPLES, format_duration, format_size
+from protogw.values import DURATION_EXAMPLES, SIZE_EXAMPLES, format_duration, format_size
 
 
 def json_schema(kinds: Kinds) -> dict[str, Any]:

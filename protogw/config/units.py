@@ -1,4 +1,4 @@
-"""The little languages of config values: durations, sizes, rates, addresses, names, paths.
+"""The little languages of config values that are about the file and the machine: addresses, names, paths.
 
 Each is a pydantic type; what it raises reads as the end of a sentence that begins with the value.
 """
@@ -9,92 +9,18 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from protogw.config.document import Written
 from protogw.config.faults import hint
+from protogw.values import refuse
 
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s?(us|ms|s|m|h|d)\Z")
-_DURATIONS = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?\s?(?:us|ms|s|m|h|d))+\Z")
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?(us|ms|s|m|h|d)")
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s?(B|kB|KB|MB|GB|KiB|MiB|GiB)\Z")
-_BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_RATE = re.compile(r"([0-9]{1,12})\s?/\s?([0-9]*(?:ms|second|minute|hour|day|[smhd]))\Z")
-_PER = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)\Z")
 _LATER_DISCOVERY = ("dns:", "srv:", "dns+srv:", "consul:", "kubernetes:", "xds:")
-
-
-def refuse(message: str) -> NoReturn:
-    """Raise a fault whose message follows the written value: `"12 parsecs" is not a duration`."""
-    raise PydanticCustomError("value_refused", "{reason}", {"reason": message})
-
-
-def parse_duration(value: object) -> float:
-    """Seconds of `250ms`, `2s`, `5m`, `1h30m`."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if value == 0:
-            return 0.0
-        refuse(f"has no unit: write {value}s or {value}ms")
-    if not isinstance(value, str) or not _DURATIONS.match(value):
-        refuse("is not a duration: write 250ms, 2s, 5m or 1h30m")
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
-
-
-def format_duration(seconds: float) -> str:
-    """The shortest way to write it."""
-    for unit in ("h", "m", "s", "ms"):
-        if seconds >= _SECONDS[unit] and (seconds / _SECONDS[unit]).is_integer():
-            return f"{int(seconds / _SECONDS[unit])}{unit}"
-    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
-
-
-def format_size(size: int) -> str:
-    """The shortest way to write it."""
-    for unit in ("GiB", "MiB", "KiB"):
-        if size >= _BYTES[unit] and size % _BYTES[unit] == 0:
-            return f"{size // _BYTES[unit]}{unit}"
-    return str(size)
-
-
-def parse_size(value: object) -> int:
-    """Bytes of `512B`, `64KiB`, `64MiB`, `1GB`; a bare whole number is bytes."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = _SIZE.match(value) if isinstance(value, str) else None
-    if match is None:
-        refuse("is not a size: write 4096, 64KiB or 64MiB")
-    return int(float(match[1]) * _BYTES[match[2]])
-
-
-class Rate(NamedTuple):
-    """So many in so many seconds."""
-
-    amount: int
-    per_s: float
-
-    def __str__(self) -> str:
-        return f"{self.amount}/{self.per_s:g}s"
-
-
-def parse_rate(value: object) -> Rate:
-    """`100/minute`, `5/s`, `1000/10m`."""
-    match = _RATE.match(value) if isinstance(value, str) else None
-    if match is None:
-        refuse("is not a rate: write 100/minute, 5/s or 1000/10m")
-    unit = match[2]
-    if unit in _PER:
-        return Rate(int(match[1]), _PER[unit])
-    per = parse_duration(unit if unit[0].isdigit() else "1" + unit)
-    if per <= 0:
-        refuse("is not a rate: its period is zero")
-    return Rate(int(match[1]), per)
 
 
 class Address(NamedTuple):
@@ -283,21 +209,6 @@ def log_path(value: object) -> str:
     return str(path)
 
 
-DURATION_EXAMPLES = ["250ms", "2s", "5m"]
-SIZE_EXAMPLES = ["4096", "64KiB", "64MiB"]
-
-Seconds = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    _text_schema(pattern=r"^([0-9.]+ ?(us|ms|s|m|h|d))+$", examples=DURATION_EXAMPLES),
-]
-Positive = Annotated[Seconds, Field(gt=0)]
-Bytes = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "examples": SIZE_EXAMPLES}),
-]
-PerTime = Annotated[Rate, PlainValidator(parse_rate), _text_schema(examples=["100/minute"])]
 ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), _text_schema(examples=["0.0.0.0:8080"])]
 TargetAddress = Annotated[Target, PlainValidator(parse_target), _text_schema(examples=["127.0.0.1:50051"])]
 ReadableFile = Annotated[Path, PlainValidator(parse_file), _text_schema()]

@@ -228,7 +228,7 @@ class Rest:
                 framing(facts.stream),
                 describe=partial(self._describe, prepared),
                 trailers=facts.trailers,
-                heartbeat_s=self._settings.heartbeat_s if facts.stream is Form.SSE else 0.0,
+                heartbeat_s=self._settings.heartbeat if facts.stream is Form.SSE else 0.0,
             )
             exchange.state = answer
             refused = await answer.run(call, handle)

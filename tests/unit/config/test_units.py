@@ -10,19 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from protogw.config.units import (
-    Address,
-    Rate,
-    Target,
-    format_duration,
-    format_size,
-    parse_duration,
-    parse_listen_address,
-    parse_name,
-    parse_rate,
-    parse_size,
-    parse_target,
-)
+from protogw.config.units import Address, Target, parse_listen_address, parse_name, parse_target
+from protogw.values import Rate, format_duration, format_size, parse_duration, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(

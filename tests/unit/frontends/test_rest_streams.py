@@ -234,7 +234,7 @@ async def test_a_silent_event_stream_beats(monkeypatch: pytest.MonkeyPatch) -> N
     service = Slow(late_reply=False)
     exchange = request("GET /v1/things:watch", headers=SSE)
     before = asyncio.all_tasks()
-    task = asyncio.ensure_future(ask(front(heartbeat_s=0.005), exchange, service))
+    task = asyncio.ensure_future(ask(front(heartbeat="5ms"), exchange, service))
     await exchange.until(lambda: exchange.body.count(b":\n\n") >= 2)
     service.go.set()
     await task
@@ -248,7 +248,7 @@ async def test_a_client_that_leaves_ends_the_stream_and_its_heartbeat(monkeypatc
     service = Slow(late_reply=False)
     exchange = request("GET /v1/things:watch", headers=SSE)
     before = asyncio.all_tasks()
-    task = asyncio.ensure_future(ask(front(heartbeat_s=0.005), exchange, service))
+    task = asyncio.ensure_future(ask(front(heartbeat="5ms"), exchange, service))
     await exchange.until(lambda: b":\n\n" in exchange.body)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,8 +1,8 @@
 """Load in which no two requests are alike: paths, ids, cookies and traces differ, as real clients' do.
 
-A process of its own, so that only its requests meet the gateway: reads an order, writes a Burst, both JSON. HTTP/2 header
-blocks go through a real HPACK encoder, which puts the changing fields into the dynamic table, the hard case for whoever
-decodes them.
+A process of its own, so that only its requests meet the gateway; reads an order, writes a Burst, both JSON. HTTP/2
+header blocks go through a real HPACK encoder, which puts the changing fields into the dynamic table: the hard case for
+whoever decodes them.
 """
 
 from __future__ import annotations

@@ -130,7 +130,8 @@ def _plot(outcomes: Sequence[Outcome], path: Path, when: str) -> bool:
     axes.set_xlabel(f"median of the rounds, {when}", fontsize=8, color="#52514e")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False, colors="#52514e")
-    axes.legend(frameon=False, loc="lower right")
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(peers), borderaxespad=0.2)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
     return True

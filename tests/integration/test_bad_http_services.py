@@ -1,4 +1,4 @@
-"""REST services that break HTTP/1.1 or their promise: a status in the caller's protocol, soon; the next call is well."""
+"""REST services that break HTTP/1.1 or their promise: a status comes soon, and the next call is well."""
 
 from __future__ import annotations
 

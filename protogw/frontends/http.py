@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import orjson
@@ -71,18 +71,14 @@ class _Fields:
         self.pairs = end_to_end(head.headers, HOP_BY_HOP)
 
 
-def end_to_end(headers: Iterable[Header], behind: frozenset[bytes]) -> tuple[Header, ...]:
+def end_to_end(headers: Sequence[Header], behind: frozenset[bytes]) -> tuple[Header, ...]:
     """The fields without those named in `behind`, and those that Connection names."""
-    kept: list[Header] = []
-    connection: list[bytes] = []
-    for pair in headers:
-        if pair[0] not in behind:
-            kept.append(pair)
-        elif pair[0] == b"connection":
-            connection.append(pair[1])
-    if connection:
-        named = connection_named(connection)
-        kept = [pair for pair in kept if pair[0] not in named]
+    kept = [pair for pair in headers if pair[0] not in behind]
+    if len(kept) < len(headers):
+        connection = [value for name, value in headers if name == b"connection"]
+        if connection:
+            named = connection_named(connection)
+            kept = [pair for pair in kept if pair[0] not in named]
     return tuple(kept)
 
 

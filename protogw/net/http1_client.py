@@ -16,8 +16,18 @@ from protogw.errors import BadUpstream, GatewayError, InternalError, Unprocessed
 from protogw.net.http1_client_stream import Http1Stream
 from protogw.net.limits import Limits
 from protogw.net.sockets import connect
-from protogw.wire.http1 import CHUNKED, UNTIL_CLOSE, HeadBounds, Response, ResponseScanner, parse_response, remember
+from protogw.wire.http1 import (
+    CACHED_HEADS,
+    CHUNKED,
+    UNTIL_CLOSE,
+    HeadBounds,
+    Response,
+    ResponseScanner,
+    parse_response,
+    remember,
+)
 from protogw.wire.http1_chunked import ChunkedDecoder
+from protogw.wire.recurring import Recurring
 
 if TYPE_CHECKING:
     from protogw.pools.base import PooledConnection
@@ -41,14 +51,14 @@ _BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))
 class Http1ClientConnection(asyncio.Protocol):
     """One connection to an endpoint (pools/base.py PooledConnection). `cache` is shared as in Http1ServerConnection."""
 
-    def __init__(self, limits: Limits, *, cache: dict[bytes, Response] | None = None) -> None:
+    def __init__(self, limits: Limits, *, cache: Recurring[bytes, Response] | None = None) -> None:
         self.limits = limits
         self.closed = False
         self.on_change: Callable[[PooledConnection], None] | None = None
         self.loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.writing_held = False
-        self._cache = cache if cache is not None else {}
+        self._cache = cache if cache is not None else Recurring(CACHED_HEADS)
         self._bounds = HeadBounds(limits.target_bytes, limits.header_bytes, limits.header_count)
         self._stream: Http1Stream | None = None
         self._requests = 0
@@ -392,7 +402,7 @@ class Http1Connector:
         self._tls = tls
         self._server_name = server_name
         self._connect_timeout_s = connect_timeout_s
-        self._cache: dict[bytes, Response] = {}
+        self._cache: Recurring[bytes, Response] = Recurring(CACHED_HEADS)
 
     async def connect(self, host: str, port: int) -> Http1ClientConnection:
         """A ready connection; raises Unreachable."""

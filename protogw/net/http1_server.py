@@ -18,8 +18,9 @@ from protogw.errors import Code, GatewayError, InvalidRequest, Malformed
 from protogw.net.http1_exchange import DRAIN_BYTES, Http1Exchange, date
 from protogw.net.limits import Limits
 from protogw.wire.http import Peer
-from protogw.wire.http1 import HeadBounds, Request, RequestScanner, parse_request, remember
+from protogw.wire.http1 import CACHED_HEADS, HeadBounds, Request, RequestScanner, parse_request, remember
 from protogw.wire.http1_answer import refusal
+from protogw.wire.recurring import Recurring
 
 if TYPE_CHECKING:
     from protogw.frontends.base import Exchange
@@ -50,7 +51,7 @@ class Http1ServerConnection(asyncio.Protocol):
         limits: Limits,
         peer: Peer | None = None,
         *,
-        cache: dict[bytes, Request] | None = None,
+        cache: Recurring[bytes, Request] | None = None,
         probe_s: float = 0.25,
         on_close: Callable[[Http1ServerConnection], None] | None = None,
     ) -> None:
@@ -66,7 +67,7 @@ class Http1ServerConnection(asyncio.Protocol):
         self._probe_s = probe_s
         self._tls = False
         self._scheme = b"http"
-        self._cache = cache if cache is not None else {}
+        self._cache = cache if cache is not None else Recurring(CACHED_HEADS)
         self._bounds = HeadBounds(limits.target_bytes, limits.header_bytes, limits.header_count)
         self._state = _HEAD
         self._scanner: RequestScanner | None = None

@@ -22,8 +22,9 @@ from protogw.net.limits import Limits
 from protogw.net.sockets import said, tune
 from protogw.net.tls import H2, peer_identity
 from protogw.wire.http import Peer
-from protogw.wire.http1 import Request
+from protogw.wire.http1 import CACHED_HEADS, Request
 from protogw.wire.http2 import PREFACE
+from protogw.wire.recurring import Recurring
 
 if TYPE_CHECKING:
     from protogw.frontends.base import Exchange
@@ -108,7 +109,7 @@ class Listener:
         """Connections accepted and not yet made: those in their handshake."""
         self._connections: dict[ServerConnection, dict[ServerConnection, None]] = {}
         self._slices: list[dict[ServerConnection, None]] = [{} for _ in range(_SWEEPS_A_SECOND)]
-        self._heads: dict[bytes, Request] = {}
+        self._heads: Recurring[bytes, Request] = Recurring(CACHED_HEADS)
         self._sweeper: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None

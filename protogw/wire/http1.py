@@ -15,11 +15,13 @@ import httptools
 
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest, NotOffered
 from protogw.wire.http import HTTP_1_0, HTTP_1_1, Header, RequestHead, ResponseHead
+from protogw.wire.recurring import Recurring
 
 CHUNKED, UNTIL_CLOSE = -1, -2
 """Body lengths that no Content-Length tells."""
 
-_CACHED_HEADS, _CACHED_HEAD_BYTES = 256, 2 << 10
+CACHED_HEADS = 256
+_CACHED_HEAD_BYTES = 2 << 10
 _STATUS_LINE_BYTES = 4 << 10
 _LINE_OVERHEAD = 32 + len(b"  HTTP/1.1\r\n")
 """The request line less its target."""
@@ -77,12 +79,10 @@ class HeadBounds:
         self.header_count = header_count
 
 
-def remember(cache: dict[bytes, T], raw: bytes, parsed: T) -> None:
-    """Keep what `raw` parsed to. Large heads are not kept; a full cache is emptied, the cheapest order there is."""
+def remember(cache: Recurring[bytes, T], raw: bytes, parsed: T) -> None:
+    """Keep what `raw` parsed to, if it comes again. Large heads are not kept."""
     if len(raw) <= _CACHED_HEAD_BYTES:
-        if len(cache) >= _CACHED_HEADS:
-            cache.clear()
-        cache[raw] = parsed
+        cache.keep(raw, parsed)
 
 
 class _Fields:

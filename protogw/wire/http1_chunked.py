@@ -167,8 +167,10 @@ def encode_last_chunk(trailers: Sequence[Header] = ()) -> bytes:
 
 def encode_fields(fields: Sequence[Header]) -> bytes:
     """Field lines; a CR, LF or NUL within a name or value becomes a space, so that no value begins a line."""
-    block = b"".join([b"%b: %b\r\n" % pair for pair in fields])
     count = len(fields)
+    if not count:
+        return b""
+    block = b"\r\n".join(map(b": ".join, fields)) + b"\r\n"  # no bytecode runs for each field
     if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
         return b"".join([b"%b: %b\r\n" % (_one_line(name), _one_line(value)) for name, value in fields])
     return block

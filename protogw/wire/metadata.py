@@ -35,46 +35,21 @@ RESERVED = HOP_BY_HOP | frozenset(
 )
 """Names that describe one hop, one protocol's framing, or the caller's address; the gateway writes its own."""
 
-
-_PLAIN, _DROPPED, _BINARY, _CONNECTION = 0, 1, 2, 4
+_PLAIN, _DROPPED, _BINARY, _CONNECTION = range(4)
 _PRINTABLE = bytes(range(0x20, 0x7F))
-
-
-def _kind(name: bytes) -> int:
-    if name in RESERVED:
-        return _CONNECTION if name == b"connection" else _DROPPED
-    if name.startswith((b"grpc-", b"trailer-")):
-        return _DROPPED
-    return _BINARY if name.endswith(b"-bin") else _PLAIN
-
-
-_kinds = ByName(_kind)
-
-
-_DROP, _PLAIN, _BINARY, _CONNECTION = range(4)
-_verdicts: dict[bytes, int] = {}
-_VERDICTS_KEPT = 4096
-_VERDICT_BYTES = 64
 
 
 def _verdict(name: bytes) -> int:
     """What becomes of fields of this name."""
     if name == b"connection":
-        found = _CONNECTION
+        return _CONNECTION
     # Some servers read "_" as "-": a field must not come in again under its other spelling.
-    elif name.replace(b"_", b"-") in RESERVED or name.startswith((b"grpc-", b"trailer-")):
-        found = _DROP
-    else:
-        found = _BINARY if name.endswith(b"-bin") else _PLAIN
-    if len(name) <= _VERDICT_BYTES:
-        if len(_verdicts) >= _VERDICTS_KEPT:
-            _verdicts.clear()
-        _verdicts[name] = found
-    return found
+    if name.replace(b"_", b"-") in RESERVED or name.startswith((b"grpc-", b"trailer-")):
+        return _DROPPED
+    return _BINARY if name.endswith(b"-bin") else _PLAIN
 
 
-def _printable(value: bytes) -> bool:
-    return not value or (value.isascii() and value.decode("ascii").isprintable())
+_verdicts = ByName(_verdict)
 
 
 def forwardable(headers: Iterable[Header]) -> tuple[Header, ...]:
@@ -86,22 +61,20 @@ def forwardable(headers: Iterable[Header]) -> tuple[Header, ...]:
     """
     kept: list[Header] = []
     connection: list[bytes] = []
-    known = _verdicts.get
+    verdicts = _verdicts
     for pair in headers:
-        name, value = pair
         # Names recur, values do not: what a name means is worked out once.
-        verdict = known(name)
-        if verdict is None:
-            verdict = _verdict(name)
+        verdict = verdicts[pair[0]]
         if verdict == _PLAIN:
             kept.append(pair)
         elif verdict == _BINARY:
+            name, value = pair
             kept.extend((name, one) for part in value.split(b",") if (one := part.strip().rstrip(b"=")))
         elif verdict == _CONNECTION:
-            connection.append(value)
+            connection.append(pair[1])
     # Nearly always all values are as they should be: one look at all of them together.
-    if not _printable(b" ".join([value for _, value in kept])):
-        kept = [pair for pair in kept if pair[0].endswith(b"-bin") or _printable(pair[1])]
+    if b"".join([value for _, value in kept]).translate(None, _PRINTABLE):
+        kept = [pair for pair in kept if pair[0].endswith(b"-bin") or not pair[1].translate(None, _PRINTABLE)]
     if connection:
         named = connection_named(connection)
         if named - {b"close", b"keep-alive"}:

@@ -17,14 +17,14 @@ from protogw.errors import BadUpstream, GatewayError, InvalidRequest
 from protogw.wire.forwarded import forwarded
 from protogw.wire.http import HOP_BY_HOP
 from protogw.wire.http1_chunked import encode_fields
+from protogw.wire.recurring import ByName
 from protogw_translators.request_pump import RequestPump
 
 if TYPE_CHECKING:
     from protogw.translator import HttpConnection, HttpStream
-    from protogw.wire.http import Header
+    from protogw.wire.http import Header, Peer, RequestHead
 
-_HEADS_KEPT = 512
-_HEAD_BYTES = 4096
+_ORIGINS_KEPT = 1024
 
 HEAD_TIMEOUT_S = 15.0
 """How long the service may take to begin its reply once it has the whole request, if no deadline says otherwise."""
@@ -47,9 +47,8 @@ def _passes(name: bytes) -> bool:
     return not (plain in _FRAMING or plain in _CLAIMED or plain == b"cookie" or plain.startswith(b"x-forwarded-"))
 
 
-_passing: dict[bytes, bool] = {}
+_passing = ByName(_passes)
 """What `_passes` said of names seen before."""
-_NAMES_KEPT = 1024
 
 
 class ToHttp:
@@ -71,7 +70,7 @@ class ToHttp:
         self._authority = authority.encode()
         self._keep_host = host == "client"
         self._head_timeout_s = head_timeout_s
-        self._heads: dict[tuple[int, int, str, bool], tuple[object, object, bytes]] = {}
+        self._origins: dict[tuple[str, bool, bytes], bytes] = {}
 
     async def send(self, call: Call, connection: HttpConnection) -> Reply:
         payload = call.payload
@@ -135,53 +134,52 @@ class ToHttp:
 
     def _head(self, call: Call) -> bytes:
         """The request line and the fields. Made once for requests that share their head."""
-        if call.attributes is not None:
-            return self._made(call)
         head, metadata, peer = call.head, call.metadata, call.peer
-        # By identity: neither is ever changed, and both are held here, so their ids cannot come to mean others.
-        key = (id(head), id(metadata), peer.host, peer.tls)
-        found = self._heads.get(key)
-        if found is not None:
-            return found[2]
-        made = self._made(call)
-        if len(made) <= _HEAD_BYTES:
-            if len(self._heads) >= _HEADS_KEPT:
-                self._heads.clear()
-            self._heads[key] = (head, metadata, made)
-        return made
-
-    def _made(self, call: Call) -> bytes:
-        head = call.head
         assert head is not None
+        if call.attributes is not None:
+            made = self._made(call, head)
+        else:
+            # Kept with the fields, and so no longer than they are: what no request repeats is gone with its request. By
+            # the head's parts, since holding the head, which holds the fields, would leave both to the collector.
+            parts = (head.method, head.path, head.query, head.authority)
+            known = metadata.made
+            if known is not None and known[0] is self and known[1] == parts:
+                made = known[2]
+            else:
+                made = self._made(call, head)
+                metadata.made = (self, parts, made)
+        key = (peer.host, peer.tls, head.authority)
+        origin = self._origins.get(key)
+        return made + (self._origin(peer, key) if origin is None else origin)
+
+    def _made(self, call: Call, head: RequestHead) -> bytes:
+        """All of it but who asked."""
         attributes = call.attributes or {}
         path: bytes = attributes.get("path") or head.path
         host: bytes | None = attributes.get("host")
         if host is None:
             host = (head.authority if self._keep_host else b"") or self._authority
         line = head.method + b" " + path + (b"?" + head.query if head.query else b"")
-        # The transports have checked all this; a second look costs nothing, for what is made here is kept.
+        # The transports have checked all this; a second look costs little.
         if _REQUEST_LINE.fullmatch(line) is None:
             raise InvalidRequest("the request's method, path or query holds what none may")
         if _HOST.fullmatch(host) is None:
             raise InvalidRequest("host: malformed")
-        fields: list[Header] = [(b"host", host)]
-        cookies: list[bytes] | None = None
-        known = _passing
-        for pair in call.metadata.pairs:
-            name = pair[0]
-            passes = known.get(name)
-            if passes is None:
-                passes = _passes(name)
-                if len(known) < _NAMES_KEPT:
-                    known[name] = passes
-            if passes:
-                fields.append(pair)
-            elif name == b"cookie":
-                cookies = [*(cookies or ()), pair[1]]
-        if cookies is not None:
-            fields.append((b"cookie", b"; ".join(cookies)))
-        fields.extend(forwarded(call.peer, head.authority))
-        return line + b" HTTP/1.1\r\n" + encode_fields(fields)
+        passing = _passing
+        pairs = call.metadata.pairs
+        fields: list[Header] = [pair for pair in pairs if passing[pair[0]]]
+        if len(fields) < len(pairs):
+            cookies = [value for name, value in pairs if name == b"cookie"]
+            if cookies:
+                fields.append((b"cookie", b"; ".join(cookies)))
+        return b"%b HTTP/1.1\r\nhost: %b\r\n%b" % (line, host, encode_fields(fields))
+
+    def _origin(self, peer: Peer, key: tuple[str, bool, bytes]) -> bytes:
+        """Who asked, encoded. Apart from the rest of the head, which clients with equal fields share."""
+        if len(self._origins) >= _ORIGINS_KEPT:
+            self._origins.clear()
+        block = self._origins[key] = encode_fields(forwarded(peer, key[2]))
+        return block
 
 
 class _Pieces(AsyncIterator[bytes]):

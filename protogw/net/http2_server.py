@@ -318,7 +318,10 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
                 self._finish()
 
     def _finish(self) -> None:
-        self.end(self.limits.header_timeout_s)
+        self.flush()
+        # Time to read what is still in our buffer; a client that has it all has only to close.
+        unsent = self.transport.get_write_buffer_size()
+        self.end(self.limits.header_timeout_s if unsent else _LINGER_S)
 
     def close(self) -> None:
         """Close now: the tasks are cancelled, their requests reset."""

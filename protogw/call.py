@@ -31,15 +31,13 @@ class Encoding(enum.Enum):
 class Metadata:
     """Multi-valued fields with lower-case names; never changed in place, so it may be shared between calls.
 
-    `block` keeps the header-block encoding of these very pairs, made once by whichever side first needs it; `made` is
-    what a translator made of them last: the translator, what else went into it, and the bytes.
+    `made` is what a translator last wrote these pairs as: the translator, what else went into it, and the bytes.
     """
 
-    __slots__ = ("block", "made", "pairs")
+    __slots__ = ("made", "pairs")
 
     def __init__(self, pairs: tuple[Header, ...] = ()) -> None:
         self.pairs = pairs
-        self.block: bytes | None = None
         self.made: tuple[object, object, bytes] | None = None
 
     def get(self, name: bytes) -> bytes | None:

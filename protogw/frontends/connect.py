@@ -144,17 +144,16 @@ class Connect:
     def _aim(self, head: RequestHead) -> Aim[ConnectTarget]:
         """What the head says; raises what the request is refused for."""
         key, timeout = self._targets.key(head)
-        target = self._targets.get(key) if head.method == b"POST" else None
-        if target is None:
-            target = read_head(head, self._catalog, self, self._limit, self._compression)
+        aim = self._targets.get(key) if head.method == b"POST" else None
+        if aim is None:
+            aim = Aim(read_head(head, self._catalog, self, self._limit, self._compression), None)
             # A GET has its message in its head: such targets are not worth keeping.
-            if target.message is None:
-                self._targets.keep(key, head, target)
-            target.untimed = Aim(target, None)
-        if timeout is None and target.untimed is not None:
-            return target.untimed
+            if aim.target.message is None:
+                self._targets.keep(key, head, aim)
+        if timeout is None:
+            return aim
         try:
-            return Aim(target, decode_timeout(timeout or b""))
+            return Aim(aim.target, decode_timeout(timeout))
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
 
@@ -208,7 +207,7 @@ class Connect:
         passes = target.passes(reply)
         plain = not coding and not passes
         exchange.start(200, self._stream_head(target, reply))
-        exchange.state = target.opened
+        exchange.state = Opened(target)
         try:
             async for payload in payloads:
                 if plain and payload.encoding is encoding:

@@ -201,7 +201,7 @@ class _FrontEnd:
         plain = not coding and not passes
         head = target.head_of(reply.metadata)
         exchange.start(200, _saying_gzip(target, head) if passes else head)
-        exchange.state = target.opened
+        exchange.state = Opened(target)
         try:
             async for payload in payloads:
                 if plain and payload.encoding is encoding:
@@ -239,15 +239,14 @@ class _FrontEnd:
         if head.method != b"POST":
             raise Refusal(405, f"{self.kind} calls are POST requests", ((b"allow", b"POST"),))
         key, timeout = self._targets.key(head)
-        target = self._targets.get(key)
-        if target is None:
-            target = self._target(head)
-            self._targets.keep(key, head, target)
-            target.untimed = Aim(target, None)
-        if timeout is None and target.untimed is not None:
-            return target.untimed
+        aim = self._targets.get(key)
+        if aim is None:
+            aim = Aim(self._target(head), None)
+            self._targets.keep(key, head, aim)
+        if timeout is None:
+            return aim
         try:
-            return Aim(target, decode_timeout(timeout or b""))
+            return Aim(aim.target, decode_timeout(timeout))
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
 

@@ -5,13 +5,14 @@ Only the timeout is left out of it, since clients write what remains of theirs a
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from protogw.call import GZIP_REPLY, GZIP_REQUEST, NO_METADATA, Encoding, Metadata, Reply
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.model import Method
 from protogw.errors import InvalidRequest
 from protogw.wire.http import Header, RequestHead
+from protogw.wire.recurring import Recurring
 
 _KEPT = 256
 _KEPT_BYTES = 4096
@@ -30,11 +31,9 @@ class Target:
         "gzip",
         "metadata",
         "method",
-        "opened",
         "reply_coding",
         "reply_head",
         "reply_metadata",
-        "untimed",
     )
 
     def __init__(
@@ -55,8 +54,6 @@ class Target:
         # Replies to equal requests mostly share one Metadata, so the last head made is likely the next one too.
         self.reply_metadata = NO_METADATA
         self.reply_head = fields
-        self.opened = Opened(self)
-        self.untimed: Aim[Any] | None = None
 
     def add_fields(self, *fields: Header) -> None:
         """Further fields of every reply's head."""
@@ -105,13 +102,13 @@ class Aim(Generic[T]):
 
 
 class Targets(Generic[T]):
-    """Targets by the heads they were read from."""
+    """Targets, without a timeout, by the heads they were read from: those that come again."""
 
     __slots__ = ("_kept", "_timeout_name")
 
     def __init__(self, timeout_name: bytes) -> None:
         self._timeout_name = timeout_name
-        self._kept: dict[tuple[object, ...], T] = {}
+        self._kept: Recurring[tuple[object, ...], Aim[T]] = Recurring(_KEPT)
 
     def clear(self) -> None:
         self._kept.clear()
@@ -125,15 +122,13 @@ class Targets(Generic[T]):
                 return (head.path, head.version, fields[:at] + fields[at + 1 :]), pair[1]
         return (head.path, head.version, fields), None
 
-    def get(self, key: tuple[object, ...]) -> T | None:
+    def get(self, key: tuple[object, ...]) -> Aim[T] | None:
         return self._kept.get(key)
 
-    def keep(self, key: tuple[object, ...], head: RequestHead, target: T) -> None:
-        """Keep a new target; raises InvalidRequest when its head has a second timeout."""
+    def keep(self, key: tuple[object, ...], head: RequestHead, aim: Aim[T]) -> None:
+        """Take in a new target; raises InvalidRequest when its head has a second timeout."""
         fields = head.headers
         if sum([name == self._timeout_name for name, _ in fields]) > 1:
             raise InvalidRequest(f"{self._timeout_name.decode()}: given more than once")
         if len(head.path) + sum([len(name) + len(value) for name, value in fields]) <= _KEPT_BYTES:
-            if len(self._kept) >= _KEPT:
-                self._kept.clear()
-            self._kept[key] = target
+            self._kept.keep(key, aim)

@@ -9,6 +9,7 @@ from typing import Final
 from protogw.errors import GatewayError
 from protogw.wire.http import Header
 from protogw.wire.http1_chunked import encode_fields
+from protogw.wire.recurring import Recurring
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -46,18 +47,16 @@ class AnswerFields:
         self.block = encode_fields(kept)
 
 
-_fields: dict[tuple[Header, ...], AnswerFields] = {}
+_fields: Recurring[tuple[Header, ...], AnswerFields] = Recurring(_KEPT)
 
 
 def answer_fields(headers: tuple[Header, ...]) -> AnswerFields:
-    """The fields encoded; answers repeat the same few tuples, so each is encoded once and looked up after that."""
+    """The fields encoded; answers repeat the same few tuples, so each is soon looked up."""
     fields = _fields.get(headers)
     if fields is None:
         fields = AnswerFields(headers)
         if len(fields.block) <= _KEPT_BYTES:
-            if len(_fields) >= _KEPT:
-                _fields.clear()
-            _fields[headers] = fields
+            _fields.keep(headers, fields)
     return fields
 
 

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from protogw.translator import HttpConnection, HttpStream
     from protogw.wire.http import Header, Peer
 
-_HEADS_KEPT = 64
-"""Encoded heads kept for each method: one for each Metadata that recent calls shared."""
-
 _TIMEOUTS_KEPT = 1024
 _ORIGINS_KEPT = 1024
 
@@ -37,16 +34,13 @@ _NAME_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyz_-.\n"
 
 
 class _Plan:
-    """What every call of one method shares: the constant part of its head, and whole heads by Metadata."""
+    """What every call of one method shares: the constant part of its head."""
 
-    __slots__ = ("heads", "method", "prefix")
+    __slots__ = ("method", "prefix")
 
     def __init__(self, method: Method, prefix: bytes) -> None:
         self.method = method
         self.prefix = prefix
-        # By identity: Metadata is never changed, and is held here, so its id cannot come to mean another.
-        # One table for each value of Call.gzip.
-        self.heads: tuple[dict[int, tuple[Metadata, bytes]], ...] = ({}, {}, {}, {})
 
 
 def _carried(metadata: Metadata) -> tuple[Header, ...]:
@@ -143,13 +137,15 @@ class ToGrpc:
         plan = self._plans.get(method.path)
         if plan is None or plan.method is not method:
             plan = self._plan(method)
-        found = plan.heads[gzip].get(id(call.metadata))
-        head = self._keep(plan, call.metadata, gzip) if found is None else found[1]
+        # Kept with the metadata, and so no longer than it is: what no call shares is gone with its call.
+        made = call.metadata.made
+        if made is None or made[0] is not self or made[1] != gzip:
+            made = call.metadata.made = (self, gzip, self._fields(call.metadata, gzip))
         peer = call.peer
         asked = call.head
         key = (peer.host, peer.tls, asked.authority if asked is not None else b"")
         origin = self._origins.get(key)
-        head += self._origin(peer, key) if origin is None else origin
+        head = plan.prefix + made[2] + (self._origin(peer, key) if origin is None else origin)
         deadline = call.deadline
         if deadline is None:
             return head
@@ -172,26 +168,16 @@ class ToGrpc:
         plan = self._plans[method.path] = _Plan(method, prefix)
         return plan
 
-    def _keep(self, plan: _Plan, metadata: Metadata, gzip: int) -> bytes:
-        if metadata.block is None:
-            pairs = _carried(metadata)
-            block = encode(pairs)
-            if pairs is metadata.pairs:
-                metadata.block = block
-        else:
-            block = metadata.block
-        head = plan.prefix + block
+    def _fields(self, metadata: Metadata, gzip: int) -> bytes:
+        """What the metadata adds to the head."""
+        block = encode(_carried(metadata))
         if metadata.get(b"user-agent") is None:
-            head += self._user_agent
+            block += self._user_agent
         if gzip & GZIP_REQUEST:
-            head += _GZIP_ENCODING
+            block += _GZIP_ENCODING
         if gzip & GZIP_REPLY:
-            head += _GZIP_ACCEPTED
-        heads = plan.heads[gzip]
-        if len(heads) >= _HEADS_KEPT:
-            heads.clear()
-        heads[id(metadata)] = (metadata, head)
-        return head
+            block += _GZIP_ACCEPTED
+        return block
 
     def _origin(self, peer: Peer, key: tuple[str, bool, bytes]) -> bytes:
         """Who asked, encoded. Apart from the rest of the head, which clients with equal fields share."""

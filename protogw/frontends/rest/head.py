@@ -13,6 +13,7 @@ from protogw.wire.content import Preference, choose_coding, preferences, quality
 from protogw.wire.grpc import decode_timeout
 from protogw.wire.http import Header, RequestHead
 from protogw.wire.metadata import forwardable
+from protogw.wire.recurring import Recurring
 
 
 class Form(Enum):
@@ -103,7 +104,7 @@ class FactsCache:
     _ENTRY_BYTES = 4_096
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Header, ...], Facts] = {}
+        self._known: Recurring[tuple[Header, ...], Facts] = Recurring(self._ENTRIES)
 
     def of(self, head: RequestHead) -> Facts:
         key = head.headers
@@ -111,7 +112,5 @@ class FactsCache:
         if facts is None:
             facts = Facts(head)
             if sum([len(name) + len(value) for name, value in head.headers]) <= self._ENTRY_BYTES:
-                if len(self._known) >= self._ENTRIES:
-                    self._known.clear()
-                self._known[key] = facts
+                self._known.keep(key, facts)
         return facts

@@ -20,6 +20,7 @@ from hpack.table import HeaderTable
 
 from protogw.wire.http import Header
 from protogw.wire.huffman import HpackError, decode_ahead, decode_huffman, read_integer, strings
+from protogw.wire.recurring import ByName, Recurring
 
 T = TypeVar("T")
 
@@ -30,11 +31,12 @@ SENSITIVE = frozenset((b"authorization", b"proxy-authorization", b"cookie", b"se
 """Names whose values no intermediary may put in a compression table (RFC 7541 section 7.1.3)."""
 
 _CONTROLS = bytes(range(0x09)) + bytes(range(0x0A, 0x20)) + b"\x7f"
+_PRINTABLE = bytes(range(0x20, 0x7F))
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 
-_CACHED = 4096  # entries in each of the caches below; each is emptied when full
+_CACHED_NAMES = 4096
 _CACHED_LISTS = 1024
-_CACHED_BYTES = 256  # no longer value, or block, is kept
+_CACHED_BYTES = 256  # no longer block is kept
 
 
 class MalformedFields(Exception):
@@ -73,44 +75,47 @@ def _static_fields() -> tuple[dict[Header, bytes], dict[bytes, int]]:
 
 
 _STATIC_FIELDS, _STATIC_NAMES = _static_fields()
-_encoded_fields: dict[Header, bytes] = dict(_STATIC_FIELDS)
-_encoded_names: dict[bytes, bytes] = {}
-_encoded_lists: dict[tuple[Header, ...], bytes] = {}
+_SIZES = tuple(bytes((size,)) for size in range(0x7F))
 
 
 def encode(pairs: Iterable[Header]) -> bytes:
     """The header block of `pairs`, pseudo-headers among them; raises ValueError on bytes no field may carry.
 
-    A tuple's block is remembered, so callers that have the same fields again and again best pass tuples.
+    A tuple's block is remembered when it comes again, so callers that have the same fields again and again best pass
+    tuples.
     """
     if type(pairs) is tuple:
         block = _encoded_lists.get(pairs)
         if block is not None:
             return block
-    known = _encoded_fields.get
-    block = b"".join([known(pair) or _encode_field(pair) for pair in pairs])
-    if type(pairs) is tuple and len(block) <= _CACHED_BYTES and SENSITIVE.isdisjoint([name for name, _ in pairs]):
-        if len(_encoded_lists) >= _CACHED_LISTS:
-            _encoded_lists.clear()
-        _encoded_lists[pairs] = block
-    return block
+        block = _encode(pairs)
+        if len(block) <= _CACHED_BYTES and SENSITIVE.isdisjoint([name for name, _ in pairs]):
+            _encoded_lists.keep(pairs, block)
+        return block
+    return _encode(tuple(pairs))
 
 
-def _encode_field(pair: Header) -> bytes:
-    name, value = pair
-    start = _encoded_names.get(name)
-    if start is None:
-        start = _encode_name(name)
-    if not is_value(value):
-        raise ValueError(f"the value of {name.decode('latin-1')!r} has control characters or surrounding white space")
-    size = len(value)
-    field = start + (bytes((size,)) if size < 0x7F else encode_integer(size, 7)) + value
-    if size <= _CACHED_BYTES and name not in SENSITIVE:
-        if len(_encoded_fields) >= _CACHED:
-            _encoded_fields.clear()
-            _encoded_fields.update(_STATIC_FIELDS)
-        _encoded_fields[pair] = field
-    return field
+def _encode(pairs: tuple[Header, ...]) -> bytes:
+    parts: list[bytes] = []
+    add = parts.append
+    static = _STATIC_FIELDS.get
+    names, sizes = _encoded_names, _SIZES
+    for pair in pairs:
+        field = static(pair)
+        if field is not None:
+            add(field)
+            continue
+        name, value = pair
+        add(names[name])
+        size = len(value)
+        add(sizes[size] if size < 0x7F else encode_integer(size, 7))
+        add(value)
+    if not _are_plain([value for _, value in pairs]):
+        for name, value in pairs:
+            if not is_value(value):
+                name_text = name.decode("latin-1")
+                raise ValueError(f"the value of {name_text!r} has control characters or surrounding white space")
+    return b"".join(parts)
 
 
 def _encode_name(name: bytes) -> bytes:
@@ -119,14 +124,12 @@ def _encode_name(name: bytes) -> bytes:
     kind = 0x10 if name in SENSITIVE else 0x00
     index = _STATIC_NAMES.get(name)
     if index is not None:
-        start = encode_integer(index, 4, kind)
-    else:
-        start = bytes((kind,)) + encode_integer(len(name), 7) + name
-    if len(_encoded_names) >= _CACHED:
-        _encoded_names.clear()
-    if len(name) <= _CACHED_BYTES:
-        _encoded_names[name] = start
-    return start
+        return encode_integer(index, 4, kind)
+    return bytes((kind,)) + encode_integer(len(name), 7) + name
+
+
+_encoded_names = ByName(_encode_name)
+_encoded_lists: Recurring[tuple[Header, ...], bytes] = Recurring(_CACHED_LISTS)
 
 
 def table_size_update(size: int) -> bytes:
@@ -148,7 +151,7 @@ def is_name(name: bytes) -> bool:
     if _NAME(name) is None:
         return False
     if len(name) <= 64:
-        if len(_names) >= _CACHED:
+        if len(_names) >= _CACHED_NAMES:
             _names.clear()
         _names.add(name)
     return True
@@ -158,6 +161,15 @@ def is_value(value: bytes) -> bool:
     """Whether the value has no control characters but tabs, and no white space around it."""
     # Both calls return their argument itself, or one of equal length, when there is nothing to remove.
     return len(value.translate(None, _CONTROLS).strip(b" \t")) == len(value)
+
+
+def _are_plain(values: list[bytes]) -> bool:
+    """Whether all are printable ASCII without white space around: the quick answer for nearly every field section.
+
+    All in one go, since a look at each costs more than taking it out of the block.
+    """
+    text = b"".join(values)
+    return not text.translate(None, _PRINTABLE) and len(b"".join(map(bytes.strip, values))) == len(text)
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
@@ -200,7 +212,7 @@ class Decoder(Generic[T]):
         self._tainted = False
         self.blocks: dict[bytes, T] = {}
         """Blocks that decode, with the table as it is now, to the object beside them."""
-        self._known: dict[tuple[Header, ...], T] = {}
+        self._known: Recurring[tuple[Header, ...], T] = Recurring(_KEPT_BLOCKS)
 
     def decode(self, block: bytes) -> T:
         """What `build` made of the block's list; raises HpackError, MalformedFields or FieldsTooLarge.
@@ -294,8 +306,6 @@ class Decoder(Generic[T]):
                             ahead = decode_ahead(block, start)
                         text = ahead.get(value) or decode_huffman(value)
                     value = text
-                if len(value.translate(None, _CONTROLS).strip(b" \t")) != len(value):
-                    fault = "a field value has forbidden characters"
                 pair = (name, value)
                 add(pair)
                 if octet >= 0x40:
@@ -321,7 +331,8 @@ class Decoder(Generic[T]):
             self.blocks.clear()
         if fault:
             raise MalformedFields(fault)
-        if self._tainted:
+        # Values are looked at here, the table's too: it may hold some that no field section may carry.
+        if self._tainted or not _are_plain([value for _, value in fields]):
             self._check(fields)
         count = len(fields)
         if count > self._count:
@@ -335,9 +346,7 @@ class Decoder(Generic[T]):
         if built is None:
             built = self._build(fields)
             if end <= _KEPT_BLOCK_BYTES:
-                if len(self._known) >= _KEPT_BLOCKS:
-                    self._known.clear()
-                self._known[key] = built
+                self._known.keep(key, built)
         if not changed and end <= _KEPT_BLOCK_BYTES:
             if len(self.blocks) >= _KEPT_BLOCKS:
                 self.blocks.clear()
@@ -365,7 +374,7 @@ class Decoder(Generic[T]):
             self._size -= len(name) + len(value) + 32
 
     def _check(self, fields: list[Header]) -> None:
-        """Check fields one by one, because the table may hold some that no field section may carry."""
+        """Check fields one by one, because the table may hold names that no field section may carry."""
         for name, value in fields:
             if not is_name(name) or not is_value(value):
                 raise MalformedFields("a field name or value has forbidden characters")

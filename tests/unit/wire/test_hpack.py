@@ -148,10 +148,10 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(mine.blocks) <= 32
     assert len(mine._known) <= 32
     for number in range(5000):
-        encode([(b"x", b"%d" % number)])
-        encode(((b"x", b"%d" % number),))
-        ours.is_name(b"n%d" % number)
-    assert len(ours._encoded_fields) <= 4096 + len(STATIC)
+        for _ in range(2):
+            encode(((b"x", b"%d" % number),))
+        encode([(b"n%d" % number, b"1")])
+    assert len(ours._encoded_names) <= 1024
     assert len(ours._encoded_lists) <= 1024
     assert len(ours._names) <= 4096 + len(STATIC)
     mine.forget()
@@ -160,9 +160,9 @@ def test_what_is_kept_is_bounded() -> None:
 
 def test_sensitive_values_are_sent_never_to_be_indexed_and_are_not_remembered() -> None:
     for name in (b"authorization", b"cookie", b"set-cookie", b"x-api-key"):
-        field = encode(((name, b"secret-value-1"),))
-        assert field[0] & 0xF0 == 0x10
-        assert (name, b"secret-value-1") not in ours._encoded_fields
+        for _ in range(3):
+            field = encode(((name, b"secret-value-1"),))
+            assert field[0] & 0xF0 == 0x10
         assert ((name, b"secret-value-1"),) not in ours._encoded_lists
 
 

@@ -67,6 +67,7 @@ class Door:
         origins: OriginPolicy | None = None,
         recorder: Recorder | None = None,
     ) -> None:
+        self._gateway = gateway
         self._handle = gateway.handle
         self._front_ends = tuple(front_ends)
         self._last = self._front_ends[-1]
@@ -109,8 +110,15 @@ class Door:
                 recorder.record(exchange, perf_counter() - started, failed, front_end.kind)
 
     def _front_end_for(self, head: RequestHead) -> FrontEnd:
+        offered = self._gateway.offered
+        taken = head.taken
+        if taken is not None and taken[0] is offered:
+            known: FrontEnd = taken[1]
+            return known
         for front_end in self._front_ends:
             if front_end.accepts(head):
+                # A head is shared by requests at one door only, and whose it is changes only with what is offered.
+                head.taken = (offered, front_end)
                 return front_end
         path = head.path.decode("latin-1")
         raise NotOffered(f"{path}: nothing is offered here", http_status=404)
@@ -137,6 +145,8 @@ class Gateway:
         self.listeners: dict[str, Listening] = {}
         self.doors: dict[str, Door] = {}
         self.catalog: Catalog = EMPTY
+        self.offered = object()
+        """Another one whenever what is offered changes."""
         self.router = Router({})
         self.draining = False
         self.offering: Offering | None = None
@@ -167,6 +177,7 @@ class Gateway:
     def install(self, catalog: Catalog, router: Router) -> None:
         """Offer this catalog by these routes from now on; calls under way keep their route."""
         self.catalog = catalog
+        self.offered = object()
         self.router = router
         for door in self.doors.values():
             for front_end in door.front_ends:

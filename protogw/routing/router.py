@@ -31,6 +31,8 @@ class Router:
     def __init__(self, methods: Mapping[str, Sequence[Route]], http: Sequence[HttpRoute] = ()) -> None:
         self.methods = {name: tuple(routes) for name, routes in methods.items()}
         self.http = tuple(http)
+        # Stands for this router in heads, which must not keep all of it alive once another has taken its place.
+        self._token = object()
         # Nearly every method has one route without conditions: that is one look-up.
         self._plain = {
             name: routes[0]
@@ -68,6 +70,10 @@ class Router:
     def _match_http(self, call: Call) -> Route:
         head = call.head
         assert head is not None
+        routed = head.routed
+        if routed is not None and routed[0] is self._token:
+            route: Route = routed[1]
+            return route
         allowed: tuple[bytes, ...] = ()
         for one, matcher in self._bound:
             conditions = one.route.conditions
@@ -96,9 +102,11 @@ class Router:
             )
         raise NotOffered(f"{path}: nothing is offered here", code=Code.NOT_FOUND, http_status=404)
 
-    @staticmethod
-    def _chosen(call: Call, route: Route, values: tuple[bytes, ...]) -> Route:
+    def _chosen(self, call: Call, route: Route, values: tuple[bytes, ...]) -> Route:
         rewrite = route.rewrite
+        if rewrite is None and call.head is not None:
+            # Everything so far follows from the head alone, so requests that share it need not ask again.
+            call.head.routed = (self._token, route)
         if rewrite is not None:
             assert call.head is not None
             attributes = call.attributes if call.attributes is not None else {}

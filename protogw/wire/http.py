@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Header: TypeAlias = tuple[bytes, bytes]
 """A field: lower-case name, value without surrounding white space. Pseudo-headers never appear as one."""
@@ -44,7 +44,8 @@ class RequestHead:
 
     `path` is the raw path (still percent-encoded, starts with "/" or is "*"), `query` is without its "?".
     HTTP/2 connections share one object between requests whose header block is the same bytes, so it is never
-    changed; what a front end derives from nothing but the head, it may keep in `memo`.
+    changed; what a front end derives from nothing but the head, it may keep in `memo`. In `taken` and `routed` is which
+    front end and which route it led to, and in what state of what is offered.
     """
 
     __slots__ = (
@@ -55,7 +56,9 @@ class RequestHead:
         "method",
         "path",
         "query",
+        "routed",
         "scheme",
+        "taken",
         "version",
     )
 
@@ -79,6 +82,8 @@ class RequestHead:
         self.scheme = scheme
         self.content_type = content_type
         self.memo: object | None = None
+        self.taken: tuple[object, Any] | None = None
+        self.routed: tuple[object, Any] | None = None
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case), or None."""

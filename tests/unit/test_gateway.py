@@ -217,3 +217,38 @@ async def test_every_answer_to_a_granted_origin_says_so() -> None:
     await serve(made, asked)
     assert asked.answer is not None
     assert dict(asked.answer[1])[b"access-control-allow-origin"] == b"https://app.example"
+
+
+class Choosy(Plain):
+    """A front end that counts how often it is asked, and takes what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.takes = True
+
+    def accepts(self, head: RequestHead) -> bool:
+        self.asked += 1
+        return self.takes
+
+
+async def test_the_front_end_of_a_shared_head_is_found_once_for_what_is_offered() -> None:
+    gateway = Gateway({})
+    choosy, last = Choosy(), Plain()
+    made = Door(gateway, [choosy, last])  # type: ignore[list-item]
+    gateway.doors["d"] = made
+    router = Router({}, [HttpRoute(template=parse("/**"), verbs=(), route=Route("r", Target()))])
+    gateway.install(Catalog(), router)
+    head = Asked().head
+    for _ in range(3):
+        exchange = Asked()
+        exchange.head = head
+        await made.serve(exchange)  # type: ignore[arg-type]
+        assert exchange.answer is not None
+    assert choosy.asked == 1
+    choosy.takes = False
+    gateway.install(Catalog(), router)
+    await made.serve(exchange)  # type: ignore[arg-type]
+    assert choosy.asked == 2
+    assert head.taken is not None
+    assert head.taken[1] is last

@@ -116,3 +116,21 @@ def test_a_hidden_route_is_reported() -> None:
 )
 def test_the_host_is_compared_without_port_case_and_trailing_dot(authority: bytes, host: bytes) -> None:
     assert host_of(authority) == host
+
+
+def test_a_head_that_comes_again_is_not_looked_up_again_but_by_another_router() -> None:
+    first, second = Router({}, [http("/a/*", "old")]), Router({}, [http("/a/b", "new")])
+    shared = request(b"/a/b")
+    assert [route(router, shared) for router in (first, first, second, first)] == ["old", "old", "new", "old"]
+    nothing = Router({})
+    with pytest.raises(NotOffered):
+        nothing.match(shared)
+
+
+def test_a_rewritten_path_is_made_for_every_request_of_a_shared_head() -> None:
+    router = Router({}, [http("/a/{name}", "r", rewrite="/b/{name}")])
+    shared = request(b"/a/x")
+    for _ in range(3):
+        call = Call(None, NO_METADATA, front_end="http", peer=shared.peer, started=0.0, head=shared.head)
+        assert route(router, call) == "r"
+        assert call.attributes == {"path": b"/b/x"}

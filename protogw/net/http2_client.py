@@ -41,6 +41,10 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
 
     def __init__(self, limits: Limits, endpoint: str = "", *, keepalive_s: float = 30.0) -> None:
         super().__init__(limits)
+        # Streams are different callers': one that reads slowly keeps its own window full, and must not keep the
+        # connection's. So that has room for what every stream may hold, beside what is not yet credited.
+        room = self.receive_window + limits.stream_window * limits.concurrent_streams
+        self.receive_window = min(room, http2.LARGEST_WINDOW)
         self.endpoint = endpoint
         self.on_change: Callable[[PooledConnection], None] | None = None
         self.settled: asyncio.Future[None] | None = None

@@ -399,16 +399,10 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
             self.on_settings_taken()
             return
         self.nuisance(10)
+        window = self.initial_send_window
         for key, value in http2.read_settings(payload):
             if key == http2.INITIAL_WINDOW_SIZE:
-                change = value - self.initial_send_window
-                self.initial_send_window = value
-                for stream in self.streams.values():
-                    stream.send_window += change
-                    if stream.send_window > http2.LARGEST_WINDOW:
-                        raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS makes a window overflow")
-                    if stream.queue and stream.send_window > 0:
-                        self.ready[stream] = None
+                window = value
             elif key == http2.MAX_FRAME_SIZE:
                 self.frame_limit = min(value, _LARGEST_FRAME)
             elif key == http2.HEADER_TABLE_SIZE:
@@ -417,9 +411,22 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
                     self.table_update = table_size_update(value)
             else:
                 self.on_setting(key, value)
+        if window != self.initial_send_window:
+            self._resize(window)
         self.put(http2.SETTINGS_ACK)
         self.pump()
         self.on_settings()
+
+    def _resize(self, window: int) -> None:
+        """The streams' windows change with the setting. Once in a frame: a frame may say it thousands of times."""
+        change = window - self.initial_send_window
+        self.initial_send_window = window
+        for stream in self.streams.values():
+            stream.send_window += change
+            if stream.send_window > http2.LARGEST_WINDOW:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS makes a window overflow")
+            if stream.queue and stream.send_window > 0:
+                self.ready[stream] = None
 
     def _on_window_update(self, id: int, payload: bytes) -> None:
         if len(payload) != 4:

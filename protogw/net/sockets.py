@@ -18,6 +18,9 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 _NEXT_ADDRESS_S = 0.25
 """How long the first address is alone before the next is tried beside it (RFC 8305 section 5)."""
 
+_NOT_SENT_BYTES = 256 << 10
+"""What the kernel holds of what the peer has no room for yet; left alone, it takes megabytes that nobody may read."""
+
 _KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_TRIES = 60, 15, 4
 
 
@@ -29,6 +32,7 @@ def tune(sock: socket.socket) -> None:
         ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_S),
         ("TCP_KEEPINTVL", _KEEPALIVE_EVERY_S),
         ("TCP_KEEPCNT", _KEEPALIVE_TRIES),
+        ("TCP_NOTSENT_LOWAT", _NOT_SENT_BYTES),
     ):
         option = getattr(socket, name, None)  # not on every platform
         if option is not None:

@@ -63,7 +63,7 @@ async def test_the_first_words_are_the_preface_and_settings_without_push() -> No
         http2.MAX_HEADER_LIST_SIZE: 64 << 10,
         http2.INITIAL_WINDOW_SIZE: 100_000,
     }
-    assert window.payload == (200_000 - 65_535).to_bytes(4, "big")
+    assert window.payload == (200_000 + 100 * 100_000 - 65_535).to_bytes(4, "big")
     settled = endpoint.connection.settled
     assert settled is not None
     assert not settled.done()
@@ -247,6 +247,20 @@ async def test_unread_bytes_of_streams_that_are_over_do_not_hold_the_connections
             endpoint.connection.streams[id].cancel()
     assert endpoint.connection.active == 0
     assert not endpoint.connection.closed
+
+
+async def test_readers_that_are_slow_do_not_hold_the_connections_window() -> None:
+    """Every stream but one is full and unread: the last still gets its reply."""
+    endpoint = await opened(Limits(stream_window=70_000, connection_window=70_000, concurrent_streams=20))
+    for id in range(1, 39, 2):
+        endpoint.open()
+        await endpoint.say(headers(id, OK), *[data(id, b"x" * 14_000)] * 5)
+    whole = endpoint.open().whole(200_000)
+    said = await endpoint.say(headers(39, OK), *[data(39, b"y" * 14_000)] * 5)
+    assert not endpoint.connection.closed
+    assert any(word.startswith("39 WINDOW_UPDATE") for word in said)
+    await endpoint.say(*[data(39, b"y" * 14_000)] * 4, data(39, b"z", end=True))
+    assert len((await whole).body) == 9 * 14_000 + 1
 
 
 async def test_cancelling_tells_the_endpoint_at_once_and_late_frames_are_ignored() -> None:

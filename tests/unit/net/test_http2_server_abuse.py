@@ -483,3 +483,20 @@ async def test_draining_does_not_depend_on_an_answer_to_its_ping() -> None:
     await settle()
     assert gateway.frames.said()[-1] == "GOAWAY 0 NO_ERROR"
     assert gateway.transport.eof
+
+
+async def test_a_window_said_thousands_of_times_in_one_frame_is_applied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time would walk over every stream: four megabytes of SETTINGS would cost seconds."""
+    applied: list[int] = []
+    resize = Http2ServerConnection._resize
+
+    def counted(self: Http2ServerConnection, window: int) -> None:
+        applied.append(window)
+        resize(self, window)
+
+    monkeypatch.setattr(Http2ServerConnection, "_resize", counted)
+    gateway = await opened()
+    await gateway.say(settings(*[(http2.INITIAL_WINDOW_SIZE, number) for number in range(2000)]))
+    await gateway.say(settings((http2.INITIAL_WINDOW_SIZE, 1999)))
+    assert applied == [1999]
+    assert gateway.connection.initial_send_window == 1999

@@ -126,16 +126,22 @@ class Endpoint:
         self._changed(connection)
 
     def _unreachable(self, error: GatewayError) -> None:
+        """It is left alone for a while, and those who wait are told, so that they go elsewhere.
+
+        Also when older connections live on: a service that ends its last calls takes no new connection, and what it
+        has may stay full for hours. Where each call needs a connection of its own, only one of them hoped for this one.
+        """
         loop = asyncio.get_running_loop()
-        if not self._connections:
-            # Jitter, so that many gateways do not return to a recovering service in step.
-            self.down_until = loop.time() + self._backoff_s * (0.8 + 0.4 * random.random())
-            self._backoff_s = min(self._backoff_s * BACKOFF_FACTOR, BACKOFF_MOST_S)
-            while self._waiting:
-                waiter = self._waiting.popleft()
-                if not waiter.done():
-                    waiter.set_exception(error)
-            self._on_reach(self, False)
+        # Jitter, so that many gateways do not return to a recovering service in step.
+        self.down_until = loop.time() + self._backoff_s * (0.8 + 0.4 * random.random())
+        self._backoff_s = min(self._backoff_s * BACKOFF_FACTOR, BACKOFF_MOST_S)
+        told = 1 if self._connections and not self._shared else len(self._waiting)
+        while self._waiting and told > 0:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
+                told -= 1
+        self._on_reach(self, False)
 
     def _changed(self, connection: PooledConnection) -> None:
         """A connection has room again, or has closed."""

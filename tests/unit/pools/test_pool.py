@@ -107,6 +107,37 @@ async def test_calls_take_turns_over_the_endpoints_and_share_connections() -> No
     under_test.close()
 
 
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_call_does_not_wait_for_an_endpoint_that_is_busy_and_takes_no_new_connection(shared: bool) -> None:
+    """Its one connection is full for as long as a stream lasts; a service that shuts down looks so."""
+    dialer, sender = Dialer(room=1), Sender(lambda call, link: hold(link))
+    under_test = pool(dialer, sender, 1, shared=shared)
+    await under_test.send(call())
+    dialer.down = {1}
+    with pytest.raises(Unreachable, match="refused"):
+        await asyncio.wait_for(under_test.send(call()), 5)
+    dialer.links[0].give_back()
+    await under_test.send(call())
+    under_test.close()
+
+
+async def hold(link: Link) -> Reply:
+    link.take()
+    return Reply()
+
+
+async def test_calls_go_elsewhere_when_an_endpoint_takes_no_new_connection() -> None:
+    dialer, sender = Dialer(room=1), Sender(lambda call, link: hold(link))
+    under_test = pool(dialer, sender, 1, 2)
+    await under_test.send(call())
+    dialer.down = {1}
+    dialer.room = 100
+    for _ in range(3):
+        await asyncio.wait_for(under_test.send(call()), 5)
+    assert sender.ports == [1, 2, 2, 2]
+    under_test.close()
+
+
 async def test_an_unreachable_endpoint_is_passed_over_and_left_alone() -> None:
     dialer, sender = Dialer(down=(1,)), Sender()
     under_test = pool(dialer, sender, 1, 2)

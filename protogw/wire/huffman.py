@@ -17,7 +17,7 @@ except ImportError:  # no build for this platform: Python alone decodes the same
     _NativeError = ValueError
 
 _KEPT = 4096
-_KEPT_BYTES = 64
+_KEPT_BYTES = 20
 """Bounds of the strings remembered: their number, and the coded length over which a string is likely met just once."""
 
 _MOST = 1 << 28  # of any integer: no limit of ours is near it

@@ -8,66 +8,56 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-import grpc.aio
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
+from protogw_translators.to_grpc import ToGrpc
 
+from protogw.balancers.round_robin import RoundRobin
 from protogw.call import Call, Encoding, Payload, Reply
 from protogw.descriptors.from_reflection import fetch
 from protogw.descriptors.model import SchemaError
 from protogw.errors import OK, Code, NotOffered, Status, Unreachable
+from protogw.net.http2_client import Http2Connector
+from protogw.net.limits import Limits
+from protogw.pools.pool import Pool
 
 Request = reflection_pb2.ServerReflectionRequest
 Response = reflection_pb2.ServerReflectionResponse
 Send = Callable[[Call], Awaitable[Reply]]
 
 
-def over(channel: grpc.aio.Channel) -> Send:
-    """A `send` that carries bidi calls over grpcio."""
-
-    async def send(call: Call) -> Reply:
-        assert call.method is not None
-        assert call.payloads is not None
-        stream: Any = channel.stream_stream(call.method.path.decode())(one.data async for one in call.payloads)
-        reply = Reply()
-
-        async def payloads() -> AsyncIterator[Payload]:
-            try:
-                async for data in stream:
-                    yield Payload(data, Encoding.PROTO)
-            except grpc.aio.AioRpcError as error:
-                reply.status = Status(Code(error.code().value[0]), error.details() or "")
-            finally:
-                stream.cancel()
-
-        reply.payloads = payloads()
-        return reply
-
-    return send
-
-
 @pytest.fixture
-async def channel() -> AsyncIterator[grpc.aio.Channel]:
+async def grpcio() -> AsyncIterator[Send]:
+    """The `send` of a pool with a grpcio server in it."""
     server = grpc.server(futures.ThreadPoolExecutor(2))
     reflection.enable_server_reflection(
         ("google.longrunning.Operations", "grpc.health.v1.Health", reflection.SERVICE_NAME), server
     )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel
+    pool = Pool(
+        "grpcio",
+        [("127.0.0.1", port, 1)],
+        ToGrpc(f"127.0.0.1:{port}"),
+        Http2Connector(Limits()),
+        RoundRobin(),
+        max_connections=1,
+        shared=True,
+    )
+    yield pool.send
+    pool.close()
     server.stop(None).wait()
 
 
-async def test_a_grpcio_server_is_read_over_v1alpha(channel: grpc.aio.Channel) -> None:
+async def test_a_grpcio_server_is_read_over_v1alpha(grpcio: Send) -> None:
     from google.longrunning import operations_proto_pb2  # noqa: F401  puts the service into the server's pool
 
-    schema = await fetch(over(channel))
+    schema = await fetch(grpcio)
     assert list(schema.services) == ["google.longrunning.Operations"]
     wait = schema.services["google.longrunning.Operations"].methods["GetOperation"]
     assert wait.http[0].template == "/v1/{name=operations/**}"
-    assert (await fetch(over(channel))).digest == schema.digest
+    assert (await fetch(grpcio)).digest == schema.digest
 
 
 # --- services of our own making ---------------------------------------------------------------------------------------

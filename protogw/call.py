@@ -87,6 +87,9 @@ class Metadata:
 
 NO_METADATA = Metadata()
 
+MESSAGES_A_TURN = 256
+"""Messages of one stream that are carried before other calls get their turn: a piece of a body may hold 50,000."""
+
 
 class Payload:
     """One message: its bytes, the encoding they are in, and the codec of its type.

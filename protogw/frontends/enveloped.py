@@ -5,10 +5,11 @@ Knows the framing and the compression of single messages; nothing of heads, stat
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
-from protogw.call import Encoding, GzipPayload, Payload
+from protogw.call import MESSAGES_A_TURN, Encoding, GzipPayload, Payload
 from protogw.errors import BadUpstream, Code, InvalidRequest, Malformed, NotOffered
 from protogw.wire.envelope import COMPRESSED, EnvelopeReader, envelope
 from protogw.wire.message_encoding import open_message, seal_message
@@ -32,7 +33,7 @@ class RequestMessages:
     An iterator of its own and not a generator: it may be left at any point and has nothing to close.
     """
 
-    __slots__ = ("_codec", "_coding", "_decoder", "_encoding", "_exchange", "_limit", "_reader")
+    __slots__ = ("_codec", "_coding", "_decoder", "_encoding", "_exchange", "_limit", "_reader", "_turn")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class RequestMessages:
         self._codec = codec
         self._decoder = decoder
         self._reader = EnvelopeReader(limit, Malformed)
+        self._turn = MESSAGES_A_TURN
 
     def push(self, data: bytes) -> None:
         """Take a piece of the body that was read already."""
@@ -60,6 +62,10 @@ class RequestMessages:
 
     async def __anext__(self) -> Payload:
         reader = self._reader
+        self._turn -= 1
+        if not self._turn:
+            self._turn = MESSAGES_A_TURN
+            await asyncio.sleep(0)
         while (found := reader.next()) is None:
             data = await self._exchange.read()
             if not data:

@@ -9,7 +9,18 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from protogw.call import GZIP_REPLY, GZIP_REQUEST, NO_METADATA, Call, Encoding, GzipPayload, Metadata, Payload, Reply
+from protogw.call import (
+    GZIP_REPLY,
+    GZIP_REQUEST,
+    MESSAGES_A_TURN,
+    NO_METADATA,
+    Call,
+    Encoding,
+    GzipPayload,
+    Metadata,
+    Payload,
+    Reply,
+)
 from protogw.errors import OK, BadUpstream, Code, DeadlineExceeded, GatewayError
 from protogw.wire.envelope import COMPRESSED, PREFIX, EnvelopeReader, envelope, only_message
 from protogw.wire.forwarded import forwarded
@@ -257,7 +268,19 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
     Not a generator function: closing it cancels the upstream stream even when nothing was read from it yet.
     """
 
-    __slots__ = ("_bare", "_codec", "_ended", "_first", "_head", "_limit", "_pump", "_reader", "_reply", "_stream")
+    __slots__ = (
+        "_bare",
+        "_codec",
+        "_ended",
+        "_first",
+        "_head",
+        "_limit",
+        "_pump",
+        "_reader",
+        "_reply",
+        "_stream",
+        "_turn",
+    )
 
     def __init__(
         self,
@@ -279,10 +302,15 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
         self._reader = EnvelopeReader(limit, BadUpstream)
         self._bare = True
         self._ended = False
+        self._turn = MESSAGES_A_TURN
 
     async def __anext__(self) -> Payload:
         reader = self._reader
         try:
+            self._turn -= 1
+            if not self._turn:
+                self._turn = MESSAGES_A_TURN
+                await asyncio.sleep(0)
             while (found := reader.next()) is None:
                 if self._ended:
                     raise StopAsyncIteration

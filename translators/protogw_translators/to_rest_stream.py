@@ -6,13 +6,14 @@ was cut short, whatever its framing says.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from protogw.call import Payload, Reply
+from protogw.call import MESSAGES_A_TURN, Payload, Reply
 from protogw.descriptors.model import Type
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest, Status, UpstreamError, UpstreamReset
 from protogw.wire import ndjson
@@ -183,7 +184,7 @@ class Messages(AsyncGenerator[Payload, None]):
     Not a generator function: closing it cancels the upstream stream even when nothing was read from it yet.
     """
 
-    __slots__ = ("_coding", "_ended", "_limit", "_make", "_ready", "_records", "_reply", "_stream", "_whole")
+    __slots__ = ("_coding", "_ended", "_limit", "_make", "_ready", "_records", "_reply", "_stream", "_turn", "_whole")
 
     def __init__(
         self,
@@ -201,6 +202,7 @@ class Messages(AsyncGenerator[Payload, None]):
         self._ready: deque[bytes] = deque()
         self._ended = False
         self._whole = False
+        self._turn = MESSAGES_A_TURN
         self._coding: Decoder | None = None
         if coding:
             try:
@@ -211,6 +213,10 @@ class Messages(AsyncGenerator[Payload, None]):
     async def __anext__(self) -> Payload:
         ready = self._ready
         try:
+            self._turn -= 1
+            if not self._turn:
+                self._turn = MESSAGES_A_TURN
+                await asyncio.sleep(0)
             while not ready:
                 if self._ended:
                     raise StopAsyncIteration

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from protogw.call import Encoding, Payload
+from protogw.call import MESSAGES_A_TURN, Encoding, Payload
 from protogw.errors import BadUpstream, BodyTooLarge, InvalidRequest, UnsupportedMedia
 from protogw.frontends.rest.bindings import Binding, Body
 from protogw.wire import ndjson
@@ -129,12 +130,17 @@ class RequestStream:
         self._make = make
         self._ready: deque[bytes] = deque()
         self._ended = False
+        self._turn = MESSAGES_A_TURN
 
     def __aiter__(self) -> RequestStream:
         return self
 
     async def __anext__(self) -> Payload:
         ready = self._ready
+        self._turn -= 1
+        if not self._turn:
+            self._turn = MESSAGES_A_TURN
+            await asyncio.sleep(0)
         while not ready:
             if self._coding is not None and self._coding.pending:
                 ready.extend(self._reader.feed(self._coding.decode(b"", PIECE)))

@@ -67,7 +67,7 @@ def _checked(host: str, port: str, *, lowest: int) -> Address:
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and lowest <= int(port) <= 65535):
         refuse(f"has a bad port: a port is a number from {lowest} to 65535")
     if ":" not in host:
-        if not _HOST.match(host) or len(host) > 253 or ".." in host:
+        if not _HOST.match(host) or len(host) > 253 or ".." in host or max(map(len, host.split("."))) > 63:
             refuse("has a bad host")
         if host.replace(".", "").isdigit():
             try:

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _AHEAD_BYTES = 64 << 10
 """Requests read before their turn."""
+_DRAINED_S = 1.0  # for a client that connected just before the drain
 _LINGER_BYTES = 1 << 20
 _LINGER_S = 2.0
 """How much of what a refused client still sends is read and dropped, and for how long, so that it sees the answer."""
@@ -373,9 +374,12 @@ class Http1ServerConnection(asyncio.Protocol):
             self.transport.close()
 
     def drain(self) -> None:
-        """Finish the request in progress, then close; close at once if there is none."""
+        """Finish the request in progress, then close; close at once if there is none.
+
+        A client that has only just connected is about to ask, and gets a moment: it could not know.
+        """
         self.last = True
-        if self._state == _HEAD and self._waiting:
+        if self._state == _HEAD and self._waiting and self._requests:
             self._state = _LINGERING
             self.transport.close()
 
@@ -394,6 +398,8 @@ class Http1ServerConnection(asyncio.Protocol):
             waiting = self._waiting
             seen = (waiting, self._requests)
             patience = limits.idle_s if waiting and self._requests else limits.header_timeout_s
+            if waiting and self.last:
+                patience = min(patience, _DRAINED_S)
         elif exchange.complete or self._reading_held or (exchange.started and not exchange.ended):
             seen = (exchange.bytes_in, exchange.bytes_out, unsent)
             patience = limits.idle_s

@@ -281,6 +281,10 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the address; connections go on."""
+        if self._accepting:
+            # Connections that wait to be accepted would be reset by the close, whatever they have sent.
+            for sock in self._sockets:
+                self._accept(sock)
         self._accepting = False
         if self._retry is not None:
             self._retry.cancel()
@@ -300,6 +304,8 @@ class Listener:
         self._draining = True
         for connection in tuple(self._connections):
             connection.drain()
+        if self._greetings:
+            await asyncio.wait(self._greetings, timeout=min(timeout_s, _CLOSE_S))
         await self._empty(timeout_s)
         self.close()
         await asyncio.gather(*self._greetings, return_exceptions=True)
@@ -340,6 +346,7 @@ class _Greeter(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._begun = b""
         self._since = -1.0
+        self._patience_s = listener.limits.header_timeout_s
         self.made = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -381,7 +388,8 @@ class _Greeter(asyncio.Protocol):
         self._listener.forget(self)
 
     def drain(self) -> None:
-        self._transport.close()
+        """A client that has only just connected is about to ask: it gets a moment, since it has done nothing wrong."""
+        self._patience_s = min(self._patience_s, _CLOSE_S)
 
     def close(self) -> None:
         self._transport.abort()
@@ -389,5 +397,5 @@ class _Greeter(asyncio.Protocol):
     def sweep(self, now: float) -> None:
         if self._since < 0:
             self._since = now
-        elif now - self._since >= self._listener.limits.header_timeout_s:
+        elif now - self._since >= self._patience_s:
             self._transport.abort()

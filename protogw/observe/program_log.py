@@ -1,13 +1,20 @@
-"""The program's own log: what it does and what goes wrong, one line each on stderr."""
+"""The program's own log: what it does and what goes wrong, one line each on stderr.
+
+Written by a thread of its own: clients can cause lines, and a stderr that is full or that nobody reads must not stop
+calls.
+"""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from typing import Any
 
 import orjson
+
+from protogw.observe.line_sink import LineSink
+
+MOST_WAITING_BYTES = 1 << 20
 
 _MARKS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 
@@ -24,7 +31,10 @@ class ConsoleFormatter(logging.Formatter):
         mark = _MARKS.get(record.levelname, "") if self._colour else ""
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         line = f"{at} {mark}{level}{_printable(record.getMessage())}{chr(27) + '[0m' if mark else ''}"
-        return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+        if record.exc_info:
+            lines = self.formatException(record.exc_info).split("\n")
+            line += "".join([f"\n{_printable(part)}" for part in lines])
+        return line
 
 
 class JsonFormatter(logging.Formatter):
@@ -43,9 +53,28 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(fields, default=str).decode()
 
 
+class SinkHandler(logging.Handler):
+    """Hands every line to a sink, which never waits and drops what does not fit."""
+
+    def __init__(self, sink: LineSink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._sink.write(self.format(record).encode(errors="backslashreplace") + b"\n", 1)
+        except Exception:  # noqa: BLE001 — as every handler of logging's own: a line that cannot be made is not worth a call
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Called by logging when the program ends."""
+        self._sink.close()
+        super().close()
+
+
 def set_up(*, json: bool, colour: bool, level: int = logging.INFO) -> None:
     """Send the program's log to stderr, replacing whatever was set up before."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = SinkHandler(LineSink("stderr", max_waiting=MOST_WAITING_BYTES))
     handler.setFormatter(JsonFormatter() if json else ConsoleFormatter(colour=colour))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.captureWarnings(True)

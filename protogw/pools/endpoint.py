@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import deque
 from collections.abc import Callable
 
-from protogw.errors import GatewayError, Overloaded
+from protogw.errors import GatewayError, InternalError, Overloaded
 from protogw.pools.base import Connector, PooledConnection
+
+log = logging.getLogger("protogw")
 
 BACKOFF_FIRST_S, BACKOFF_FACTOR, BACKOFF_MOST_S = 1.0, 1.6, 30.0
 """How long an endpoint that cannot be reached is left alone (gRPC's connection backoff, with a lower ceiling)."""
@@ -111,6 +114,10 @@ class Endpoint:
             connection = await self._connector.connect(self.host, self.port)
         except GatewayError as error:
             self._unreachable(error)
+            return
+        except Exception:  # a fault of ours, or of the system's: those who wait must hear of it nonetheless
+            log.exception("a fault of the gateway's own in connecting to %s", self.label)
+            self._unreachable(InternalError())
             return
         finally:
             assert task is not None

@@ -503,3 +503,41 @@ async def test_a_large_answer_arrives_whole_before_the_close(gate: Gate) -> None
     answer = await ask(listener)
     assert answer.count(b"x") == 64 * 65536
     assert answer.endswith(b"0\r\n\r\n")
+
+
+async def accepted(listener: Listener) -> None:
+    while not listener.connections:  # noqa: ASYNC110 — nothing tells of it
+        await asyncio.sleep(0)
+
+
+@on_both_loops
+async def test_who_connected_before_the_drain_is_served_although_it_asks_after_it(gate: Gate) -> None:
+    """One was accepted and has said nothing, one waits to be accepted; neither could know."""
+    listener = await gate.open()
+    reader, writer = await gate.dial(listener)
+    await accepted(listener)
+    with socket.create_connection(listener.address) as late:  # the loop has no turn to accept it
+        listener.stop_accepting()
+        drain = asyncio.create_task(listener.drain(5))
+        await asyncio.sleep(0)
+        late.setblocking(False)
+        writer.write(GET)
+        late.send(GET)
+        assert b"200 OK" in await reader.read()
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += await asyncio.get_running_loop().sock_recv(late, 1000)
+        assert b"200 OK" in answer
+        assert b"connection: close" in answer
+    await drain
+
+
+@on_both_loops
+async def test_who_connects_and_asks_nothing_holds_the_drain_up_for_a_moment_only(gate: Gate) -> None:
+    listener = await gate.open()
+    reader, _ = await gate.dial(listener)
+    await accepted(listener)
+    async with asyncio.timeout(5):
+        await listener.drain(60)
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read() == b""

@@ -10,7 +10,7 @@ import pytest
 
 from protogw.balancers.round_robin import RoundRobin
 from protogw.call import NO_METADATA, Call, Reply
-from protogw.errors import GatewayError, Overloaded, Unprocessed, Unreachable, UpstreamReset
+from protogw.errors import GatewayError, InternalError, Overloaded, Unprocessed, Unreachable, UpstreamReset
 from protogw.pools.endpoint import Endpoint
 from protogw.pools.pool import Pool
 from protogw.wire.http import Peer
@@ -118,6 +118,20 @@ async def test_a_call_does_not_wait_for_an_endpoint_that_is_busy_and_takes_no_ne
         await asyncio.wait_for(under_test.send(call()), 5)
     dialer.links[0].give_back()
     await under_test.send(call())
+    under_test.close()
+
+
+async def test_a_fault_in_connecting_ends_the_calls_that_wait(caplog: pytest.LogCaptureFixture) -> None:
+    dialer = Dialer()
+
+    async def connect(host: str, port: int) -> Link:
+        raise ValueError("a fault of ours")
+
+    dialer.connect = connect  # type: ignore[method-assign]
+    under_test = pool(dialer, Sender(), 1)
+    with pytest.raises(InternalError):
+        await asyncio.wait_for(under_test.send(call()), 5)
+    assert "a fault of ours" in caplog.text
     under_test.close()
 
 

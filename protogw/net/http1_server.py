@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from protogw.errors import Code, GatewayError, InvalidRequest, Malformed
 from protogw.net.http1_exchange import DRAIN_BYTES, Http1Exchange, date
 from protogw.net.limits import Limits
+from protogw.net.sockets import half_close
 from protogw.wire.http import Peer
 from protogw.wire.http1 import CACHED_HEADS, HeadBounds, Request, RequestScanner, parse_request, remember
 from protogw.wire.http1_answer import refusal
@@ -363,7 +364,7 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._eof:
             self.transport.close()
         elif not self._tls:
-            self.transport.write_eof()
+            half_close(self.transport)
 
     def cut(self, reset: bool) -> None:
         """Close in the middle of an answer; with `reset`, so that it cannot be taken for the answer's end."""

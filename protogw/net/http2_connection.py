@@ -13,6 +13,7 @@ from typing import Generic, TypeVar, cast
 
 from protogw.net.http2_stream import Stream
 from protogw.net.limits import Limits
+from protogw.net.sockets import half_close
 from protogw.wire import http2
 from protogw.wire.hpack import table_size_update
 from protogw.wire.http2 import (
@@ -208,7 +209,7 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self._lingering = _LINGER_BYTES
             self._ending = self.loop.call_later(within_s, self.transport.abort)
-            self.transport.write_eof()
+            half_close(self.transport)
         else:
             self.transport.close()
 

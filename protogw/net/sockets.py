@@ -1,4 +1,4 @@
-"""Connecting out: addresses raced as RFC 8305 says, a time limit over everything, and what failed in words."""
+"""What connections of every kind need of their sockets: tuning, half-closing, and connecting out (RFC 8305)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def tune(sock: socket.socket) -> None:
         option = getattr(socket, name, None)  # not on every platform
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def half_close(transport: asyncio.WriteTransport) -> None:
+    """Say that nothing more will be sent, to a peer that may already be gone."""
+    try:
+        transport.write_eof()
+    except OSError:
+        # The peer has reset the connection and the loop has not said so yet.
+        transport.abort()
 
 
 def said(error: OSError) -> str:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from protogw.aside import compressed, decompressed
 from protogw.call import Call, GzipPayload, Payload, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest
@@ -17,7 +18,6 @@ from protogw.frontends.connect_head import STREAM, Compression, ConnectTarget, r
 from protogw.frontends.enveloped import RequestMessages, close, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
 from protogw.wire.connect import END_OK, Describe, decode_timeout, end_stream, error_body, prefixed
-from protogw.wire.content import compress, decompress
 from protogw.wire.envelope import envelope
 from protogw.wire.http import Header, RequestHead
 from protogw.wire.http_status import http_status
@@ -114,11 +114,11 @@ class Connect:
         )
         reply = await handle(call)
         if not target.streaming:
-            self._answer(exchange, target, reply)
+            await self._answer(exchange, target, reply)
         elif reply.payloads is None:
             frame = b""
             if reply.payload is not None and reply.status.code is Code.OK:
-                frame = sealed(reply.payload, target.encoding, target.reply_coding, target.passes(reply))
+                frame = await sealed(reply.payload, target.encoding, target.reply_coding, target.passes(reply))
             exchange.respond(200, self._stream_head(target, reply), frame + self._end(target, reply))
         else:
             await self._stream(exchange, target, reply, reply.payloads)
@@ -170,12 +170,12 @@ class Connect:
             raise BodyTooLarge(f"a message of {len(body)} bytes is over the limit of {self._limit}")
         if not target.coding or not body:
             return Payload(body, target.encoding, codec)
-        data = decompress(body, target.coding, self._limit)
+        data = await decompressed(body, target.coding, self._limit)
         if target.coding == b"gzip":
             return GzipPayload(data, target.encoding, codec, body)
         return Payload(data, target.encoding, codec)
 
-    def _answer(self, exchange: Exchange, target: ConnectTarget, reply: Reply) -> None:
+    async def _answer(self, exchange: Exchange, target: ConnectTarget, reply: Reply) -> None:
         """Send the whole reply to a unary call."""
         status = reply.status
         head: tuple[Header, ...]
@@ -194,7 +194,7 @@ class Connect:
                 body = payload.gzipped
                 head += ((b"content-encoding", b"gzip"),)
             elif target.reply_coding and len(body) >= WORTHWHILE:
-                body = compress(body, target.reply_coding)
+                body = await compressed(body, target.reply_coding)
                 head += ((b"content-encoding", target.reply_coding),)
         if reply.trailers.pairs:
             head += prefixed(reply.trailers.pairs)
@@ -213,7 +213,7 @@ class Connect:
                 if plain and payload.encoding is encoding:
                     frame = envelope(payload.data)
                 else:
-                    frame = sealed(payload, encoding, coding, passes)
+                    frame = await sealed(payload, encoding, coding, passes)
                 await exchange.write(frame)
         finally:
             await close(payloads)

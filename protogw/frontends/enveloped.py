@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
+from protogw.aside import compressed, opened
 from protogw.call import MESSAGES_A_TURN, Encoding, GzipPayload, Payload
 from protogw.errors import BadUpstream, Code, InvalidRequest, Malformed, NotOffered
 from protogw.wire.envelope import COMPRESSED, EnvelopeReader, envelope
-from protogw.wire.message_encoding import open_message, seal_message
+from protogw.wire.message_encoding import WORTHWHILE
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Codec
@@ -77,7 +78,7 @@ class RequestMessages:
         flags, data = found
         if not flags:
             return Payload(data, self._encoding, self._codec)
-        message = open_message(flags, data, self._coding, self._limit, Malformed)
+        message = await opened(flags, data, self._coding, self._limit, Malformed)
         if data and self._coding == b"gzip":
             return GzipPayload(message, self._encoding, self._codec, data)
         return Payload(message, self._encoding, self._codec)
@@ -104,11 +105,14 @@ def written(payload: Payload, encoding: Encoding) -> bytes:
         raise BadUpstream(f"the reply does not convert: {error.message}", code=Code.INTERNAL) from error
 
 
-def sealed(payload: Payload, encoding: Encoding, coding: bytes, passes: bool) -> bytes:
+async def sealed(payload: Payload, encoding: Encoding, coding: bytes, passes: bool) -> bytes:
     """A reply's message in its envelope: gzipped as it came where that `passes`, else compressed in `coding` if any."""
     if passes and isinstance(payload, GzipPayload) and payload.encoding is encoding:
         return envelope(payload.gzipped, COMPRESSED)
-    return seal_message(written(payload, encoding), coding)
+    data = written(payload, encoding)
+    if coding and len(data) >= WORTHWHILE:
+        return envelope(await compressed(data, coding), COMPRESSED)
+    return envelope(data)
 
 
 async def close(payloads: AsyncIterator[Payload]) -> None:

@@ -142,7 +142,10 @@ class _FrontEnd:
         )
         reply = await handle(call)
         if reply.payloads is None:
-            self._answer(exchange, target, reply)
+            frame: bytes | None = None
+            if (reply.gzip or target.reply_coding) and reply.payload is not None:
+                frame = await sealed(reply.payload, target.encoding, target.reply_coding, target.passes(reply))
+            self._answer(exchange, target, reply, frame)
         else:
             await self._stream(exchange, target, reply, reply.payloads)
 
@@ -165,8 +168,8 @@ class _FrontEnd:
         codec = target.method.input.codec
         return RequestMessages(exchange, self._limit, target.coding, target.encoding, codec, decoder)
 
-    def _answer(self, exchange: Exchange, target: GrpcTarget, reply: Reply) -> None:
-        """Send a whole reply in one write."""
+    def _answer(self, exchange: Exchange, target: GrpcTarget, reply: Reply, frame: bytes | None) -> None:
+        """Send a whole reply in one write; `frame` is its message where it may be compressed."""
         metadata = reply.metadata
         trailers: tuple[Header, ...] = OK_TRAILERS
         if reply.status is not OK:
@@ -176,13 +179,10 @@ class _FrontEnd:
         payload = reply.payload
         if reply.status.code is Code.OK:
             head = target.reply_head if metadata is target.reply_metadata else target.head_of(metadata)
-            frame = b""
-            if payload is None:
-                pass
-            elif reply.gzip or target.reply_coding:
-                passes = target.passes(reply)
-                frame = sealed(payload, target.encoding, target.reply_coding, passes)
-                head = _saying_gzip(target, head) if passes else head
+            if frame is not None:
+                head = _saying_gzip(target, head) if target.passes(reply) else head
+            elif payload is None:
+                frame = b""
             else:
                 data = payload.data if payload.encoding is target.encoding else written(payload, target.encoding)
                 frame = envelope(data)
@@ -207,7 +207,7 @@ class _FrontEnd:
                 if plain and payload.encoding is encoding:
                     frame = envelope(payload.data)
                 else:
-                    frame = sealed(payload, encoding, coding, passes)
+                    frame = await sealed(payload, encoding, coding, passes)
                 await exchange.write(encode_text(frame) if text else frame)
         finally:
             await close(payloads)

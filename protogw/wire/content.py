@@ -105,13 +105,13 @@ def compress(data: bytes, coding: bytes) -> bytes:
 
 
 class Decoder(Protocol):
-    """Decodes one body piece by piece, never more at once than asked for."""
+    """Decodes one body piece by piece, never much more at once than asked for: brotli's buffers double."""
 
     pending: bool
     """More output is to be had by `decode(b"", …)` before the next piece goes in."""
 
     def decode(self, data: bytes, room: int) -> bytes:
-        """About `room` bytes, at most, of what this piece decodes to; raises InvalidRequest."""
+        """What this piece decodes to, up to about `room` bytes; raises InvalidRequest."""
         ...
 
     def end(self) -> None:
@@ -180,7 +180,8 @@ class _Brotli:
             piece: bytes = self._inner.process(data, output_buffer_limit=room)
         except brotli.error as error:
             raise InvalidRequest("content-encoding: not br") from error
-        self.pending = not self._inner.can_accept_more_data() and not self._inner.is_finished()
+        # As with gzip, a full buffer may leave output inside; can_accept_more_data speaks of the input alone.
+        self.pending = not self._inner.is_finished() and (len(piece) >= room or not self._inner.can_accept_more_data())
         return piece
 
     def end(self) -> None:
@@ -206,6 +207,9 @@ def decoder(coding: bytes) -> Decoder | None:
     )
 
 
+_STEP = 1 << 20
+
+
 def decompress(data: bytes, coding: bytes, limit: int) -> bytes:
     """A whole body, decoded; an empty one is empty in any coding. Raises BodyTooLarge over `limit` bytes."""
     inner = decoder(coding)
@@ -213,8 +217,10 @@ def decompress(data: bytes, coding: bytes, limit: int) -> bytes:
         return data
     out: list[bytes] = []
     room = limit + 1  # One byte more than fits, to tell full from over.
+    # In steps, between which other threads run; as large as the input at least, since each step copies its rest.
+    step = max(len(data), _STEP)
     while True:
-        piece = inner.decode(data, room)
+        piece = inner.decode(data, min(room, step))
         out.append(piece)
         room -= len(piece)
         if room <= 0:

@@ -6,8 +6,8 @@ Source: gRPC's compression.md; Connect's Streaming-Content-Encoding. The codings
 from __future__ import annotations
 
 from protogw.errors import BodyTooLarge, GatewayError, InvalidRequest
-from protogw.wire.content import compress, decompress
-from protogw.wire.envelope import COMPRESSED, envelope
+from protogw.wire.content import decompress
+from protogw.wire.envelope import COMPRESSED
 
 GRPC_CODINGS = (b"gzip",)
 CONNECT_CODINGS = (b"gzip", b"br")
@@ -50,10 +50,3 @@ def open_message(flags: int, data: bytes, coding: bytes, limit: int, fault: type
         raise
     except InvalidRequest as error:
         raise fault(f"a message does not decompress as {coding.decode()}") from error
-
-
-def seal_message(data: bytes, coding: bytes) -> bytes:
-    """One envelope, compressed when a coding is given and the message is worth it."""
-    if coding and len(data) >= WORTHWHILE:
-        return envelope(compress(data, coding), COMPRESSED)
-    return envelope(data)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from protogw.aside import opened
 from protogw.call import NO_METADATA, Encoding, GzipPayload, Metadata, Payload
 from protogw.errors import OK, BadUpstream, Code, Status, UpstreamError
 from protogw.wire.envelope import EnvelopeReader
 from protogw.wire.grpc import CODE_OF_HTTP, read_status
 from protogw.wire.http import Header, ResponseHead
-from protogw.wire.message_encoding import GRPC_CODINGS, accepted_coding, named_coding, open_message
+from protogw.wire.message_encoding import GRPC_CODINGS, accepted_coding, named_coding
 from protogw.wire.metadata import forwardable
 
 if TYPE_CHECKING:
@@ -114,17 +115,17 @@ def refuses_gzip(head: ReplyHead, status: Status) -> bool:
     return _NO_GZIP.search(status.message) is not None
 
 
-def reply_message(head: ReplyHead, flags: int, data: bytes, limit: int, codec: Codec, pass_gzip: bool) -> Payload:
+async def reply_message(head: ReplyHead, flags: int, data: bytes, limit: int, codec: Codec, pass_gzip: bool) -> Payload:
     """The message of one envelope; raises BadUpstream or BodyTooLarge."""
     if not flags:
         return Payload(data, Encoding.PROTO, codec)
-    message = open_message(flags, data, head.coding, limit, BadUpstream)
+    message = await opened(flags, data, head.coding, limit, BadUpstream)
     if pass_gzip and data:
         return GzipPayload(message, Encoding.PROTO, codec, data)
     return Payload(message, Encoding.PROTO, codec)
 
 
-def only_reply(head: ReplyHead, body: bytes, limit: int, codec: Codec, pass_gzip: bool) -> Payload:
+async def only_reply(head: ReplyHead, body: bytes, limit: int, codec: Codec, pass_gzip: bool) -> Payload:
     """The one message of a body that is not simply one uncompressed message (statuscodes.md: else UNIMPLEMENTED)."""
     reader = EnvelopeReader(limit, BadUpstream)
     reader.push(body)
@@ -134,4 +135,4 @@ def only_reply(head: ReplyHead, body: bytes, limit: int, codec: Codec, pass_gzip
         raise BadUpstream("the upstream's reply is OK but has no message", code=Code.UNIMPLEMENTED)
     if not reader.empty:
         raise BadUpstream("the upstream's reply has more than one message", code=Code.UNIMPLEMENTED)
-    return reply_message(head, *found, limit, codec, pass_gzip)
+    return await reply_message(head, *found, limit, codec, pass_gzip)

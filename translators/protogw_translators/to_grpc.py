@@ -117,6 +117,8 @@ class ToGrpc:
         head = memo if memo.__class__ is ReplyHead else reply_head(answer.head)
         assert isinstance(head, ReplyHead)
         reply = self._whole_reply(method, head, answer.body, answer.trailers, gzip)
+        if reply.payload is None and reply.status is OK:
+            reply.payload = await only_reply(head, answer.body, self._limit, method.output.codec, reply.gzip)
         if gzip & GZIP_REQUEST and refuses_gzip(head, reply.status):
             # Refused unread. From now on this service is sent plain messages, this one first.
             self._gzip = GZIP_REPLY
@@ -126,7 +128,7 @@ class ToGrpc:
     def _whole_reply(
         self, method: Method, head: ReplyHead, body: bytes, trailers: tuple[Header, ...], gzip: int
     ) -> Reply:
-        """The reply of a call that has one message in it."""
+        """The reply of a call that has one message in it; without its payload yet where that takes more to read."""
         end = head.end if trailers is head.trailers else head.end_of(trailers, not body)
         status = end.status
         if status is not OK and status.code is not Code.OK:
@@ -139,8 +141,7 @@ class ToGrpc:
             payload = Payload(data, Encoding.PROTO, method.output.codec)
             return Reply(head.metadata, payload=payload, status=OK, trailers=end.trailers)
         passes = gzip & GZIP_REPLY != 0 and head.coding == b"gzip"
-        payload = only_reply(head, body, self._limit, method.output.codec, passes)
-        return Reply(head.metadata, payload=payload, status=OK, trailers=end.trailers, gzip=passes)
+        return Reply(head.metadata, status=OK, trailers=end.trailers, gzip=passes)
 
     # --- heads --------------------------------------------------------------------------------------------------------
 
@@ -228,6 +229,8 @@ class ToGrpc:
             answer = await stream.whole(self._limit + PREFIX)
             head = reply_head(answer.head)
             reply = self._whole_reply(method, head, answer.body, answer.trailers, gzip)
+            if reply.payload is None and reply.status is OK:
+                reply.payload = await only_reply(head, answer.body, self._limit, method.output.codec, reply.gzip)
             if gzip & GZIP_REQUEST and refuses_gzip(head, reply.status):
                 self._gzip = GZIP_REPLY
             if pump is not None:
@@ -326,7 +329,7 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
             flags, data = found
             if not flags:
                 return Payload(data, Encoding.PROTO, self._codec)
-            return reply_message(self._head, flags, data, self._limit, self._codec, self._reply.gzip)
+            return await reply_message(self._head, flags, data, self._limit, self._codec, self._reply.gzip)
         except GatewayError as error:
             await self.aclose()
             if self._pump is not None and (cause := self._pump.blame(error)) is not error:

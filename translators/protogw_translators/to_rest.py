@@ -137,7 +137,7 @@ class ToRest:
         except BodyTooLarge as error:
             stream.cancel()
             raise bad_reply(error) from error
-        return self._whole_reply(plan, rule, answer)
+        return await self._whole_reply(plan, rule, answer)
 
     # --- heads --------------------------------------------------------------------------------------------------------
 
@@ -182,21 +182,21 @@ class ToRest:
 
     # --- whole replies ------------------------------------------------------------------------------------------------
 
-    def _whole_reply(self, plan: _Plan, rule: Rule, answer: Answer) -> Reply:
+    async def _whole_reply(self, plan: _Plan, rule: Rule, answer: Answer) -> Reply:
         memo = answer.head.memo
         head = memo if memo.__class__ is ReplyHead else reply_head(answer.head)
         assert isinstance(head, ReplyHead)
         if not head.ok:
-            return self._failed(plan, rule, answer.head, head, answer.body)
-        body = decoded(head, answer.body, self._limit) if head.coding else answer.body
+            return await self._failed(plan, rule, answer.head, head, answer.body)
+        body = await decoded(head, answer.body, self._limit) if head.coding else answer.body
         return Reply(head.metadata, payload=self._payload(plan, rule, head, body))
 
     @staticmethod
-    def _failed(plan: _Plan, rule: Rule, fields: ResponseHead, head: ReplyHead, body: bytes) -> Reply:
+    async def _failed(plan: _Plan, rule: Rule, fields: ResponseHead, head: ReplyHead, body: bytes) -> Reply:
         """The reply that is an error; raises BadUpstream for what is neither that nor success."""
         head.check()
         try:
-            body = decoded(head, body, ERROR_BYTES)
+            body = await decoded(head, body, ERROR_BYTES)
         except BadUpstream:
             body = b""  # The status is the news, even where nothing more is to be had.
         return Reply(head.metadata, status=error_status(head, fields, body, rule.verb, plan.method.output.types))
@@ -226,7 +226,7 @@ class ToRest:
             answer = await stream.head()
             head = reply_head(answer)
             if not head.ok:
-                return self._failed(plan, rule, answer, head, await error_body(stream))
+                return await self._failed(plan, rule, answer, head, await error_body(stream))
             raw = rule.reply_http_body
             records = records_of(head, plan.method.output, self._limit, raw=raw or head.status == 204)
             reply = Reply(head.metadata)
@@ -267,7 +267,7 @@ class ToRest:
         pump = RequestPump(stream, lines, consumed=first is not None)
         try:
             answer = await stream.whole(self._limit)
-            reply = self._whole_reply(plan, rule, answer)
+            reply = await self._whole_reply(plan, rule, answer)
             await pump.stop()
             return reply
         except asyncio.CancelledError:

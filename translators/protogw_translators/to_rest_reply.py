@@ -15,11 +15,12 @@ from typing import Any
 
 import orjson
 
+from protogw.aside import decompressed
 from protogw.call import NO_METADATA, Metadata
 from protogw.descriptors.model import Type
 from protogw.errors import BadUpstream, Code, Detail, GatewayError, InvalidRequest, Status
 from protogw.wire import ndjson
-from protogw.wire.content import decompress, media_type
+from protogw.wire.content import media_type
 from protogw.wire.http import ResponseHead
 from protogw.wire.metadata import forwardable
 from protogw.wire.protojson_details import detail_from_json
@@ -121,12 +122,12 @@ def reply_head(head: ResponseHead) -> ReplyHead:
     return memo
 
 
-def decoded(head: ReplyHead, body: bytes, limit: int) -> bytes:
+async def decoded(head: ReplyHead, body: bytes, limit: int) -> bytes:
     """The body without its content coding; raises BadUpstream."""
     if not head.coding:
         return body
     try:
-        return decompress(body, head.coding, limit)
+        return await decompressed(body, head.coding, limit)
     except GatewayError as error:
         raise bad_reply(error) from error
 

@@ -240,6 +240,7 @@ class Messages(AsyncGenerator[Payload, None]):
         coding = self._coding
         if coding is not None and coding.pending:
             data = coding.decode(b"", PIECE)
+            await asyncio.sleep(0)
         else:
             data = await self._stream.read()
             if not data:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from protogw.aside import decompressed
 from protogw.call import MESSAGES_A_TURN, Encoding, Payload
 from protogw.errors import BadUpstream, BodyTooLarge, InvalidRequest, UnsupportedMedia
 from protogw.frontends.rest.bindings import Binding, Body
 from protogw.wire import ndjson
-from protogw.wire.content import Decoder, decoder, decompress, media_type
+from protogw.wire.content import Decoder, decoder, media_type
 from protogw.wire.json_stream import JsonReader
 from protogw.wire.protowire import delimited, fields
 
@@ -66,7 +67,7 @@ async def whole(exchange: Exchange, data: bytes | None, content_encoding: bytes,
         data = await exchange.whole(limit)
     elif len(data) > limit:
         raise BodyTooLarge(f"the body is over {limit} bytes")
-    return decompress(data, content_encoding, limit) if content_encoding else data
+    return await decompressed(data, content_encoding, limit) if content_encoding else data
 
 
 async def refuse(exchange: Exchange, data: bytes | None) -> None:
@@ -144,6 +145,7 @@ class RequestStream:
         while not ready:
             if self._coding is not None and self._coding.pending:
                 ready.extend(self._reader.feed(self._coding.decode(b"", PIECE)))
+                await asyncio.sleep(0)
                 continue
             if self._ended:
                 raise StopAsyncIteration

@@ -139,7 +139,7 @@ class Rest:
         if reply.status.code is not Code.OK:
             self._refuse(exchange, prepared, reply)
         elif reply.payload is not None:
-            replies.respond(exchange, binding, facts, reply, reply.payload, self._compress_from)
+            await replies.respond(exchange, binding, facts, reply, reply.payload, self._compress_from)
         else:
             raise InternalError
 

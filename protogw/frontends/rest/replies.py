@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from protogw.aside import compressed
 from protogw.call import Encoding, Payload, Reply
 from protogw.errors import BadUpstream, InvalidRequest
 from protogw.frontends.enveloped import written
 from protogw.frontends.rest.bindings import Binding
 from protogw.frontends.rest.bodies import read_http_body
 from protogw.frontends.rest.head import Facts, Form
-from protogw.wire.content import compress
 from protogw.wire.http import Header
 from protogw.wire.metadata import forwardable
 
@@ -33,7 +33,7 @@ def as_json(binding: Binding, payload: Payload) -> bytes:
         raise BadUpstream(f"the reply does not convert: {error.message}") from error
 
 
-def respond(
+async def respond(
     exchange: Exchange, binding: Binding, facts: Facts, reply: Reply, payload: Payload, compress_from: int
 ) -> None:
     """Send a unary reply; bodies of at least `compress_from` bytes are compressed if the client accepts it."""
@@ -54,7 +54,7 @@ def respond(
         headers += ((b"vary", b"accept-encoding"),)
         if facts.coding:
             headers += ((b"content-encoding", facts.coding),)
-            body = compress(body, facts.coding)
+            body = await compressed(body, facts.coding)
     if facts.trailers and reply.trailers.pairs:
         exchange.respond(binding.success, headers, body, forwardable(reply.trailers.pairs))
     else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import tracemalloc
 import zlib
 
@@ -156,3 +157,18 @@ def test_a_bomb_stops_at_the_limit_and_holds_no_more(coding: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br"])
+@pytest.mark.parametrize("room", [1 << 16, 1 << 20])
+@pytest.mark.parametrize("data", [bytes(3 << 20), random.Random(1).randbytes(1 << 20)], ids=["zeros", "noise"])
+def test_much_more_than_there_is_room_for_comes_out_whole(coding: bytes, room: int, data: bytes) -> None:
+    """brotli says that it could take more input while most of what the input made is still inside."""
+    inner = decoder(coding)
+    assert inner is not None
+    out = [inner.decode(compress(data, coding), room)]
+    while inner.pending:
+        out.append(inner.decode(b"", room))
+    inner.end()
+    assert b"".join(out) == data
+    assert max(map(len, out)) <= 2 * room

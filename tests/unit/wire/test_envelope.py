@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from protogw.errors import BadUpstream, BodyTooLarge, Code, Malformed
 from protogw.wire.envelope import EnvelopeReader, envelope, only_message
-from protogw.wire.message_encoding import accepted_coding, named_coding, open_message, seal_message
+from protogw.wire.message_encoding import accepted_coding, named_coding, open_message
 
 
 def read_all(pieces: list[bytes], limit: int = 1 << 20) -> list[tuple[int, bytes]]:
@@ -135,14 +135,6 @@ def test_a_decompression_bomb_stops_at_the_limit_with_flat_memory() -> None:
     finally:
         tracemalloc.stop()
     assert caught.value.status.code is Code.RESOURCE_EXHAUSTED
-
-
-@given(st.binary(max_size=500))
-def test_what_is_sealed_opens_again(data: bytes) -> None:
-    for coding in (b"", b"gzip", b"br"):
-        ((flags, message),) = read_all([seal_message(data, coding)])
-        assert flags == (1 if coding and len(data) >= 128 else 0)
-        assert open_message(flags, message, coding, 1000, Malformed) == data
 
 
 @pytest.mark.parametrize(

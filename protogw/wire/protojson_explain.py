@@ -6,22 +6,26 @@ import difflib
 import json
 from typing import Any, NoReturn
 
+import orjson
 from protobuf import DescEnum, DescMessage, Message, ScalarType, message_from_json_value
 
-from protogw.wire.protojson_check import join
+from protogw.wire.protojson_check import MAX_EXPLAINED, join
 from protogw.wire.protojson_types import ANY, LIST, MAP, SINGLE, WELL_KNOWN, Shapes, Slot
 
 FAILURES = (ValueError, TypeError, OverflowError, RecursionError)
 """What protobuf-py raises on bad input."""
-
-MAX_EXPLAINED = 256 << 10
-"""Bytes of JSON that are searched for the place of a fault; of more, only protobuf-py's own words are told."""
 
 _SHOWN = 60
 
 
 def syntax_fault(data: bytes) -> str | None:
     """Why `data` is not JSON, with its place; None when it is."""
+    if len(data) > MAX_EXPLAINED:
+        try:
+            orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            return f"invalid JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        return None
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -76,8 +80,7 @@ def explain_json(shapes: Shapes, desc: DescMessage, data: bytes, ignore_unknown:
     """One line: where `data` does not fit the type and what was expected there."""
     if isinstance(error, RecursionError):
         return f"{desc.type_name}: nested more than 100 messages deep"
-    fault = syntax_fault(data)
-    if fault is not None:
+    if len(data) <= MAX_EXPLAINED and (fault := syntax_fault(data)) is not None:
         return fault
     if isinstance(error, json.JSONDecodeError):
         return f"invalid JSON at line {error.lineno}, column {error.colno}: {error.msg}"

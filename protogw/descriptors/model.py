@@ -6,7 +6,7 @@ import enum
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class SchemaError(Exception):
@@ -18,10 +18,17 @@ class SchemaError(Exception):
 
 
 class Codec(Protocol):
-    """Turns one message type's protobuf bytes into JSON bytes and back (the ProtoJSON mapping).
+    """Turns one message type's protobuf bytes into JSON bytes and back.
 
-    A field is named by its proto name; KeyError when the type has no such field.
+    The JSON is what the type's own service writes: the ProtoJSON mapping where it is described by a proto, else what
+    its own schema says (descriptors/shapes.py). A field is named by its proto name; KeyError when the type has no such
+    field.
     """
+
+    @property
+    def canonical(self) -> Codec:
+        """The codec of the same type that writes and reads ProtoJSON: this one, unless its service writes otherwise."""
+        ...
 
     @property
     def lenient(self) -> Codec:
@@ -118,13 +125,16 @@ class Enum:
 class Type:
     """A message type, `fields` by proto name; `codec` turns its bytes into JSON and back.
 
-    `types` are all of the schema's, in which a field's `type_name` is looked up.
+    `types` are all of the schema's, in which a field's `type_name` is looked up. `json_schema` is what the type's own
+    service says of its JSON (JSON Schema 2020-12, `$ref`s as `#/components/schemas/` and a type's full name), where it
+    is described by something else than a proto.
     """
 
     name: str
     fields: Mapping[str, Field]
     codec: Codec
     doc: str = ""
+    json_schema: Mapping[str, Any] | None = None
     types: Mapping[str, Type] = field(default_factory=dict, repr=False)
 
     def field(self, name: str) -> Field | None:
@@ -168,6 +178,9 @@ class Method:
     """How it is offered as REST."""
     described: tuple[HttpRule, ...] | None = None
     """How its own schema says it is served as REST, where the config offers it otherwise; see `annotated`."""
+    binding: object = None
+    """How its own service is asked, where that is described by something else than a proto: made by the reader of that
+    schema language and read by the translator that speaks to such services, nobody else."""
     deprecated: bool = False
     doc: str = ""
     full_name: str = field(init=False)

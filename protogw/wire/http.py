@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 Header: TypeAlias = tuple[bytes, bytes]
 """A field: lower-case name, value without surrounding white space. Pseudo-headers never appear as one."""
+
+
+class ByteStream(Protocol):
+    """Both directions of a connection, or of an HTTP/2 stream, that has left HTTP (RFC 9110 section 7.8, RFC 8441)."""
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" once the peer has ended its direction; raises GatewayError when it broke off. Reading is
+        what lets the peer send more."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the peer leaves no room. Raises GatewayError when it is gone."""
+        ...
+
+    def end(self) -> None:
+        """Nothing more will be written (half-close). Harmless when repeated."""
+        ...
+
+    def abort(self) -> None:
+        """Give up both directions at once (reset). Harmless after the end."""
+        ...
+
 
 HTTP_1_0, HTTP_1_1, HTTP_2 = 10, 11, 20
 
@@ -59,6 +81,7 @@ class RequestHead:
         "routed",
         "scheme",
         "taken",
+        "upgrade",
         "version",
     )
 
@@ -72,6 +95,7 @@ class RequestHead:
         version: int,
         scheme: bytes = b"http",
         content_type: bytes = b"",
+        upgrade: bytes = b"",
     ) -> None:
         self.method = method
         self.path = path
@@ -81,6 +105,8 @@ class RequestHead:
         self.version = version
         self.scheme = scheme
         self.content_type = content_type
+        self.upgrade = upgrade
+        """The protocol that the client asks to go on with, lower case (Upgrade, or :protocol of HTTP/2), else empty."""
         self.memo: object | None = None
         self.taken: tuple[object, Any] | None = None
         self.routed: tuple[object, Any] | None = None

@@ -111,6 +111,11 @@ class MessageCodec:
         self._lenient: MessageCodec | None = self if self._ignore_unknown else None
 
     @property
+    def canonical(self) -> MessageCodec:
+        """This one itself: it writes ProtoJSON."""
+        return self
+
+    @property
     def lenient(self) -> MessageCodec:
         """The same, but reading drops unknown JSON fields."""
         if self._lenient is None:

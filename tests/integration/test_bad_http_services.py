@@ -63,7 +63,7 @@ HARMLESS: dict[str, bytes] = {
 
 
 class Service:
-    """Answers the next request with `fault` and closes; others well."""
+    """Answers the next request with `fault`, and closes unless that ends as it should; others well."""
 
     def __init__(self) -> None:
         self.fault: bytes | None = None
@@ -79,7 +79,7 @@ class Service:
                 file.read(length)
                 fault, self.fault = self.fault, None
                 connection.sendall(GOOD if fault is None else fault)
-                if fault is not None:
+                if fault is not None and not fault.endswith(GOOD):
                     return
 
 

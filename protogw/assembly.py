@@ -14,6 +14,7 @@ from protogw_translators import TRANSLATORS
 from protogw.balancers import BALANCERS
 from protogw.builtin import Builtin
 from protogw.config import REFLECTION, Config, Kinds, Upstream
+from protogw.config.model import takes_path
 from protogw.descriptors.from_proto import load
 from protogw.descriptors.from_reflection import fetch
 from protogw.descriptors.model import Schema
@@ -121,7 +122,12 @@ def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
     part = TRANSLATORS[upstream.kind]
     secure = upstream.secure
     message_limit = max(listener.limits.body for listener in config.listeners.values())
-    translator: Any = part(authority, message_limit=message_limit, scheme="https" if secure else "http")
+    chosen: dict[str, Any] = {}
+    if upstream.path and takes_path(part):
+        chosen["base_path"] = upstream.path
+    if upstream.options is not None:
+        chosen["settings"] = upstream.options
+    translator: Any = part(authority, message_limit=message_limit, scheme="https" if secure else "http", **chosen)
     connects, most, shared = _CONNECTORS[part.transport]
     context = (
         client_context(secure.ca, secure.cert, secure.key, verify=secure.verify, transport=part.transport)

@@ -63,7 +63,11 @@ class HttpConnection(Protocol):
 
 
 class Translator(Protocol):
-    """Re-encodes calls for one upstream protocol and decodes its replies. One instance serves one pool."""
+    """Re-encodes calls for one upstream protocol and decodes its replies. One instance serves one pool.
+
+    A class with `takes_path = True` lets addresses have a path and is given it as `base_path`, if there is one; a class
+    with `Settings` is given `settings`.
+    """
 
     kind: ClassVar[str]
     """The key that an upstream uses in the config: grpc, rest, http."""

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from protogw.config.document import Document
 from protogw.config.faults import Place, hint, quoted
-from protogw.config.model import Kinds, default_schema
+from protogw.config.model import Kinds, default_schema, options_key, takes_path
 from protogw.config.routes import VERBS, RestBinding
 from protogw.config.units import Address, admin_address, parse_listen_address, parse_target
 from protogw.values import parse_duration
@@ -131,7 +131,30 @@ def _upstream(document: Document, place: Place, upstream: Mapping[str, Any], kin
         for steps, source in _many(upstream.get("schema")):
             if source == "reflection":
                 document.fault((*place, "schema", *steps), f"{kind} has no reflection: name .proto files")
+    for other in kinds.translators:
+        if other != kind and options_key(other) in upstream:
+            message = f"is for an upstream that speaks {other}, and this one speaks {kind}"
+            document.fault((*place, options_key(other)), message, key=True)
     _endpoints(document, (*place, kind), upstream.get(kind), upstream.get("tls"))
+    _paths(document, (*place, kind), upstream.get(kind), kinds.translators[kind])
+
+
+def _paths(document: Document, place: Place, endpoints: object, translator: type[Any]) -> None:
+    """One path for all of an upstream's addresses, if its kind takes any."""
+    first: str | None = None
+    for steps, endpoint in _many(endpoints):
+        written = endpoint.get("address") if isinstance(endpoint, dict) else endpoint
+        target = _parsed(parse_target, written)
+        if target is None:
+            continue
+        if not takes_path(translator):
+            if target.path.strip("/"):
+                document.fault(
+                    (*place, *steps), f"{quoted(str(written))} has a path: an address is only http://host:port"
+                )
+        elif first is not None and target.path != first:
+            document.fault((*place, *steps), "has another path than the addresses before it")
+        first = target.path if first is None else first
 
 
 def _endpoints(document: Document, place: Place, endpoints: object, tls: object) -> None:

@@ -38,8 +38,9 @@ T = TypeVar("T", bound=BaseModel)
 class Kinds:
     """The tables of interchangeable parts that a config may name, each kind → class.
 
-    Front ends and policies carry their typed `Settings`. A translator's `default_schema` says what an upstream
-    without `schema` gets: "reflection", "" (it must be written) or "none" (it takes none).
+    Front ends and policies carry their typed `Settings`; so does a translator that has any, and an upstream writes them
+    under its kind and `_options`. A translator's `default_schema` says what an upstream without `schema` gets:
+    "reflection", "" (it must be written) or "none" (it takes none); `takes_path` whether its addresses may have a path.
     """
 
     front_ends: Mapping[str, type[Any]] = field(default_factory=dict)
@@ -135,7 +136,7 @@ class Endpoint(Strict):
     """One address of an upstream: written as text, or as a mapping when it has a weight."""
 
     target: Annotated[TargetAddress, Field(alias="address")]
-    """`host:port`, or `http://host:port`, `https://host:port`."""
+    """`host:port`, or `http://host:port`, `https://host:port`; with a path where the kind takes one."""
     weight: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Its share beside the other addresses'."""
 
@@ -195,6 +196,20 @@ class Upstream(Strict):
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self._written(self.kind) or ()
+
+    @property
+    def path(self) -> str:
+        """The path of its addresses, as it is written."""
+        return self.endpoints[0].target.path
+
+    @property
+    def options(self) -> BaseModel | None:
+        """Its kind's settings, written or default; None for a kind that has none."""
+        part = self.translators[self.kind]
+        if not _has_options(part):
+            return None
+        written: BaseModel | None = getattr(self, _field_name(options_key(self.kind)))
+        return written if written is not None else settings_of(part)()
 
     @property
     def secure(self) -> UpstreamTls | None:
@@ -292,6 +307,21 @@ def default_schema(translator: type[Any]) -> str:
     return found
 
 
+def takes_path(translator: type[Any]) -> bool:
+    """Whether the addresses of an upstream of this kind may have a path."""
+    found: bool = getattr(translator, "takes_path", False)
+    return found
+
+
+def options_key(kind: str) -> str:
+    """The key of an upstream under which the settings of its kind are written."""
+    return f"{kind}_options"
+
+
+def _has_options(translator: type[Any]) -> bool:
+    return bool(settings_of(translator).model_fields)
+
+
 def settings_of(part: type[Any]) -> type[BaseModel]:
     """The typed settings that a part carries; a part without any takes an empty mapping."""
     found: type[BaseModel] = getattr(part, "Settings", NoSettings)
@@ -317,6 +347,14 @@ def configured(kinds: Kinds) -> type[Config]:
     spoken: dict[str, Any] = {
         kind: (_ENDPOINTS | None, Field(None, alias=kind, description=summary(part)))
         for kind, part in kinds.translators.items()
+    }
+    spoken |= {
+        options_key(kind): (
+            settings_of(part) | None,
+            Field(None, alias=options_key(kind), description=f"How an upstream that speaks {kind} is spoken to."),
+        )
+        for kind, part in kinds.translators.items()
+        if _has_options(part)
     }
     spoken["balance"] = _narrowed(Upstream, "balance", one_of(tuple(kinds.balancers), "a balancer"))
     upstream: Any = _extended(Upstream, spoken)

@@ -20,6 +20,7 @@ from protogw.values import refuse
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)\Z")
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+\Z")
 _LATER_DISCOVERY = ("dns:", "srv:", "dns+srv:", "consul:", "kubernetes:", "xds:")
 
 
@@ -94,14 +95,15 @@ def parse_listen_address(value: object) -> Address:
 
 
 class Target(NamedTuple):
-    """An upstream address as it is written: where, and whether its URL says TLS (None when it is no URL)."""
+    """An upstream address as it is written: where, whether its URL says TLS (None when it is no URL), and its path."""
 
     address: Address
     secure: bool | None
+    path: str = ""
 
 
 def parse_target(value: object) -> Target:
-    """Where a service is: `host:port`, or `http://host[:port]`, `https://host[:port]`."""
+    """Where a service is: `host:port`, or `http://host[:port][/path]`, `https://host[:port][/path]`."""
     if isinstance(value, int) and not isinstance(value, bool):
         refuse(f"has no host: write 127.0.0.1:{value}")
     if not isinstance(value, str):
@@ -127,11 +129,13 @@ def parse_target(value: object) -> Target:
         )
     if url.username is not None:
         refuse("carries a user name: credentials do not belong in an address")
-    if url.path not in ("", "/") or url.query or url.fragment:
-        refuse("has a path: an address is only http://host:port")
+    if url.query or url.fragment:
+        refuse("has a query or a fragment: neither belongs in an address")
+    if url.path and not (_PATH.match(url.path) and len(url.path) <= 1024):
+        refuse("has a bad path: it holds a character or a segment that none may")
     if not url.hostname:
         refuse("has no host: write http://host:port")
-    return Target(_checked(url.hostname, port, lowest=1), secure)
+    return Target(_checked(url.hostname, port, lowest=1), secure, url.path)
 
 
 def _folder(value: str) -> Path:

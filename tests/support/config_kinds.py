@@ -19,6 +19,11 @@ class RestSettings(Settings):
     unknown_query: Literal["error", "ignore"] = "error"
 
 
+class ToRestSettings(Settings):
+    names: Literal["json", "proto"] = "json"
+    """How query parameters are written."""
+
+
 class CorsSettings(Settings):
     origins: tuple[str, ...]
     credentials: bool = False
@@ -50,6 +55,8 @@ class ToRest:
 
     kind = "rest"
     default_schema: ClassVar[str] = ""
+    takes_path: ClassVar[bool] = True
+    Settings = ToRestSettings
 
 
 class ToHttp:

@@ -90,6 +90,7 @@ class ToRest:
         "bidi": "the stream, which is refused: a REST service answers once the request has ended",
     }
     default_schema: ClassVar[str] = ""
+    takes_path: ClassVar[bool] = True
     transport: ClassVar[str] = "http/1.1"
 
     def __init__(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from protogw.config import REFLECTION, Address, Config, ConfigError, SourceKind, inspect, load
 from protogw.config.redact import redacted
 from protogw.descriptors.model import HttpRule
-from tests.support.config_kinds import KINDS, CorsSettings, RestSettings
+from tests.support.config_kinds import KINDS, CorsSettings, RestSettings, ToRestSettings
 
 SMALLEST = """
 listeners:
@@ -349,3 +349,28 @@ def test_any_data_is_a_config_or_faults(tmp_path: Path, value: Any) -> None:
 @given(text=st.text(alphabet=st.sampled_from("ab:-{}[],&*!|>'\"%@`#\n\t \\?<~${}1.\0\x85é"), max_size=60))
 def test_any_text_is_a_config_or_faults(tmp_path: Path, text: str) -> None:
     tried(tmp_path, text)
+
+
+def test_addresses_of_a_kind_that_takes_one_have_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a.proto").write_text('syntax = "proto3";')
+    text = SMALLEST + "  users: { rest: [http://a/api/v1, https://b], schema: a.proto }"
+    assert [line for line in faults(tmp_path, text) if "path" in line] == [
+        "6:36: upstreams.users.rest[1]: has another path than the addresses before it"
+    ]
+    config = read(tmp_path, SMALLEST + "  users: { rest: [http://a/api/v1, http://b/api/v1], schema: a.proto }")
+    assert config.upstreams["users"].path == "/api/v1"
+    assert config.upstreams["library"].path == ""
+
+
+def test_a_kind_of_upstream_has_its_own_settings(tmp_path: Path) -> None:
+    (tmp_path / "a.proto").write_text('syntax = "proto3";')
+    users = "  users: { rest: [http://a], schema: a.proto, rest_options: { names: proto } }\n"
+    config = read(tmp_path, SMALLEST + users + "  more: { rest: [http://a], schema: a.proto }")
+    assert config.upstreams["users"].options == ToRestSettings(names="proto")
+    assert config.upstreams["more"].options == ToRestSettings()
+    assert config.upstreams["library"].options is None
+    text = SMALLEST.rstrip().replace("[127.0.0.1:50051] }", "[127.0.0.1:50051], rest_options: { nams: json } }")
+    assert faults(tmp_path, text.partition("    # schema")[0]) == [
+        "5:39: upstreams.library.rest_options: is for an upstream that speaks rest, and this one speaks grpc",
+        '5:55: upstreams.library.rest_options.nams: unknown key; did you mean "names"?',
+    ]

@@ -87,7 +87,8 @@ def test_listening_addresses(text: str, address: Address) -> None:
     [
         ("users:80", Target(Address("users", 80), None)),
         ("http://users", Target(Address("users", 80), False)),
-        ("https://users/", Target(Address("users", 443), True)),
+        ("https://users/", Target(Address("users", 443), True, "/")),
+        ("http://users:4000/api/v1/graphql", Target(Address("users", 4000), False, "/api/v1/graphql")),
         ("http://[::1]:8080", Target(Address("::1", 8080), False)),
         ("grpcs://users:1", Target(Address("users", 1), True)),
         ("dns:53", Target(Address("dns", 53), None)),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import Enum
 
 from protogw.descriptors.model import Field, HttpRule, Kind, Method, Schema, Type
-from protogw.errors import InvalidRequest
-from protogw.frontends.rest.query import PathFault, QueryMap, resolve
-from protogw.frontends.rest.scalars import FIELD_MASK, Encoder, encoder
+from protogw.frontends.path_fields import PathFields
+from protogw.frontends.query import PathFault, QueryMap
+from protogw.frontends.scalars import FIELD_MASK
+from protogw.wire.http_body import HTTP_BODY
 from protogw.wire.path_template import Template
 
-HTTP_BODY = "google.api.HttpBody"
 EMPTY = "google.protobuf.Empty"
 
 
@@ -36,7 +35,6 @@ class Binding:
     __slots__ = (
         "body",
         "body_field",
-        "encoders",
         "http_body",
         "input",
         "is_default",
@@ -44,6 +42,7 @@ class Binding:
         "method",
         "no_content",
         "output",
+        "path_fields",
         "query",
         "reply_field",
         "reply_http_body",
@@ -52,7 +51,6 @@ class Binding:
         "streaming",
         "takes_protobuf",
         "template",
-        "variables",
     )
 
     def __init__(
@@ -74,14 +72,18 @@ class Binding:
         self.streaming = not method.unary
         self.input = method.input
         self.output = method.output
-        self.variables = tuple(variable.name for variable in template.variables)
-        self.encoders = tuple(self._path_encoder(variable.path) for variable in template.variables)
+        try:
+            given = PathFields(method.input, template, schema)
+        except PathFault as fault:
+            raise BindingFault(str(fault)) from None
+        self.path_fields = given.encode
+        """The fields that the path gives; raises InvalidRequest naming the variable."""
 
         self.body = Body.WHOLE if rule.body == "*" else Body.FIELD if rule.body else Body.NONE
         self.body_field = _top_level(rule.body, method.input) if self.body is Body.FIELD else None
         self.http_body = (self.body is Body.WHOLE and method.input.name == HTTP_BODY) or _is_http_body(self.body_field)
         self.takes_protobuf = self.body is Body.WHOLE or _is_message(self.body_field)
-        bound = {".".join(field.name for field in self._path(variable.path)) for variable in template.variables}
+        bound = set(given.names)
         if rule.body:
             bound.add(self.body_field.name if self.body_field is not None else "*")
         self.query = QueryMap(method.input, schema, frozenset(bound), ignore_unknown=ignore_unknown)
@@ -97,34 +99,6 @@ class Binding:
     @property
     def success(self) -> int:
         return 204 if self.no_content and self.rule.success == 200 else self.rule.success
-
-    def path_fields(self, values: tuple[bytes, ...]) -> bytes:
-        """The fields that the path gives; raises InvalidRequest naming the variable."""
-        place = 0
-        try:
-            if len(values) == 1:
-                return self.encoders[0](values[0])
-            out: list[bytes] = []
-            for encode in self.encoders:
-                out.append(encode(values[place]))
-                place += 1
-            return b"".join(out)
-        except ValueError as error:
-            shown = values[place][:100].decode("utf-8", "replace")
-            raise InvalidRequest(f'{self.variables[place]}: {error}, got "{shown}"') from None
-
-    def _path(self, names: Iterable[str]) -> tuple[Field, ...]:
-        return resolve(self.input, names, self.schema).fields
-
-    def _path_encoder(self, names: tuple[str, ...]) -> Encoder:
-        try:
-            path = resolve(self.input, names, self.schema)
-            leaf = path.fields[-1]
-            if leaf.repeated or leaf.map_key is not None:
-                raise PathFault("a path variable cannot be repeated")
-            return path.wrap(encoder(leaf, self.schema))
-        except ValueError as fault:
-            raise BindingFault(f"{self.input.name}.{'.'.join(names)}: {fault}") from None
 
     def _mask_field(self) -> Field | None:
         """The mask that a PATCH derives from its body: the only one there is, and the body is a message beside it."""

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from protogw.aside import decompressed
 from protogw.call import MESSAGES_A_TURN, Encoding, Payload
-from protogw.errors import BadUpstream, BodyTooLarge, InvalidRequest, UnsupportedMedia
+from protogw.errors import BodyTooLarge, InvalidRequest, UnsupportedMedia
 from protogw.frontends.rest.bindings import Binding, Body
 from protogw.wire import ndjson
 from protogw.wire.content import Decoder, decoder, media_type
+from protogw.wire.http_body import http_body
 from protogw.wire.json_stream import JsonReader
-from protogw.wire.protowire import delimited, fields
+from protogw.wire.protowire import delimited
 
 if TYPE_CHECKING:
     from protogw.frontends.base import Exchange
@@ -217,32 +218,3 @@ class _HttpBodies:
         self._content_type = b""
         binding = self._binding
         return Payload(_in_body_field(binding, message) + self._bound, Encoding.PROTO, binding.input.codec)
-
-
-# ---- google.api.HttpBody: content_type = 1, data = 2
-
-
-def http_body(content_type: bytes, data: bytes) -> bytes:
-    named = delimited(1, content_type) if content_type.isascii() and content_type else b""
-    return named + delimited(2, data) if data else named
-
-
-def read_http_body(message: bytes, field_number: int = 0) -> tuple[bytes, bytes]:
-    """Content type and data of an HttpBody, or of the one in a field of the message. Raises BadUpstream."""
-    content_type = data = b""
-    try:
-        if field_number:
-            # Occurrences of a message field merge, which is what joining their bytes does.
-            message = b"".join(
-                value for number, value in fields(message) if number == field_number and isinstance(value, bytes)
-            )
-        for number, value in fields(message):
-            if number == 1 and isinstance(value, bytes):
-                content_type = value
-            elif number == 2 and isinstance(value, bytes):
-                data = value
-    except ValueError as error:
-        raise BadUpstream(f"google.api.HttpBody: {error}") from None
-    if not content_type or not content_type.isascii() or not content_type.decode().isprintable():
-        content_type = b"application/octet-stream"
-    return content_type, data

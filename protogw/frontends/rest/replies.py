@@ -9,9 +9,9 @@ from protogw.call import Encoding, Payload, Reply
 from protogw.errors import BadUpstream, InvalidRequest
 from protogw.frontends.enveloped import written
 from protogw.frontends.rest.bindings import Binding
-from protogw.frontends.rest.bodies import read_http_body
 from protogw.frontends.rest.head import Facts, Form
 from protogw.wire.http import Header
+from protogw.wire.http_body import read_http_body
 from protogw.wire.metadata import forwardable
 
 if TYPE_CHECKING:

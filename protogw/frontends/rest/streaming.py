@@ -10,11 +10,11 @@ from protogw.call import Call, Payload, Reply
 from protogw.errors import Code, GatewayError, Status
 from protogw.frontends.enveloped import close
 from protogw.frontends.rest.bindings import Binding
-from protogw.frontends.rest.bodies import read_http_body
 from protogw.frontends.rest.framing import Framing
 from protogw.frontends.rest.replies import as_json
 from protogw.frontends.rest.table import Prepared
 from protogw.wire.http import Header
+from protogw.wire.http_body import read_http_body
 from protogw.wire.metadata import forwardable
 from protogw.wire.sse import HEARTBEAT
 

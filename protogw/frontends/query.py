@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from protogw.descriptors.model import Field, Kind, Schema, Type
 from protogw.errors import InvalidRequest
-from protogw.frontends.rest.scalars import TEXTUAL, Encoder, encoder, map_encoders, nested
+from protogw.frontends.scalars import TEXTUAL, Encoder, encoder, map_encoders, nested
 from protogw.wire.protowire import delimited
 
 MAX_PARAMETERS = 1_000

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protogw.errors import InvalidRequest
-from protogw.frontends.rest.query import QueryMap
+from protogw.frontends.query import QueryMap
 from tests.support.rest import SCHEMA, THING, Service, ask, front, message, request, thing
 
 QUERY = QueryMap(THING, SCHEMA, frozenset(), ignore_unknown=False)

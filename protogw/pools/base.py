@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from protogw.translator import HttpConnection
+
+if TYPE_CHECKING:
+    from protogw.call import Call
 
 
 class PooledConnection(HttpConnection, Protocol):
@@ -41,4 +44,26 @@ class Connector(Protocol):
 
     async def connect(self, host: str, port: int) -> PooledConnection:
         """A ready connection (for HTTP/2: preface and settings sent); raises Unreachable."""
+        ...
+
+
+class Lane(Protocol):
+    """A kind of connection that only some calls of a pool can use. Compared by identity: one object is one lane."""
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections of this kind an endpoint has at most; each carries many calls at once."""
+        ...
+
+    def over(self, connector: Connector) -> Connector:
+        """What opens them, by way of the pool's own connector."""
+        ...
+
+
+@runtime_checkable
+class Laned(Protocol):
+    """A translator some of whose calls need connections of their own kind."""
+
+    def lane(self, call: Call) -> Lane | None:
+        """The lane of a call, None for the pool's own connections. There are only as many as there are methods."""
         ...

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from protogw.errors import GatewayError, InternalError, Overloaded
-from protogw.pools.base import Connector, PooledConnection
+from protogw.pools.base import Connector, Lane, PooledConnection
 
 log = logging.getLogger("protogw")
 
@@ -54,15 +54,38 @@ class Endpoint:
         self._opening: set[asyncio.Task[None]] = set()
         self._backoff_s = BACKOFF_FIRST_S
         self._closed = False
+        self._lanes: dict[Lane, Endpoint] = {}
 
     @property
     def active(self) -> int:
         """Calls in flight on its connections."""
-        return sum(connection.active for connection in self._connections)
+        own = sum(connection.active for connection in self._connections)
+        return own + sum(lane.active for lane in self._lanes.values())
 
     @property
     def connections(self) -> int:
-        return len(self._connections)
+        return len(self._connections) + sum(lane.connections for lane in self._lanes.values())
+
+    def lane(self, lane: Lane) -> Endpoint:
+        """The same address with connections that are this lane's alone."""
+        found = self._lanes.get(lane)
+        if found is None:
+            found = self._lanes[lane] = Endpoint(
+                self.host,
+                self.port,
+                lane.over(self._connector),
+                max_connections=lane.max_connections,
+                max_pending=self._max_pending,
+                shared=True,
+                on_reach=self._lane_reached,
+            )
+            found._closed = self._closed
+        return found
+
+    def _lane_reached(self, lane: Endpoint, reached: bool) -> None:
+        """An address that one lane cannot reach is left alone by all."""
+        self.down_until = lane.down_until
+        self._on_reach(self, reached)
 
     def available(self) -> PooledConnection | None:
         """A connection that takes a request now, or None."""
@@ -176,12 +199,16 @@ class Endpoint:
     def drain(self) -> None:
         """Take no more calls; connections close as their last call ends."""
         self._closed = True
+        for lane in self._lanes.values():
+            lane.drain()
         for connection in tuple(self._connections):
             connection.drain()
 
     def close(self) -> None:
         """Close every connection now."""
         self._closed = True
+        for lane in self._lanes.values():
+            lane.close()
         for task in tuple(self._opening):
             task.cancel()
         for connection in tuple(self._connections):
@@ -189,4 +216,4 @@ class Endpoint:
 
     def __repr__(self) -> str:
         state = "down" if self.down_until else "ready"
-        return f"<Endpoint {self.label} {state} {len(self._connections)} connections, {self.active} in flight>"
+        return f"<Endpoint {self.label} {state} {self.connections} connections, {self.active} in flight>"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from protogw.balancers.base import Balancer
 from protogw.call import Call, Reply
 from protogw.errors import GatewayError
-from protogw.pools.base import Connector
+from protogw.pools.base import Connector, Laned
 from protogw.pools.endpoint import Endpoint
 from protogw.translator import Translator
 
@@ -42,6 +42,7 @@ class Pool:
         self.on_health: Callable[[], None] | None = None
         """Called when an endpoint has become unreachable or reachable again."""
         self._translator = translator
+        self._lane = translator.lane if isinstance(translator, Laned) else None
         self._balancer = balancer
         self._endpoints = tuple(
             Endpoint(
@@ -79,15 +80,22 @@ class Pool:
         endpoint = ready[0] if len(ready) == 1 else self._balancer.pick(ready, b"")
         call.upstream = endpoint.label
         try:
-            connection = endpoint.available()
+            way = endpoint if self._lane is None else self._way(endpoint, call)
+            connection = way.available()
             if connection is None:
-                connection = await endpoint.acquire()
+                connection = await way.acquire()
             return await self._translator.send(call, connection)
         except GatewayError as error:
             if not error.retryable:
                 raise
             failed = error
         return await self._send_again(call, endpoint, failed)
+
+    def _way(self, endpoint: Endpoint, call: Call) -> Endpoint:
+        """Where at the endpoint this call finds its connections."""
+        assert self._lane is not None
+        lane = self._lane(call)
+        return endpoint if lane is None else endpoint.lane(lane)
 
     async def _send_again(self, call: Call, first: Endpoint, error: GatewayError) -> Reply:
         tried = {first}
@@ -104,7 +112,8 @@ class Pool:
             tried.add(endpoint)
             call.upstream = endpoint.label
             try:
-                connection = endpoint.available() or await endpoint.acquire()
+                way = endpoint if self._lane is None else self._way(endpoint, call)
+                connection = way.available() or await way.acquire()
                 return await self._translator.send(call, connection)
             except GatewayError as again:
                 if not again.retryable:

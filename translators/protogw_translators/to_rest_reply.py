@@ -10,73 +10,24 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from types import MappingProxyType
-from typing import Any
-
-import orjson
 
 from protogw.aside import decompressed
 from protogw.call import NO_METADATA, Metadata
 from protogw.descriptors.model import Type
-from protogw.errors import BadUpstream, Code, Detail, GatewayError, InvalidRequest, Status
+from protogw.errors import BadUpstream, Code, Detail, GatewayError, Status
 from protogw.wire import ndjson
 from protogw.wire.content import media_type
 from protogw.wire.http import ResponseHead
 from protogw.wire.metadata import forwardable
-from protogw.wire.protojson_details import detail_from_json
 from protogw.wire.protowire import VARINT, delimited, tag, varint
+from protogw_translators.error_records import bounded, code_of, parsed_object, read_error
 
-MESSAGE_CHARACTERS = 2048
 BODY_BYTES = 4096
 """How much of an error's body is passed on as a detail: all details must fit into a client's header limits."""
-DETAILS = 32
-
-CODE_OF_STATUS: Mapping[int, Code] = MappingProxyType(
-    {
-        400: Code.INVALID_ARGUMENT,
-        401: Code.UNAUTHENTICATED,
-        403: Code.PERMISSION_DENIED,
-        404: Code.NOT_FOUND,
-        405: Code.UNIMPLEMENTED,
-        406: Code.INVALID_ARGUMENT,
-        408: Code.DEADLINE_EXCEEDED,
-        409: Code.ABORTED,
-        410: Code.NOT_FOUND,
-        411: Code.INVALID_ARGUMENT,
-        412: Code.FAILED_PRECONDITION,
-        413: Code.RESOURCE_EXHAUSTED,
-        414: Code.INVALID_ARGUMENT,
-        415: Code.INVALID_ARGUMENT,
-        416: Code.OUT_OF_RANGE,
-        422: Code.INVALID_ARGUMENT,
-        425: Code.UNAVAILABLE,
-        429: Code.RESOURCE_EXHAUSTED,
-        431: Code.RESOURCE_EXHAUSTED,
-        451: Code.PERMISSION_DENIED,
-        499: Code.CANCELLED,
-        500: Code.INTERNAL,
-        501: Code.UNIMPLEMENTED,
-        502: Code.UNAVAILABLE,
-        503: Code.UNAVAILABLE,
-        504: Code.DEADLINE_EXCEEDED,
-        507: Code.RESOURCE_EXHAUSTED,
-        511: Code.UNAUTHENTICATED,
-    }
-)
 
 _HTTP_BODY_URL = "type.googleapis.com/google.api.HttpBody"
 _RETRY_INFO_URL = "type.googleapis.com/google.rpc.RetryInfo"
 _RETRY_MOST_S = 365 * 86_400
-
-
-def code_of(status: int, verb: bytes) -> Code:
-    """What an HTTP error status means as a Code."""
-    if status == 409 and verb == b"POST":
-        return Code.ALREADY_EXISTS
-    found = CODE_OF_STATUS.get(status)
-    if found is not None:
-        return found
-    return Code.FAILED_PRECONDITION if status < 500 else Code.INTERNAL
 
 
 class ReplyHead:
@@ -149,11 +100,11 @@ def error_status(
     message = ""
     details: list[Detail] = []
     lost = True
-    said = _parsed(body) if head.json and body else None
+    said = parsed_object(body) if head.json and body else None
     if said is not None:
-        code, message, lost = _read(said, code, verb, details, types)
+        code, message, lost = read_error(said, code, verb, details, types)
     elif body and head.media == b"text/plain":
-        message = _bounded(body.decode("utf-8", "replace"))
+        message = bounded(body.decode("utf-8", "replace"))
     if not message:
         message = f"the upstream answered HTTP {head.status}"
     if lost and body:
@@ -164,77 +115,6 @@ def error_status(
             duration = tag(1, VARINT) + varint(wait) if wait else b""
             details.append(Detail(_RETRY_INFO_URL, delimited(1, duration)))
     return Status(code, message, tuple(details))
-
-
-def status_of_record(record: bytes, types: Mapping[str, Type]) -> Status:
-    """The Status of a stream's terminal error record."""
-    details: list[Detail] = []
-    said = _parsed(record)
-    code, message = Code.UNKNOWN, ""
-    if said is not None:
-        code, message, _ = _read(said, code, b"", details, types)
-    return Status(code, message or _bounded(record.decode("utf-8", "replace")), tuple(details))
-
-
-def _parsed(body: bytes) -> dict[str, Any] | None:
-    try:
-        tree = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return tree if isinstance(tree, dict) else None
-
-
-def _read(
-    said: dict[str, Any], code: Code, verb: bytes, details: list[Detail], types: Mapping[str, Type]
-) -> tuple[Code, str, bool]:
-    """Code and message that an error body says, and whether it says more than was understood."""
-    error = said.get("error")
-    inside = said
-    if isinstance(error, dict):
-        inside = error
-    found = _code(inside, verb)
-    message = _text(inside, "message", "detail", "title", "error_description", "error", "reason")
-    given = inside.get("details")
-    lost = found is None
-    if isinstance(given, list):
-        for one in given[:DETAILS]:
-            try:
-                details.append(detail_from_json(orjson.dumps(one), types.get))
-            except InvalidRequest:
-                lost = True
-        lost = lost or len(given) > DETAILS
-    elif given is not None:
-        lost = True
-    return found or code, message, lost
-
-
-def _code(said: dict[str, Any], verb: bytes) -> Code | None:
-    """google.rpc.Status has a number, AIP-193 a name beside the HTTP status, Connect a name in lower case."""
-    name = said.get("status")
-    if isinstance(name, str) and name in Code.__members__:
-        return Code[name] or None
-    number = said.get("code")
-    if isinstance(number, str):
-        name = "CANCELLED" if number == "canceled" else number.upper()
-        return (Code[name] or None) if name in Code.__members__ else None
-    if not isinstance(number, int) or isinstance(number, bool):
-        return None
-    if 0 < number < len(Code):
-        return Code(number)
-    return code_of(number, verb) if 400 <= number < 600 else None
-
-
-def _text(said: dict[str, Any], *names: str) -> str:
-    for name in names:
-        value = said.get(name)
-        if isinstance(value, str) and value:
-            return _bounded(value)
-    return ""
-
-
-def _bounded(text: str) -> str:
-    text = text.strip()
-    return text if len(text) <= MESSAGE_CHARACTERS else text[:MESSAGE_CHARACTERS] + "…"
 
 
 def _retry_after(value: bytes | None) -> int | None:

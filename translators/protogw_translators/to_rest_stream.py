@@ -20,7 +20,8 @@ from protogw.wire import ndjson
 from protogw.wire.content import Decoder, decoder
 from protogw.wire.json_stream import JsonReader
 from protogw.wire.sse import SseReader
-from protogw_translators.to_rest_reply import ReplyHead, bad_reply, status_of_record
+from protogw_translators.error_records import status_of_record
+from protogw_translators.to_rest_reply import ReplyHead, bad_reply
 
 if TYPE_CHECKING:
     from protogw.translator import HttpStream

@@ -352,3 +352,61 @@ async def test_closing_the_pool_closes_a_connection_that_was_being_opened() -> N
     task.cancel()
     with pytest.raises((asyncio.CancelledError, GatewayError)):
         await task
+
+
+class Lanes(Sender):
+    """A translator whose calls to one method share connections that no others use."""
+
+    max_connections: ClassVar[int] = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over_what: list[Dialer] = []
+        self.dialer = Dialer()
+        self.used: list[Link] = []
+        self.laned = True
+
+    def lane(self, call: Call) -> Lanes | None:
+        return self if self.laned else None
+
+    def over(self, connector: Dialer) -> Dialer:
+        self.over_what.append(connector)
+        return self.dialer
+
+    async def send(self, call: Call, connection: Link) -> Reply:
+        self.used.append(connection)
+        return Reply()
+
+
+async def test_calls_with_connections_of_their_own_kind_get_them_and_no_others_do() -> None:
+    dialer, sender = Dialer(), Lanes()
+    under_test = pool(dialer, sender, 1)
+    for laned in (True, False, True):
+        sender.laned = laned
+        await under_test.send(call())
+    own, other, again = sender.used
+    assert own is again
+    assert (own in sender.dialer.links, other in dialer.links) == (True, True)
+    assert sender.over_what == [dialer]
+    assert under_test.endpoints[0].connections == 2
+    under_test.close()
+    assert own.closed
+
+
+async def test_an_address_that_one_lane_cannot_reach_is_left_alone_by_all() -> None:
+    dialer, sender = Dialer(), Lanes()
+    sender.dialer.down = {1}
+    under_test = pool(dialer, sender, 1, 2)
+    await under_test.send(call())
+    assert sender.used[0].port == 2
+    assert [endpoint.port for endpoint in under_test.ready] == [2]
+    under_test.close()
+
+
+async def test_draining_a_pool_drains_its_lanes() -> None:
+    sender = Lanes()
+    under_test = pool(Dialer(), sender, 1)
+    await under_test.send(call())
+    under_test.drain()
+    assert sender.dialer.links[0].drained
+    under_test.close()

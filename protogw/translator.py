@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
-    from protogw.wire.http import Answer, Header, ResponseHead
+    from protogw.wire.http import Answer, ByteStream, Header, ResponseHead
 
 
 class HttpStream(Protocol):
@@ -19,12 +19,23 @@ class HttpStream(Protocol):
     trailers: tuple[Header, ...]
     """The reply's trailers; final once the body has ended."""
 
+    switched_head: ResponseHead | None
+    """The head that the endpoint switched with."""
+
     def whole(self, limit: int) -> Awaitable[Answer]:
         """The whole reply; raises UpstreamReset, Unprocessed, BadUpstream, or BodyTooLarge over `limit` bytes."""
         ...
 
     async def head(self) -> ResponseHead:
         """The final head (1xx are skipped)."""
+        ...
+
+    async def switched(self, protocol: bytes) -> ByteStream | ResponseHead:
+        """Both directions once the endpoint has switched to `protocol`, else its final head, then read as ever.
+
+        For a whole request whose fields ask for that, and to be called at once: a 101 that nobody waits for is
+        BadUpstream. Only HTTP/1.1 connections switch; others raise NotOffered.
+        """
         ...
 
     async def read(self) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from protogw.call import Call, Reply
 from protogw.errors import BodyTooLarge, GatewayError, NotOffered
 from protogw.frontends.base import FrontEnd
-from protogw.wire.http import HTTP_1_1, HTTP_2, Header, Peer, RequestHead
+from protogw.wire.http import HTTP_1_1, HTTP_2, UPGRADES, Header, Peer, RequestHead
 
 PEER = Peer("127.0.0.1", 0)
 
@@ -66,6 +66,12 @@ class RehearsedExchange:
     def finish(self, data: bytes = b"", trailers: Sequence[Header] = ()) -> None:
         self.answer += data
 
+    def switch(self, headers: Sequence[Header]) -> NoReturn:
+        raise NotOffered("the request is switched to another protocol: what becomes of that is not known beforehand")
+
+    def when_draining(self, tell: Callable[[], None]) -> None:
+        """Nothing is ever drained here."""
+
     def abort(self) -> None:
         """There is no client to see it."""
 
@@ -74,6 +80,7 @@ def request_head(verb: str, target: str, headers: Sequence[Header], *, authority
     """A head as a transport would hand it over, in HTTP/2 unless a field says otherwise."""
     path, _, query = target.partition("?")
     content_type = next((value for name, value in headers if name == b"content-type"), b"")
+    upgrade = next((value.lower() for name, value in headers if name == b"upgrade"), b"")
     host = next((value for name, value in headers if name == b"host"), authority)
     return RequestHead(
         verb.encode(),
@@ -81,8 +88,9 @@ def request_head(verb: str, target: str, headers: Sequence[Header], *, authority
         query.encode(),
         host,
         tuple(headers),
-        HTTP_1_1 if any(name == b"upgrade" for name, _ in headers) else HTTP_2,
+        HTTP_1_1 if upgrade else HTTP_2,
         content_type=content_type,
+        upgrade=upgrade if upgrade in UPGRADES else b"",
     )
 
 

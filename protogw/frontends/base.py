@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from protogw.call import Call, Reply
     from protogw.descriptors.catalog import Catalog
     from protogw.errors import GatewayError
-    from protogw.wire.http import Header, Peer, RequestHead
+    from protogw.wire.http import ByteStream, Header, Peer, RequestHead
 
 
 class Exchange(Protocol):
@@ -64,6 +64,18 @@ class Exchange(Protocol):
 
     def finish(self, data: bytes = b"", trailers: Sequence[Header] = ()) -> None:
         """Send a last piece of the body without waiting, and end the answer."""
+        ...
+
+    def switch(self, headers: Sequence[Header]) -> ByteStream:
+        """Take the request's `upgrade`: answer with these fields, and use what is returned instead of the body.
+
+        Only while nothing has been answered and if head.upgrade says that the client asked. HTTP/1.1 answers 101,
+        HTTP/2 answers 200. To be ended, or aborted, before `serve` returns; `abort` here aborts that too.
+        """
+        ...
+
+    def when_draining(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called once when the connection is to end soon, at once if that is so already."""
         ...
 
     def abort(self) -> None:

@@ -16,6 +16,8 @@ from protogw.errors import BadUpstream, GatewayError, InternalError, Unprocessed
 from protogw.net.http1_client_stream import Http1Stream
 from protogw.net.limits import Limits
 from protogw.net.sockets import connect
+from protogw.net.tunnel import Tunnel
+from protogw.wire.http import connection_named
 from protogw.wire.http1 import (
     CACHED_HEADS,
     CHUNKED,
@@ -210,7 +212,7 @@ class Http1ClientConnection(asyncio.Protocol):
                 self._begin(stream, response, rest)
                 return
             if status == 101:
-                self.fail(BadUpstream("reply head: 101, but nothing was asked to be switched to"))
+                self._switch(stream, response, rest)
                 return
             self._interim += 1
             if self._interim > _INTERIM_REPLIES:
@@ -219,6 +221,31 @@ class Http1ClientConnection(asyncio.Protocol):
             if not rest:
                 return
             data = rest
+
+    def _switch(self, stream: Http1Stream, response: Response, rest: bytes) -> None:
+        """The endpoint leaves HTTP on this connection, which it must have been asked for."""
+        head = response.head
+        said = (head.get(b"upgrade") or b"").lower()
+        if not stream.asked:
+            self.fail(BadUpstream("reply head: 101, but nothing was asked to be switched to"))
+        elif said != stream.asked or b"upgrade" not in connection_named(
+            value for name, value in head.headers if name == b"connection"
+        ):
+            asked = stream.asked.decode()
+            self.fail(BadUpstream(f"reply head: 101, but not to {asked}, which was asked for"))
+        elif response.length not in (0, UNTIL_CLOSE):
+            self.fail(BadUpstream("reply head: 101 with a body"))
+        else:
+            tunnel = Tunnel(self.transport, self.limits, stream, broken=_endpoint_gone, on_lost=self._tunnel_lost)
+            tunnel.take_over(rest, peer_ended=False, reading_held=self._reading_held, writing_held=self.writing_held)
+            stream.on_switched(head, tunnel)
+
+    def _tunnel_lost(self, error: Exception | None) -> None:
+        stream = self._stream
+        self._stream = None
+        if stream is not None:
+            stream.done = True
+        self._closed()
 
     def _answer(self, stream: Http1Stream, response: Response, body: bytes) -> None:
         """The reply came whole with its head."""
@@ -353,6 +380,8 @@ class Http1ClientConnection(asyncio.Protocol):
         self._stream = None
         if stream is not None and not stream.done:
             stream.on_fault(fault)
+            if stream.tunnel is not None:
+                stream.tunnel.break_off(fault)
         self.transport.abort()
         self._closed()
 
@@ -386,6 +415,10 @@ class Http1ClientConnection(asyncio.Protocol):
     def __repr__(self) -> str:
         state = "closed" if self.closed else "draining" if self._draining else "busy" if self._stream else "idle"
         return f"<Http1ClientConnection {state}, {self._requests} requests>"
+
+
+def _endpoint_gone(how: str) -> GatewayError:
+    return UpstreamReset(f"the endpoint's connection {how}")
 
 
 class Http1Connector:

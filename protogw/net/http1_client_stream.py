@@ -13,6 +13,7 @@ from protogw.wire.http1_chunked import LAST_CHUNK
 
 if TYPE_CHECKING:
     from protogw.net.http1_client import Http1ClientConnection
+    from protogw.net.tunnel import Tunnel
 
 _JOINED_BYTES = 16 << 10
 """Up to this size, copying a piece next to its framing is cheaper than handing the kernel one buffer more."""
@@ -32,11 +33,16 @@ class Http1Stream:
         "_size",
         "_waiter",
         "_whole",
+        "asked",
+        "bytes_in",
+        "bytes_out",
         "done",
         "method",
         "replayable",
         "sent",
+        "switched_head",
         "trailers",
+        "tunnel",
     )
 
     def __init__(self, connection: Http1ClientConnection, method: bytes, replayable: bool) -> None:
@@ -48,6 +54,11 @@ class Http1Stream:
         """The request is whole."""
         self.done = False
         """The reply is whole, or has failed."""
+        self.asked = b""
+        """The protocol that a 101 may switch to."""
+        self.switched_head: ResponseHead | None = None
+        self.tunnel: Tunnel | None = None
+        self.bytes_in = self.bytes_out = 0
         self._connection = connection
         self._chunked = False
         self._left = -1
@@ -103,7 +114,9 @@ class Http1Stream:
 
     def cancel(self) -> None:
         """Give up: the connection is closed unless the reply has ended. Harmless after the end."""
-        if not self.done:
+        if self.tunnel is not None:
+            self.tunnel.abort()
+        elif not self.done:
             self.done = True
             self._connection.give_up(self)
             self.on_fault(UpstreamReset("the request was cancelled"))
@@ -114,6 +127,11 @@ class Http1Stream:
         self._head = head
         if self._whole is None:
             self._wake()
+
+    def on_switched(self, head: ResponseHead, tunnel: Tunnel) -> None:
+        self.switched_head = head
+        self.tunnel = tunnel
+        self._wake()
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
         """Head and body at once, which is how small replies come."""
@@ -213,6 +231,18 @@ class Http1Stream:
         while self._head is None:
             await self._more()
         return self._head
+
+    async def switched(self, protocol: bytes) -> Tunnel | ResponseHead:
+        """The connection as a stream of bytes once the endpoint has switched it to `protocol`, else its final head.
+
+        Call it at once after a request whose fields ask for that; a 101 that nobody waits for fails the request.
+        """
+        self.asked = protocol
+        while self.tunnel is None:
+            if self._head is not None:
+                return self._head
+            await self._more()
+        return self.tunnel
 
     async def read(self) -> bytes:
         """The next piece of the body, b"" at its end; raises when the reply breaks off."""

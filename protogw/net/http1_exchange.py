@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from protogw.errors import BodyTooLarge, GatewayError, InvalidRequest
@@ -20,6 +20,7 @@ from protogw.wire.http1_chunked import ChunkedDecoder, encode_last_chunk
 if TYPE_CHECKING:
     from protogw.call import Call
     from protogw.net.http1_server import Http1ServerConnection
+    from protogw.net.tunnel import Tunnel
 
 DRAIN_BYTES = 256 << 10
 """How much of a body that nobody wants is read and dropped so that the connection can be kept."""
@@ -50,6 +51,7 @@ class Http1Exchange:
         "_unread",
         "_unsent",
         "_waiter",
+        "_when_draining",
         "bytes_in",
         "bytes_out",
         "call",
@@ -63,6 +65,7 @@ class Http1Exchange:
         "started",
         "state",
         "status",
+        "tunnel",
         "unsent_continue",
     )
 
@@ -80,6 +83,8 @@ class Http1Exchange:
 
         self.ended = False
         """The answer is whole, cut, or without anyone to read it."""
+        self.tunnel: Tunnel | None = None
+        """What the connection was switched to."""
         self.keep = request.keep_alive
         """Whether another request may follow; final once the answer has started."""
         self._connection = connection
@@ -89,6 +94,7 @@ class Http1Exchange:
         self._out: list[bytes] = []
         """An answer in pieces on its way: written at the end of the loop's turn, or once it is much."""
         self._unsent = 0
+        self._when_draining: Callable[[], None] | None = None
 
         length = request.length
         self.complete = length == 0
@@ -306,6 +312,35 @@ class Http1Exchange:
             )
         )
 
+    def switch(self, headers: Sequence[Header]) -> Tunnel:
+        """Answer 101 with these fields beside those of switching: the connection is the stream that is returned."""
+        if self.started:
+            raise RuntimeError("the answer has started already")
+        protocol = self.head.upgrade
+        if not protocol:
+            raise RuntimeError("the client has not asked for it")
+        fields = answer_fields((*headers, *self.extra))
+        self.started = True
+        self.status = 101
+        self.keep = False
+        self.tunnel = self._connection.switch(
+            self,
+            b"%b%bconnection: Upgrade\r\nupgrade: %b\r\n%b\r\n"
+            % (STATUS_LINES[101], b"" if fields.dated else date(), protocol, fields.block),
+        )
+        return self.tunnel
+
+    def when_draining(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called once the connection is to end soon, at once if that is so already."""
+        self._when_draining = tell
+        if self._connection.draining:
+            tell()
+
+    def drain(self) -> None:
+        """The connection is to end soon."""
+        if self._when_draining is not None:
+            self._when_draining()
+
     def _put(self, data: bytes) -> None:
         """Write soon: many small pieces of one turn are then one write."""
         out = self._out
@@ -379,7 +414,9 @@ class Http1Exchange:
 
     def abort(self) -> None:
         """Cut the answer so that the client sees it: close without its end; reset where a close would be the end."""
-        if not self.ended:
+        if self.tunnel is not None:
+            self.tunnel.abort()
+        elif not self.ended:
             self.ended = True
             self.keep = False
             reset = self._framing == _BY_CLOSE

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from protogw.errors import Code, GatewayError, InvalidRequest, Malformed
 from protogw.net.http1_exchange import DRAIN_BYTES, Http1Exchange, date
 from protogw.net.limits import Limits
-from protogw.net.sockets import half_close
+from protogw.net.sockets import half_close, reset
+from protogw.net.tunnel import Tunnel
 from protogw.wire.http import Peer
 from protogw.wire.http1 import CACHED_HEADS, HeadBounds, Request, RequestScanner, parse_request, remember
 from protogw.wire.http1_answer import refusal
@@ -37,7 +37,7 @@ _LINGER_BYTES = 1 << 20
 _LINGER_S = 2.0
 """How much of what a refused client still sends is read and dropped, and for how long, so that it sees the answer."""
 
-_HEAD, _BUSY, _LINGERING, _CLOSED = range(4)
+_HEAD, _BUSY, _SWITCHED, _LINGERING, _CLOSED = range(5)
 
 
 class Http1ServerConnection(asyncio.Protocol):
@@ -64,6 +64,7 @@ class Http1ServerConnection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.last = False
         """No request is taken after the current one."""
+        self.draining = False
         self.writing_held = False
         self._serve = serve
         self._probe_s = probe_s
@@ -208,7 +209,8 @@ class Http1ServerConnection(asyncio.Protocol):
             logger.error("a request's task failed: %r", exchange.head, exc_info=error)
             self._fail(exchange)
         else:
-            if not exchange.ended:
+            tunnel = exchange.tunnel
+            if not exchange.ended and (tunnel is None or not (tunnel.ended or tunnel.lost)):
                 logger.error("a request was not answered: %r", exchange.head)
                 self._fail(exchange)
         self._task = None
@@ -224,6 +226,9 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def _answered(self, exchange: Http1Exchange) -> None:
         """The answer has ended: keep the connection, or close it so that the client still reads all of it."""
+        if self._state == _SWITCHED:
+            self._leave(exchange)
+            return
         if self._state != _BUSY:
             return
         if not exchange.keep:
@@ -280,6 +285,48 @@ class Http1ServerConnection(asyncio.Protocol):
         if not sent:
             exchange.probe()
         self._prober = self.loop.call_later(self._probe_s, self._probe, True)
+
+    # --- switched -----------------------------------------------------------------------------------------------------
+
+    def switch(self, exchange: Http1Exchange, head: bytes) -> Tunnel:
+        """Send the last head of this connection; what follows is not HTTP."""
+        tunnel = Tunnel(self.transport, self.limits, exchange, broken=_client_gone, on_lost=self._tunnel_lost)
+        if self._state != _BUSY:  # the client is gone, and so is the task that asks for this, soon
+            tunnel.connection_lost(None)
+            return tunnel
+        self._state = _SWITCHED
+        if self._prober is not None:
+            self._prober.cancel()
+            self._prober = None
+        self.transport.write(head)
+        ahead, self._ahead = bytes(self._ahead), b""
+        tunnel.take_over(ahead, peer_ended=self._eof, reading_held=self._reading_held, writing_held=self.writing_held)
+        return tunnel
+
+    def _leave(self, exchange: Http1Exchange) -> None:
+        """Whoever used the switched connection is done with it."""
+        tunnel = exchange.tunnel
+        assert tunnel is not None
+        exchange.ended = True
+        if tunnel.lost:
+            self.connection_lost(None)
+        elif tunnel.ended:
+            self._state = _LINGERING
+            tunnel.drop()
+        else:
+            tunnel.abort()
+
+    def _tunnel_lost(self, error: Exception | None) -> None:
+        """The switched connection is gone. What it brought before a clean end is still worth a moment."""
+        if self._state == _CLOSED:
+            return
+        task = self._task
+        if task is None:
+            self.connection_lost(error)
+        elif error is not None:
+            task.cancel()
+        else:
+            self._prober = self.loop.call_later(_LINGER_S, task.cancel)
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -366,11 +413,11 @@ class Http1ServerConnection(asyncio.Protocol):
         elif not self._tls:
             half_close(self.transport)
 
-    def cut(self, reset: bool) -> None:
-        """Close in the middle of an answer; with `reset`, so that it cannot be taken for the answer's end."""
+    def cut(self, hard: bool) -> None:
+        """Close in the middle of an answer; if `hard` with a reset, so that it cannot be taken for the answer's end."""
         self._state = _LINGERING
-        if reset:
-            _reset(self.transport)
+        if hard:
+            reset(self.transport)
         else:
             self.transport.close()
 
@@ -379,13 +426,18 @@ class Http1ServerConnection(asyncio.Protocol):
 
         A client that has only just connected is about to ask, and gets a moment: it could not know.
         """
-        self.last = True
+        self.last = self.draining = True
+        exchange = self._exchange
+        if exchange is not None and not exchange.ended:
+            exchange.drain()
         if self._state == _HEAD and self._waiting and self._requests:
             self._state = _LINGERING
             self.transport.close()
 
     def close(self) -> None:
         """Close now; the request in progress is cancelled."""
+        if self._state == _SWITCHED and self._task is not None:
+            self._task.cancel()
         self.transport.abort()
 
     def sweep(self, now: float) -> None:
@@ -395,6 +447,10 @@ class Http1ServerConnection(asyncio.Protocol):
         if state == _LINGERING:
             seen: object = (state, unsent)
             patience = limits.idle_s if unsent else _LINGER_S
+        elif state == _SWITCHED:
+            assert exchange is not None
+            seen = (exchange.bytes_in, exchange.bytes_out, unsent)
+            patience = limits.idle_s
         elif exchange is None:
             waiting = self._waiting
             seen = (waiting, self._requests)
@@ -419,6 +475,11 @@ class Http1ServerConnection(asyncio.Protocol):
             return
         if state == _LINGERING or (exchange is None and self._waiting):
             self.transport.abort()
+        elif state == _SWITCHED:
+            assert exchange is not None
+            assert exchange.tunnel is not None
+            exchange.tunnel.break_off(_too_slow(f"no progress for {patience:g} s", 504))
+            self.transport.abort()
         elif exchange is None:
             self._refuse(_too_slow(f"header section: not whole after {patience:g} s", 408))
         elif exchange.complete or self._reading_held or (exchange.started and not exchange.ended):
@@ -437,9 +498,5 @@ def _too_slow(message: str, http_status: int) -> GatewayError:
     return InvalidRequest(message, code=Code.DEADLINE_EXCEEDED, http_status=http_status)
 
 
-def _reset(transport: asyncio.Transport) -> None:
-    """Close with RST instead of FIN."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
+def _client_gone(how: str) -> GatewayError:
+    return InvalidRequest(f"the client's connection {how}", code=Code.CANCELLED)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from protogw.errors import BodyTooLarge, GatewayError, UpstreamReset
+from protogw.errors import BodyTooLarge, GatewayError, NotOffered, UpstreamReset
 from protogw.net.http2_stream import Stream
-from protogw.wire.http import Answer, Header
+from protogw.wire.http import Answer, Header, ResponseHead
 from protogw.wire.http2 import ErrorCode
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ClientStream(Stream):
     """An HttpStream. Fails once, with `error`, and then every method that waits raises it."""
 
-    __slots__ = ("answer", "error", "headless", "informed", "limit", "response", "trailers")
+    __slots__ = ("answer", "error", "headless", "informed", "limit", "response", "switched_head", "trailers")
 
     connection: Http2ClientConnection
 
@@ -31,6 +31,7 @@ class ClientStream(Stream):
         self.limit = 0
         self.informed = 0
         self.headless = False
+        self.switched_head: ResponseHead | None = None
 
     # --- the reply ----------------------------------------------------------------------------------------------------
 
@@ -56,6 +57,9 @@ class ClientStream(Stream):
                 raise self.error
             await self.arrival()
         return self.response
+
+    async def switched(self, protocol: bytes) -> Http2ResponseHead:
+        raise NotOffered(f"{protocol.decode()}: endpoints are asked for it over HTTP/1.1 only")
 
     async def read(self) -> bytes:
         while not self.chunks:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from protogw.net.http2_connection import Http2Connection
 from protogw.net.http2_server_stream import ServerStream
+from protogw.net.http2_switched import SwitchableStream
 from protogw.net.limits import Limits
 from protogw.wire import http2
 from protogw.wire.hpack import Decoder, FieldsTooLarge, MalformedFields, encode
@@ -79,6 +80,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
                 [
                     (http2.MAX_CONCURRENT_STREAMS, limits.concurrent_streams),
                     (http2.MAX_HEADER_LIST_SIZE, limits.header_bytes),
+                    (http2.ENABLE_CONNECT_PROTOCOL, 1),
                 ]
             )
         )
@@ -155,7 +157,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         if head.refusal:
             self._answer_unopened(id, end, head.refusal)
             return
-        stream = ServerStream(self, id, head, self.peer)
+        stream = (SwitchableStream if head.upgrade else ServerStream)(self, id, head, self.peer)
         if end:
             if head.length > 0:
                 self._refuse_unopened(id, ErrorCode.PROTOCOL_ERROR, "no DATA for content-length")
@@ -223,15 +225,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         finally:
             if stream.task is not None:
                 self._tasks.discard(stream.task)
-            if not stream.closed and stream.tail is None:
-                self._give_up(stream)
-
-    def _give_up(self, stream: ServerStream) -> None:
-        """Whoever served the request is done with it and has not answered."""
-        if stream.started:
-            self.cut(stream, ErrorCode.INTERNAL_ERROR)
-        else:
-            stream.respond(500, ())
+            stream.leave()
 
     def on_answered(self, stream: ServerStream) -> None:
         """The answer is sent whole: the stream is over, and what is left of the request is not wanted."""
@@ -309,6 +303,9 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         self.draining = True
         self.put(http2.goaway_frame(http2.LARGEST_STREAM, ErrorCode.NO_ERROR))
         self.put(http2.frame(http2.PING, 0, 0, _DRAIN_PING))
+        for stream in list(self.streams.values()):
+            if stream.when_drained is not None:
+                stream.when_drained()
 
     def _say_final(self) -> None:
         if self.draining and not self._final and not self.closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from protogw.wire.http2 import DATA, END_STREAM, ErrorCode, pack_head
 
 if TYPE_CHECKING:
     from protogw.net.http2_server import Http2ServerConnection
-    from protogw.wire.http import Header, Peer
+    from protogw.wire.http import ByteStream, Header, Peer
     from protogw.wire.http2_heads import Http2RequestHead
 
-_STATUS = {status: encode([(b":status", b"%d" % status)]) for status in range(100, 600)}
+STATUS_FIELDS = {status: encode([(b":status", b"%d" % status)]) for status in range(100, 600)}
 
 
 class ServerStream(Stream):
@@ -38,6 +38,7 @@ class ServerStream(Stream):
         "state",
         "status",
         "task",
+        "when_drained",
     )
 
     connection: Http2ServerConnection
@@ -58,6 +59,7 @@ class ServerStream(Stream):
         self.task: asyncio.Task[None] | None = None
         self.slow_s = 0.0
         self.slow_mark = 0
+        self.when_drained: Callable[[], None] | None = None
 
     # --- the request --------------------------------------------------------------------------------------------------
 
@@ -103,7 +105,7 @@ class ServerStream(Stream):
     def _continue(self) -> None:
         """Ask for a body that the client holds back (RFC 9110 section 10.1.1)."""
         if self.head.expects_continue and not self.bytes_in and not self.started and not self.closed:
-            self.connection.put(self.connection.headers(self.id, 0, _STATUS[100]))
+            self.connection.put(self.connection.headers(self.id, 0, STATUS_FIELDS[100]))
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class ServerStream(Stream):
         if self.closed:
             return
         connection = self.connection
-        block = _STATUS[status] + encode(headers)
+        block = STATUS_FIELDS[status] + encode(headers)
         if self.extra:
             block += encode(self.extra)
         bodiless = status < 200 or status == 204 or status == 304
@@ -155,7 +157,7 @@ class ServerStream(Stream):
     def start(self, status: int, headers: Sequence[Header]) -> None:
         if self.closed:
             return
-        block = _STATUS[status] + encode(headers)
+        block = STATUS_FIELDS[status] + encode(headers)
         if self.extra:
             block += encode(self.extra)
         if b"date" not in [name for name, _ in headers]:
@@ -183,13 +185,30 @@ class ServerStream(Stream):
         else:
             self.send(data, b"")
 
+    def switch(self, headers: Sequence[Header]) -> ByteStream:
+        raise RuntimeError("the client has not asked for it")
+
     def abort(self) -> None:
         if not self.closed:
             self.connection.cut(self, ErrorCode.INTERNAL_ERROR)
 
+    def when_draining(self, tell: Callable[[], None]) -> None:
+        self.when_drained = tell
+        if self.connection.draining:
+            tell()
+
     def on_sent(self) -> None:
         self.local_closed = True
         self.connection.on_answered(self)
+
+    def leave(self) -> None:
+        """Whoever served the request is done with it, and has answered unless there was a fault."""
+        if self.closed or self.tail is not None:
+            return
+        if self.started:
+            self.connection.cut(self, ErrorCode.INTERNAL_ERROR)
+        else:
+            self.respond(500, ())
 
     def on_stall(self) -> None:
         """The client leaves the body unfinished for too long: whoever waits for it is told, or the stream is cut."""

@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 import ssl
+import struct
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import aiohappyeyeballs
 
@@ -46,6 +47,14 @@ def half_close(transport: asyncio.WriteTransport) -> None:
     except OSError:
         # The peer has reset the connection and the loop has not said so yet.
         transport.abort()
+
+
+def reset(transport: asyncio.BaseTransport) -> None:
+    """Close with RST instead of FIN, so that it cannot be taken for an end."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    cast(asyncio.Transport, transport).abort()
 
 
 def said(error: OSError) -> str:

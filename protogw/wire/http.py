@@ -33,6 +33,10 @@ class ByteStream(Protocol):
 
 HTTP_1_0, HTTP_1_1, HTTP_2 = 10, 11, 20
 
+UPGRADES = frozenset((b"websocket",))
+"""What a client may ask to go on with. Anything else that it asks for is ignored: an upgrade to another version of HTTP
+would carry requests past everything that looks at them."""
+
 HOP_BY_HOP = frozenset(
     (
         b"connection",

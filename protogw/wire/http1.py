@@ -14,7 +14,7 @@ from typing import TypeVar
 import httptools
 
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest, NotOffered
-from protogw.wire.http import HTTP_1_0, HTTP_1_1, Header, RequestHead, ResponseHead
+from protogw.wire.http import HTTP_1_0, HTTP_1_1, UPGRADES, Header, RequestHead, ResponseHead
 from protogw.wire.recurring import Recurring
 
 CHUNKED, UNTIL_CLOSE = -1, -2
@@ -138,8 +138,9 @@ def _request(method: bytes, target: bytes, is_1_1: bool, pairs: list[Header], sc
     length = 0
     lengths = codings = 0
     keep_alive = is_1_1
-    expects_continue = trailers_wanted = False
-    content_type = b""
+    expects_continue = trailers_wanted = switching = False
+    content_type = upgrade = b""
+    upgrades = 0
     kept: list[Header] = []
     for pair in pairs:
         name, value = pair
@@ -160,12 +161,16 @@ def _request(method: bytes, target: bytes, is_1_1: bool, pairs: list[Header], sc
             codings += 1
         elif name == b"connection":
             options = value.lower()
+            switching = switching or (b"upgrade" in options and b"upgrade" in _list(options))
             if b"close" in options and b"close" in _list(options):
                 keep_alive = False
             elif not is_1_1 and b"keep-alive" in _list(options):
                 keep_alive = True
         elif name == b"content-type":
             content_type = content_type or value
+        elif name == b"upgrade":
+            upgrade = value.lower()
+            upgrades += 1
         elif name == b"te":
             trailers_wanted = trailers_wanted or b"trailers" in _list(value.lower())
         elif name == b"expect":
@@ -182,9 +187,16 @@ def _request(method: bytes, target: bytes, is_1_1: bool, pairs: list[Header], sc
         if not is_1_1:
             raise InvalidRequest("transfer-encoding: not allowed in HTTP/1.0", http_status=400)
         length = CHUNKED
+    if upgrades != 1 or upgrade not in UPGRADES or not switching or not is_1_1:
+        upgrade = b""  # a server may ignore it (RFC 9110 section 7.8)
+    elif length:
+        raise InvalidRequest("upgrade: not offered to a request with a body", http_status=400)
+    else:
+        # Should it not be switched, nobody can know whether what comes next is still HTTP.
+        keep_alive = False
     path, query, authority = _target(method, target, host, is_1_1)
     head = RequestHead(
-        method, path, query, authority, tuple(kept), HTTP_1_1 if is_1_1 else HTTP_1_0, scheme, content_type
+        method, path, query, authority, tuple(kept), HTTP_1_1 if is_1_1 else HTTP_1_0, scheme, content_type, upgrade
     )
     return Request(head, length, keep_alive, expects_continue and length != 0, trailers_wanted and is_1_1)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from protogw.wire.hpack import PSEUDO_NAMES, MalformedFields
-from protogw.wire.http import HTTP_2, Header, RequestHead, ResponseHead
+from protogw.wire.http import HTTP_2, UPGRADES, Header, RequestHead, ResponseHead
 from protogw.wire.http1_chunked import UNTRUSTED_TRAILERS
 
 _NOT_A_PATH = re.compile(rb"[\x00-\x20\x7f#]").search
@@ -62,7 +62,7 @@ def request_head(fields: list[Header]) -> Http2RequestHead | tuple[Header, ...]:
     """The head of a request; or, as the section has no pseudo-header fields, its trailers."""
     if not fields or fields[0][0][0] != 0x3A:
         return trailers(fields)
-    method = scheme = path = authority = host = content_type = None
+    method = scheme = path = authority = host = content_type = protocol = None
     length = -1
     cookies: list[bytes] | None = None
     expects = False
@@ -77,6 +77,8 @@ def request_head(fields: list[Header]) -> Http2RequestHead | tuple[Header, ...]:
             scheme = value
         elif name == b":authority" and authority is None:
             authority = value
+        elif name == b":protocol" and protocol is None:
+            protocol = value
         elif name in PSEUDO_NAMES:
             raise MalformedFields("a pseudo-header field given twice, or of something else")
         else:
@@ -120,6 +122,17 @@ def request_head(fields: list[Header]) -> Http2RequestHead | tuple[Header, ...]:
         raise MalformedFields("host differs from :authority")
     if authority is None or (authority not in _authorities and not _is_authority(authority)):
         raise MalformedFields("no authority that is a host and port")
+    refusal = _REFUSED_METHODS.get(method, 0)
+    upgrade = b""
+    if protocol is not None:
+        if method != b"CONNECT":
+            raise MalformedFields(":protocol without CONNECT")
+        if length >= 0:
+            raise MalformedFields("content-length of what is no body")
+        # What HTTP/1.1 asks with GET and Upgrade: whoever routes or judges it sees one request, however it came.
+        method = b"GET"
+        upgrade = protocol.lower()
+        refusal = 0 if upgrade in UPGRADES else 501
     if method == b"CONNECT":
         if scheme is not None or path is not None:
             raise MalformedFields("CONNECT with a scheme or path")
@@ -131,10 +144,12 @@ def request_head(fields: list[Header]) -> Http2RequestHead | tuple[Header, ...]:
     if cookies is not None:
         headers.append((b"cookie", b"; ".join(cookies)))
     path, _, query = path.partition(b"?")
-    head = Http2RequestHead(method, path, query, authority, tuple(headers), HTTP_2, scheme, content_type or b"")
+    head = Http2RequestHead(
+        method, path, query, authority, tuple(headers), HTTP_2, scheme, content_type or b"", upgrade
+    )
     head.length = length
     head.expects_continue = expects
-    head.refusal = _REFUSED_METHODS.get(method, 0)
+    head.refusal = refusal
     return head
 
 

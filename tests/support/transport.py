@@ -60,7 +60,7 @@ class MemoryTransport(asyncio.Transport):
         self.eof = True
 
     def can_write_eof(self) -> bool:
-        return True
+        return self.get_extra_info("sslcontext") is None
 
     def close(self) -> None:
         self.closed = True
@@ -72,6 +72,10 @@ class MemoryTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
 
     def pause_reading(self) -> None:
         assert self.reading

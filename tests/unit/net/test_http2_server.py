@@ -62,6 +62,7 @@ async def test_the_first_frame_is_settings_and_they_say_the_limits() -> None:
         http2.MAX_CONCURRENT_STREAMS: 7,
         http2.MAX_HEADER_LIST_SIZE: 64 << 10,
         http2.INITIAL_WINDOW_SIZE: 100_000,
+        http2.ENABLE_CONNECT_PROTOCOL: 1,
     }
     assert window == (http2.WINDOW_UPDATE, 0, 0, (200_000 - 65_535).to_bytes(4, "big"))
     assert ack == (http2.SETTINGS, http2.ACK, 0, b"")

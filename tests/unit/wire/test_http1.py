@@ -262,9 +262,38 @@ def test_trailers_are_wanted_only_if_te_says_so() -> None:
     assert not parse(get(b"TE: trailersx\r\n")).trailers_wanted
 
 
-def test_an_upgrade_is_an_ordinary_request() -> None:
-    head = parse(get(b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n")).head
-    assert head.get(b"upgrade") == b"h2c"
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n",
+        b"Connection: upgraded\r\nUpgrade: websocket\r\n",
+        b"Connection: Upgrade\r\n",
+        b"Upgrade: websocket\r\n",
+    ],
+)
+def test_an_upgrade_that_is_not_taken_is_an_ordinary_request(fields: bytes) -> None:
+    request = parse(get(fields))
+    assert request.head.upgrade == b""
+    assert request.keep_alive
+
+
+def test_http_1_0_upgrades_to_nothing() -> None:
+    raw = get(b"Connection: Upgrade, keep-alive\r\nUpgrade: websocket\r\n", b"GET / HTTP/1.0")
+    assert parse(raw).head.upgrade == b""
+
+
+def test_an_upgrade_to_websocket_is_told_and_the_connection_is_not_kept_otherwise() -> None:
+    request = parse(get(b"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nContent-Length: 0\r\n"))
+    assert request.head.upgrade == b"websocket"
+    assert not request.keep_alive
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_an_upgrade_with_a_body_is_refused(framing: bytes) -> None:
+    assert status_of(get(b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + framing)) == 400
 
 
 def test_a_message_names_the_field() -> None:

@@ -119,6 +119,34 @@ def test_methods_that_nothing_here_takes_are_marked() -> None:
     assert (connect.refusal, trace.refusal) == (501, 405)
 
 
+CONNECT = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]]
+
+
+def test_an_extended_connect_reads_like_the_get_that_asks_for_the_same() -> None:
+    head = request_head([*CONNECT, (b"sec-websocket-version", b"13")])
+    assert isinstance(head, Http2RequestHead)
+    assert (head.method, head.path, head.upgrade, head.refusal) == (b"GET", b"/a", b"websocket", 0)
+    other = request_head([(b":method", b"CONNECT"), (b":protocol", b"connect-udp"), *GET[1:]])
+    assert isinstance(other, Http2RequestHead)
+    assert other.refusal == 501
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [*GET, (b":protocol", b"websocket")],
+        [*GET[:1], (b":protocol", b"websocket"), *GET[1:]],
+        [*CONNECT, (b"content-length", b"0")],
+        [CONNECT[0], *CONNECT[1:2], *CONNECT[1:]],
+        [CONNECT[0], CONNECT[1], GET[3]],
+        [*CONNECT, (b"upgrade", b"websocket")],
+    ],
+)
+def test_a_protocol_without_a_whole_extended_connect_is_malformed(fields: list[Header]) -> None:
+    with pytest.raises(MalformedFields):
+        request_head(fields)
+
+
 def test_options_may_ask_about_the_whole_server() -> None:
     head = request_head([(b":method", b"OPTIONS"), (b":scheme", b"https"), (b":path", b"*"), GET[3]])
     assert isinstance(head, Http2RequestHead)

@@ -182,17 +182,45 @@ def call(
 
 @app.command(group=LOOK)
 def print_schema(
-    what: Annotated[Literal["proto", "config"], Parameter(help="What to print.")],
+    what: Annotated[Literal["openapi", "proto", "config"], Parameter(help="What to print.")],
     config: Annotated[Path | None, Parameter(help="The configuration file; not needed for `config`.")] = None,
     /,
     *,
-    output: Annotated[Path | None, Parameter(alias="-o", help="A folder to write the files to.")] = None,
+    output: Annotated[
+        Path | None, Parameter(alias=["-o", "--out"], help="A file or a folder to write to instead of stdout.")
+    ] = None,
+    format: Annotated[
+        Literal["yaml", "json", "proto", "descriptor-set"] | None,
+        Parameter(help="The form; by the output's suffix, or the usual one."),
+    ] = None,
+    service: Annotated[
+        tuple[str, ...], Parameter(negative=(), help="Only this service, by its full name; may be repeated.")
+    ] = (),
+    listener: Annotated[str | None, Parameter(help="What this listener offers; the first that offers it.")] = None,
+    server: Annotated[
+        tuple[str, ...], Parameter(negative=(), help="The URL that the document names; may be repeated.")
+    ] = (),
+    title: Annotated[str | None, Parameter(help="The document's title.")] = None,
+    api_version: Annotated[str | None, Parameter(help="The document's version; changes with the schemas.")] = None,
     connect: Connect = True,
 ) -> None:
-    """Print a schema: the offered services' proto files, or the JSON Schema of the configuration."""
+    """Print a schema of what is offered, or the JSON Schema of the configuration.
+
+    Example: `protogw print-schema openapi gateway.yaml --output openapi.yaml`
+    """
+    from protogw.commands.print_schema import Wanted
     from protogw.commands.print_schema import print_schema as run
 
-    run(what, config, output=output, connect=connect)
+    wanted = Wanted(
+        what=what,
+        format=format or "",
+        services=service,
+        listener=listener,
+        servers=server,
+        title=title,
+        version=api_version,
+    )
+    run(wanted, config, output=output, connect=connect)
 
 
 @app.command(group=LOOK)

@@ -96,6 +96,11 @@ class Offering:
         """The schemas that there are, by upstream."""
         return self._schemas
 
+    @property
+    def owners(self) -> Mapping[str, str]:
+        """The upstream of every service that is offered, by the service; the gateway's own are nobody's."""
+        return self._owners
+
     def _chain(self, names: Iterable[str], where: str) -> tuple[Policy, ...]:
         found: list[Policy] = []
         for name in names:

@@ -185,7 +185,7 @@ def _service(
             client_streaming=method.client_streaming,
             server_streaming=method.server_streaming,
             idempotency=Idempotency(method.options.idempotency_level),
-            http=tuple(_rules(method.options.Extensions[annotations_pb2.http])),
+            http=tuple(http_rules(method.options.Extensions[annotations_pb2.http])),
             deprecated=method.options.deprecated or proto.options.deprecated,
             doc=docs.get((6, index, 2, position), ""),
         )
@@ -194,7 +194,7 @@ def _service(
     return Service(name=name, methods=methods, doc=docs.get((6, index), ""))
 
 
-def _rules(rule: http_pb2.HttpRule) -> Iterator[HttpRule]:
+def http_rules(rule: http_pb2.HttpRule) -> Iterator[HttpRule]:
     """The rule and its additional bindings (which cannot have their own: google/api/http.proto)."""
     for one in (rule, *rule.additional_bindings):
         kind = one.WhichOneof("pattern")

@@ -273,7 +273,7 @@ def test_init_writes_the_file_although_the_service_is_down(config: str, capsys: 
 def test_print_schema_prints_proto_files(config: str, capsys: Captured) -> None:
     out, _ = out_of(capsys, "print-schema", "proto", config)
     assert "rpc GetShelf(GetShelfRequest) returns (Shelf) {" in out
-    assert 'option (google.api.http) = { get: "/v1/{name=shelves/*}" };' in out
+    assert 'get: "/v1/{name=shelves/*}" additional_bindings { get: "/shelf/{name=**}" }' in out
     out_of(capsys, "print-schema", "proto", config, "-o", "protos")
     written = list(Path("protos").rglob("*.proto"))
     assert [path.read_text() for path in written] == [out]

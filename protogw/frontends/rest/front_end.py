@@ -12,12 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from protogw.call import Call, Encoding, Payload, Reply
+from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.descriptors.model import Type
 from protogw.errors import Code, GatewayError, InternalError, InvalidRequest, NotOffered, Status
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.rest import bodies, errors, replies
 from protogw.frontends.rest.bindings import Binding, Body
+from protogw.frontends.rest.document import document
 from protogw.frontends.rest.framing import framing
 from protogw.frontends.rest.head import Facts, FactsCache, Form
 from protogw.frontends.rest.settings import RestSettings
@@ -42,6 +44,7 @@ class Rest:
     kind: ClassVar[str] = "rest"
     gaps: ClassVar[Mapping[str, str]] = {"": "trailers, for clients that do not send TE: trailers"}
     Settings: ClassVar[type[FrontEndSettings]] = RestSettings
+    documents: ClassVar[str] = "openapi"
 
     def __init__(self, settings: RestSettings, bounds: Bounds) -> None:
         self._settings = settings
@@ -67,6 +70,10 @@ class Rest:
 
     def offer(self, catalog: Catalog) -> None:
         self._table = self._compiled(catalog)
+
+    def document(self, about: About) -> Document:
+        """The OpenAPI document of the bindings that requests can reach."""
+        return document(self._table.catalog, self._table.bindings, self._style, about)
 
     def accepts(self, head: RequestHead) -> bool:
         memo = head.memo

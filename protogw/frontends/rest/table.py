@@ -33,14 +33,18 @@ class Prepared:
 
 
 class Table:
-    """`faults` are rules that cannot be served or never match, each with the reason."""
+    """`bindings` are those that requests can reach; `faults` are rules that cannot be served or never match, each with
+    the reason."""
 
     def __init__(self, catalog: Catalog, *, ignore_unknown: bool, empty_is_204: bool) -> None:
         self.catalog = catalog
         self.faults: list[str] = []
         self._options = {"ignore_unknown": ignore_unknown, "empty_is_204": empty_is_204}
         methods = [method for service in catalog.services.values() for method in service.methods.values()]
-        self._matcher = Matcher.build(entry for method in methods for entry in self._entries(method))
+        entries = [entry for method in methods for entry in self._entries(method)]
+        self._matcher = Matcher.build(entries)
+        shadowed = {id(hidden.found) for hidden, _ in self._matcher.shadowed}
+        self.bindings = tuple(entry.found for entry in entries if id(entry.found) not in shadowed)
         for hidden, by in self._matcher.shadowed:
             self.faults.append(
                 f"{_described(hidden)} never matches: {_described(by)} has the same path and verb and comes first"

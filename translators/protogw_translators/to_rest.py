@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import orjson
 
-from protogw.call import Call, Encoding, Metadata, Payload, Reply
+from protogw.call import Call, Encoding, Payload, Reply
 from protogw.descriptors.model import Codec, Method
 from protogw.errors import (
     BadUpstream,
@@ -23,10 +23,10 @@ from protogw.errors import (
     UpstreamReset,
 )
 from protogw.wire import ndjson
-from protogw.wire.forwarded import forwarded
-from protogw.wire.http import HOP_BY_HOP, Header
+from protogw.wire.http import Header
 from protogw.wire.http1_chunked import encode_fields
 from protogw.wire.protowire import delimited
+from protogw_translators.call_fields import CallFields
 from protogw_translators.request_pump import RequestPump
 from protogw_translators.to_rest_fields import Queries
 from protogw_translators.to_rest_reply import ReplyHead, bad_reply, decoded, error_status, reply_head
@@ -35,28 +35,7 @@ from protogw_translators.to_rest_stream import ERROR_BYTES, Messages, error_body
 
 if TYPE_CHECKING:
     from protogw.translator import HttpConnection, HttpStream
-    from protogw.wire.http import Answer, Peer, ResponseHead
-
-_BLOCKS_KEPT = 256
-_BLOCK_BYTES = 4096
-
-_OWN = HOP_BY_HOP | frozenset(
-    (
-        b"host",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-host",
-        b"accept",
-        b"content-type",
-        b"content-length",
-        # A call needs its whole reply: what makes 304 and 206 of one is not passed on.
-        b"if-none-match",
-        b"if-modified-since",
-        b"if-range",
-        b"range",
-    )
-)
-"""Fields of the metadata that are not sent."""
+    from protogw.wire.http import Answer, ResponseHead
 
 _JSON, _NDJSON = b"application/json", b"application/x-ndjson"
 _ACCEPT_STREAM = b"application/x-ndjson, text/event-stream, application/json;q=0.9"
@@ -106,14 +85,13 @@ class ToRest:
     ) -> None:
         self._host = b" HTTP/1.1\r\nhost: " + authority.encode() + b"\r\n"
         self._limit = message_limit
-        self._user_agent: Header = (b"user-agent", user_agent.encode())
+        self._fields = CallFields(user_agent)
         self._compression: tuple[Header, ...] = ((b"accept-encoding", b"gzip, br"),) if compression else ()
         self.scheme = scheme
         self.base_path = base_path.rstrip("/")
         self.queries = Queries(proto_names=query_names == "proto")
         # Keyed by path and not by method: a schema that is read again replaces what it had, and leaves nothing behind.
         self._plans: dict[bytes, _Plan] = {}
-        self._blocks: dict[tuple[int, str, bool, bytes], tuple[Metadata, bytes]] = {}
 
     async def send(self, call: Call, connection: HttpConnection) -> Reply:
         method = call.method
@@ -126,7 +104,11 @@ class ToRest:
         payload = call.payload
         assert payload is not None
         request, rule = plan.requests.encode(payload)
-        head = request.line + self._tail(plan, request.content_type or _JSON if rule.body else b"") + self._block(call)
+        head = (
+            request.line
+            + self._tail(plan, request.content_type or _JSON if rule.body else b"")
+            + self._fields.block(call)
+        )
         stream = connection.open(head, request.body)
         if method.server_streaming:
             return await self._server_stream(plan, rule, stream)
@@ -157,29 +139,6 @@ class ToRest:
             if len(plan.tails) < 16:
                 plan.tails[content_type] = tail
         return tail
-
-    def _block(self, call: Call) -> bytes:
-        """The metadata as fields, and who asks."""
-        metadata, peer = call.metadata, call.peer
-        authority = call.head.authority if call.head is not None else b""
-        # By identity: Metadata is never changed, and is held here, so its id cannot come to mean another.
-        key = (id(metadata), peer.host, peer.tls, authority)
-        found = self._blocks.get(key)
-        if found is not None:
-            return found[1]
-        block = encode_fields(self._fields(metadata, peer, authority))
-        if len(block) <= _BLOCK_BYTES:
-            if len(self._blocks) >= _BLOCKS_KEPT:
-                self._blocks.clear()
-            self._blocks[key] = (metadata, block)
-        return block
-
-    def _fields(self, metadata: Metadata, peer: Peer, authority: bytes) -> list[Header]:
-        fields = [pair for pair in metadata.pairs if pair[0] not in _OWN]
-        if metadata.get(b"user-agent") is None:
-            fields.append(self._user_agent)
-        fields.extend(forwarded(peer, authority))
-        return fields
 
     # --- whole replies ------------------------------------------------------------------------------------------------
 
@@ -260,7 +219,7 @@ class ToRest:
             request = rule.encode(first)
             line, content_type = request.line, request.content_type or content_type
         lines = _Lines(rule, payloads, first)
-        head = line + self._tail(plan, content_type) + self._block(call)
+        head = line + self._tail(plan, content_type) + self._fields.block(call)
         try:
             stream = connection.open(head, None)
         except GatewayError as error:

@@ -13,11 +13,12 @@ from protogw_translators import TRANSLATORS
 
 from protogw.balancers import BALANCERS
 from protogw.builtin import Builtin
-from protogw.config import REFLECTION, Config, Kinds, Upstream
+from protogw.config import Config, Kinds, Upstream
 from protogw.config.model import takes_path
-from protogw.descriptors.from_proto import load
-from protogw.descriptors.from_reflection import fetch
+from protogw.descriptors import numbers as lock
 from protogw.descriptors.model import Schema
+from protogw.descriptors.numbers import Numbers
+from protogw.descriptors.read import LIVE, Fetch, read
 from protogw.frontends import FRONT_ENDS
 from protogw.gateway import Door, Gateway, Recorder
 from protogw.net.http1_client import Http1Connector
@@ -42,10 +43,15 @@ _CONNECTORS: Mapping[str, tuple[type[Any], int, bool]] = {
 """By a translator's transport: what connects, how many connections an endpoint has at most, and whether many calls
 share one."""
 
-__all__ = ["KINDS", "AssemblyError", "build", "load_schema"]
+__all__ = ["KINDS", "AssemblyError", "asking", "build", "load_numbers", "load_schema"]
 
 
-def load_schema(upstream: Upstream) -> Schema | None:
+def load_numbers(config: Config) -> Numbers:
+    """The field numbers that the file beside the config keeps; raises SchemaError when it cannot be read."""
+    return lock.load(config.lock) if config.lock is not None else Numbers()
+
+
+def load_schema(name: str, upstream: Upstream, numbers: Numbers) -> Schema | None:
     """The schema that the upstream's files describe; None when it describes itself, or has none.
 
     Raises SchemaError with every fault of the files.
@@ -53,7 +59,14 @@ def load_schema(upstream: Upstream) -> Schema | None:
     paths: list[Path] = [source.path for source in upstream.schemas if source.path is not None]
     if not paths:
         return None
-    return load(paths, includes=upstream.include, options=json_options(upstream))
+    options = json_options(upstream)
+    return read(paths, includes=upstream.include, upstream=name, numbers=numbers, options=options)
+
+
+def asking(name: str, upstream: Upstream, numbers: Numbers) -> Fetch | None:
+    """What asks the service to describe itself; None when its config says where it is described."""
+    live = upstream.live
+    return None if live is None else LIVE[live.kind.value](name, numbers, json_options(upstream))
 
 
 def json_options(upstream: Upstream) -> JsonOptions:
@@ -66,16 +79,25 @@ def json_options(upstream: Upstream) -> JsonOptions:
     )
 
 
-def build(config: Config, *, recorder: Recorder | None = None, schemas: Mapping[str, Schema] | None = None) -> Gateway:
+def build(
+    config: Config,
+    *,
+    recorder: Recorder | None = None,
+    schemas: Mapping[str, Schema] | None = None,
+    numbers: Numbers | None = None,
+) -> Gateway:
     """The gateway that this config describes, not yet started; call it inside the running loop that will run it.
 
-    `schemas` are those already read, by upstream. Raises AssemblyError or SchemaError with every fault.
+    `schemas` are those already read, by upstream, with these `numbers`. Raises AssemblyError or SchemaError with every
+    fault.
     """
+    if numbers is None:
+        numbers = load_numbers(config)
     pools = {name: _pool(name, upstream, config) for name, upstream in config.upstreams.items()}
     gateway = Gateway(pools)
     policies = {name: POLICIES[policy.kind](policy.settings) for name, policy in config.policies.items()}
     builtin = Builtin()
-    offering = Offering(gateway, config, policies, pools, builtin, builtin.schema)
+    offering = Offering(gateway, config, policies, pools, builtin, builtin.schema, numbers)
     gateway.offering = offering
     origins = _origins(config.use, policies)
     for name, listener in config.listeners.items():
@@ -103,15 +125,14 @@ def build(config: Config, *, recorder: Recorder | None = None, schemas: Mapping[
 
 def _learn(gateway: Gateway, offering: Offering, config: Config, known: Mapping[str, Schema]) -> None:
     for name, upstream in config.upstreams.items():
-        schema = known.get(name) or load_schema(upstream)
+        schema = known.get(name) or load_schema(name, upstream, offering.numbers)
         if schema is not None:
             offering.learn(name, schema, install=False)
-        elif REFLECTION in upstream.schemas:
+        elif (ask := asking(name, upstream, offering.numbers)) is not None:
             offering.expect(name)
             pool = gateway.pools[name]
             reconnected = asyncio.Event()
             pool.on_connected = reconnected.set
-            ask = partial(fetch, options=json_options(upstream))
             gateway.when_started(partial(offering.keep, name, ask, pool.send, reconnected), f"schema of {name}")
 
 

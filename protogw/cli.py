@@ -105,6 +105,9 @@ def check(
         bool, Parameter(negative=(), help="Also ask the services that describe themselves (gRPC reflection).")
     ] = False,
     strict: Annotated[bool, Parameter(negative=(), help="Let warnings fail the check as well.")] = False,
+    write_lock: Annotated[
+        bool, Parameter(negative=(), help="Write protogw.lock: the field numbers of services without a proto.")
+    ] = False,
     format: Annotated[Literal["text", "json"], Parameter(help="How faults are printed.")] = "text",
 ) -> None:
     """Find everything that is wrong with a configuration and its schemas, without serving.
@@ -113,7 +116,7 @@ def check(
     """
     from protogw.commands.check import check as run
 
-    run(config, connect=connect, strict=strict, as_json=format == "json")
+    run(config, connect=connect, strict=strict, as_json=format == "json", write_lock=write_lock)
 
 
 @app.command(group=LOOK)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from protogw.call import Call, Reply
 from protogw.config import Config
 from protogw.config import Route as ConfigRoute
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.from_proto import with_rules
 from protogw.descriptors.model import HttpRule, Method, Schema, SchemaError
+from protogw.descriptors.numbers import Numbers
+from protogw.descriptors.read import Fetch, Send
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
 from protogw.policies.base import OriginPolicy, Policy
@@ -30,17 +30,6 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.5, 15.0
 
 REFRESH_S = 300.0
 """How often a service that has described itself is asked again, beside every reconnect."""
-
-
-Send: TypeAlias = Callable[[Call], Awaitable[Reply]]
-
-
-class Fetch(Protocol):
-    """Asks a service for its schema; `known` is what it said last, which is returned when nothing has changed."""
-
-    async def __call__(self, send: Send, *, known: Schema | None) -> Schema:
-        """Raises GatewayError or SchemaError."""
-        ...
 
 
 class AssemblyError(Exception):
@@ -62,8 +51,13 @@ class Offering:
         targets: Mapping[str, Target],
         own: Target,
         own_schema: Schema,
+        numbers: Numbers,
     ) -> None:
-        """`targets` are the pools by upstream; `own` answers the services of `own_schema`, the gateway's."""
+        """`targets` are the pools by upstream; `own` answers the services of `own_schema`, the gateway's; `numbers` are
+        those of the schemas without a proto."""
+        self.numbers = numbers
+        self.learned: Callable[[], None] | None = None
+        """Told when a service has described itself anew."""
         self._gateway = gateway
         self._config = config
         self._targets = targets
@@ -133,6 +127,8 @@ class Offering:
         self._awaited.discard(upstream)
         if install:
             self.install()
+            if self.learned is not None:
+                self.learned()
 
     def install(self) -> None:
         """Make catalog and router anew, and swap them into the gateway."""

@@ -6,23 +6,25 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from protogw.assembly import KINDS, AssemblyError, load_schema
+from protogw.assembly import KINDS, AssemblyError, load_numbers, load_schema
 from protogw.commands.configured import assembled, print_faults, run
 from protogw.commands.terminal import CommandFailed, note, say
 from protogw.config import Config, ConfigError, Fault, inspect
 from protogw.config.document import Document
 from protogw.config.faults import Place
-from protogw.descriptors.model import SchemaError
+from protogw.descriptors import numbers as lock
+from protogw.descriptors.model import Schema, SchemaError
+from protogw.descriptors.numbers import LOCK, Numbers
 
 _STEP = re.compile(r"([A-Za-z_][\w-]*)|\[(\d+)\]|\[\"((?:[^\"\\]|\\.)*)\"\]|\.")
 _PATH = re.compile(r"((?:listeners|upstreams|policies|routes|use)[^\s:]*): ")
 
 
-def check(path: Path, *, connect: bool, strict: bool, as_json: bool) -> None:
+def check(path: Path, *, connect: bool, strict: bool, as_json: bool, write_lock: bool = False) -> None:
     config, errors, document = inspect(path, KINDS)
     warnings: list[Fault] = []
     if config is not None:
-        errors, warnings = run(lambda: _deeper(config, document, connect=connect))
+        errors, warnings = run(lambda: _deeper(config, document, connect=connect, write_lock=write_lock))
     failed = bool(errors) or (strict and bool(warnings))
     if as_json:
         print_faults([*errors, *warnings])
@@ -40,18 +42,27 @@ def check(path: Path, *, connect: bool, strict: bool, as_json: bool) -> None:
     say(f"{path}: ok ({listeners} listener{'s'[: listeners != 1]}, {upstreams} upstream{'s'[: upstreams != 1]})")
 
 
-async def _deeper(config: Config, document: Document, *, connect: bool) -> tuple[list[Fault], list[Fault]]:
+async def _deeper(
+    config: Config, document: Document, *, connect: bool, write_lock: bool
+) -> tuple[list[Fault], list[Fault]]:
     """What shows only once schemas are read and everything is put together: errors, and warnings."""
     errors: list[Fault] = []
+    schemas: dict[str, Schema] = {}
+    try:
+        numbers = load_numbers(config)
+    except SchemaError as error:
+        return _placed(document, error.faults), []
     for name, upstream in config.upstreams.items():
         try:
-            load_schema(upstream)
+            schema = load_schema(name, upstream, numbers)
+            if schema is not None:
+                schemas[name] = schema
         except SchemaError as error:
             errors.extend(_placed(document, (f"upstreams.{name}.schema: {fault}" for fault in error.faults)))
     if errors:
         return errors, []
     try:
-        async with assembled(config, connect=connect) as (gateway, unknown):
+        async with assembled(config, connect=connect, schemas=schemas, numbers=numbers) as (gateway, unknown):
             offering = gateway.offering
             assert offering is not None
             _, _, faults = offering.compose()
@@ -67,7 +78,23 @@ async def _deeper(config: Config, document: Document, *, connect: bool) -> tuple
     if connect:
         unreachable = (f"upstreams.{name}: its schema is not known: {reason}" for name, reason in unknown.items())
         errors += _placed(document, unreachable)
+    if write_lock and not errors and config.lock is not None and numbers:
+        try:
+            lock.save(numbers, config.lock)
+        except OSError as error:
+            return _placed(document, [f"{config.lock}: cannot be written: {error.strerror}"]), warnings
+    else:
+        warnings += _placed(document, _unlocked(numbers))
     return errors, warnings
+
+
+def _unlocked(numbers: Numbers) -> Iterable[str]:
+    """What the lock file should say and does not."""
+    yield from (f"{LOCK}: {broken}" for broken in numbers.breaks())
+    changes = numbers.changes()
+    if changes:
+        more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+        yield f"{LOCK}: {changes[0]}{more}: `protogw serve` or `protogw check --write-lock` writes it down"
 
 
 def _placed(document: Document, faults: Iterable[str]) -> list[Fault]:

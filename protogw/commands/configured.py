@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from protogw.assembly import KINDS, AssemblyError, build, json_options
+from protogw.assembly import KINDS, AssemblyError, asking, build
 from protogw.commands.terminal import CommandFailed, print_json
 from protogw.config import Config, ConfigError, Fault, inspect
 from protogw.config.document import Document
 from protogw.config.model import configured
-from protogw.descriptors.from_reflection import fetch
-from protogw.descriptors.model import SchemaError
+from protogw.descriptors.model import Schema, SchemaError
+from protogw.descriptors.numbers import Numbers
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
 
@@ -54,11 +54,17 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 @asynccontextmanager
 async def assembled(
-    config: Config, *, connect: bool = True, timeout_s: float = REFLECTION_TIMEOUT_S, only: str | None = None
+    config: Config,
+    *,
+    connect: bool = True,
+    timeout_s: float = REFLECTION_TIMEOUT_S,
+    only: str | None = None,
+    schemas: Mapping[str, Schema] | None = None,
+    numbers: Numbers | None = None,
 ) -> AsyncIterator[tuple[Gateway, dict[str, str]]]:
     """The gateway, listening nowhere, with the schemas that its services could be asked for, and why others could not.
 
-    `only` asks a single upstream.
+    `only` asks a single upstream; `schemas` are those already read, with these `numbers`.
     """
     quiet = logging.getLogger("protogw")
     level = quiet.level
@@ -66,7 +72,7 @@ async def assembled(
     gateway: Gateway | None = None
     try:
         try:
-            gateway = build(config)
+            gateway = build(config, schemas=schemas, numbers=numbers)
         except (AssemblyError, SchemaError) as error:
             raise CommandFailed("\n".join(error.faults)) from error
         unknown: dict[str, str] = {}
@@ -92,9 +98,13 @@ async def _ask(gateway: Gateway, config: Config, name: str, timeout_s: float) ->
     """Have an upstream describe itself; returns why it did not, or nothing."""
     offering = gateway.offering
     assert offering is not None
-    upstream = config.upstreams[name]
+    fetch = asking(name, config.upstreams[name], offering.numbers)
+    assert fetch is not None
     try:
-        schema = await fetch(gateway.pools[name].send, json_options(upstream), timeout_s=timeout_s)
+        async with asyncio.timeout(timeout_s):
+            schema = await fetch(gateway.pools[name].send, known=None)
+    except TimeoutError:
+        return f"did not describe itself within {timeout_s:g} s"
     except (GatewayError, SchemaError) as error:
         return str(error)
     offering.learn(name, schema)

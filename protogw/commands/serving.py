@@ -19,6 +19,7 @@ from protogw.commands.configured import loaded, run
 from protogw.commands.terminal import CommandFailed, colours, note
 from protogw.config import Config
 from protogw.config.redact import redacted
+from protogw.descriptors import numbers as lock
 from protogw.descriptors.model import SchemaError
 from protogw.gateway import Gateway
 from protogw.observe import program_log
@@ -61,6 +62,7 @@ class Serving:
         try:
             try:
                 self.gateway = gateway = build(self.config, recorder=self.access_log)
+                self._keep_numbers(gateway)
                 self.admin = await self._start_admin(gateway)
                 await gateway.start()
             except (AssemblyError, SchemaError) as error:
@@ -105,6 +107,27 @@ class Serving:
         admin = Admin(address.host, address.port, ready, views)
         await admin.start()
         return admin
+
+    def _keep_numbers(self, gateway: Gateway) -> None:
+        """Write the field numbers of schemas without a proto beside the config, now and when one of them changes."""
+        path, offering = self.config.lock, gateway.offering
+        assert offering is not None
+        if path is None:
+            return
+        numbers = offering.numbers
+
+        def keep() -> None:
+            try:
+                if numbers and lock.save(numbers, path):
+                    log.info("wrote %s", path)
+            except OSError as error:
+                # A folder that cannot be written to is a way to run: the numbers then come from what is there.
+                log.warning(
+                    "%s: cannot be written: %s; `protogw check --write-lock` does elsewhere", path, error.strerror
+                )
+
+        offering.learned = keep
+        keep()
 
     def _tell(self, gateway: Gateway) -> None:
         log.info("protogw %s", __version__)

@@ -14,12 +14,13 @@ from protogw.config.model import (
     Upstream,
 )
 from protogw.config.routes import Match, RestBinding, Rewrite, Route
-from protogw.config.sources import REFLECTION, Source, SourceKind
+from protogw.config.sources import INTROSPECTION, REFLECTION, Source, SourceKind
 from protogw.config.tls import ListenerTls, UpstreamTls
 from protogw.config.units import Address
 from protogw.values import Rate
 
 __all__ = [
+    "INTROSPECTION",
     "REFLECTION",
     "AccessLog",
     "Address",

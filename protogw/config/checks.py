@@ -14,6 +14,7 @@ from protogw.config.document import Document
 from protogw.config.faults import Place, hint, quoted
 from protogw.config.model import Kinds, default_schema, options_key, takes_path
 from protogw.config.routes import VERBS, RestBinding
+from protogw.config.sources import LIVE
 from protogw.config.units import Address, admin_address, parse_listen_address, parse_target
 from protogw.values import parse_duration
 
@@ -127,10 +128,11 @@ def _upstream(document: Document, place: Place, upstream: Mapping[str, Any], kin
         document.fault((*place, "schema"), f"an upstream that speaks {kind} takes no schema", key=True)
     elif rule == "" and "schema" not in upstream:
         document.fault(place, f"needs a schema: {kind} has no way to ask for it", key=True)
-    elif rule != "reflection":
+    else:
         for steps, source in _many(upstream.get("schema")):
-            if source == "reflection":
-                document.fault((*place, "schema", *steps), f"{kind} has no reflection: name .proto files")
+            if source in LIVE and source != rule:
+                instead = f"write {rule}" if rule in LIVE else "name its schema files"
+                document.fault((*place, "schema", *steps), f"{kind} has no {source}: {instead}")
     for other in kinds.translators:
         if other != kind and options_key(other) in upstream:
             message = f"is for an upstream that speaks {other}, and this one speaks {kind}"

@@ -48,6 +48,7 @@ def inspect(
     config: Config | None = None
     try:
         config = model.model_validate(document.data)
+        config.lies_in(Path(path).absolute().parent)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             _report(document, model, details)

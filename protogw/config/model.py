@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PrivateAttr,
     create_model,
     model_validator,
 )
@@ -23,10 +25,11 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from protogw.config.routes import Route
-from protogw.config.sources import REFLECTION, SchemaSource
+from protogw.config.sources import LIVE, SchemaSource
 from protogw.config.strict import LISTED, TRUTH, Strict
 from protogw.config.tls import ListenerTls, UpstreamTls
 from protogw.config.units import Address, AdminAddress, Folder, ListenAddress, LogPath, Name, TargetAddress, one_of
+from protogw.descriptors.numbers import LOCK
 from protogw.frontends.base import Bounds
 from protogw.net.limits import Limits
 from protogw.values import Bytes, Positive, Seconds
@@ -40,7 +43,8 @@ class Kinds:
 
     Front ends and policies carry their typed `Settings`; so does a translator that has any, and an upstream writes them
     under its kind and `_options`. A translator's `default_schema` says what an upstream without `schema` gets:
-    "reflection", "" (it must be written) or "none" (it takes none); `takes_path` whether its addresses may have a path.
+    "reflection" or "introspection" (the service is asked), "" (it must be written) or "none" (it takes none);
+    `takes_path` whether its addresses may have a path.
     """
 
     front_ends: Mapping[str, type[Any]] = field(default_factory=dict)
@@ -174,7 +178,8 @@ class Upstream(Strict):
     translators: ClassVar[Mapping[str, type[Any]]] = {}
 
     schema_written: Annotated[tuple[SchemaSource, ...] | None, LISTED, Field(alias="schema")] = None
-    """Where its services are described: `reflection`, a `.proto` file, a folder, a descriptor set, or a list."""
+    """Where its services are described: `reflection` or `introspection`, a `.proto` file, a folder, a descriptor set,
+    an OpenAPI document, or a list."""
     include: Annotated[tuple[Folder, ...], LISTED] = ()
     """Folders in which a `.proto` file's imports are looked up, besides its own."""
     tls: Annotated[UpstreamTls | None, TRUTH] = None
@@ -223,7 +228,13 @@ class Upstream(Strict):
         """Where its services are described; empty for an upstream that has no schema."""
         if self.schema_written is not None:
             return self.schema_written
-        return (REFLECTION,) if default_schema(self.translators[self.kind]) == "reflection" else ()
+        live = LIVE.get(default_schema(self.translators[self.kind]))
+        return () if live is None else (live,)
+
+    @property
+    def live(self) -> SchemaSource | None:
+        """How the service is asked to describe itself, if it is."""
+        return next((source for source in self.schemas if source.path is None), None)
 
     def _written(self, kind: str) -> tuple[Endpoint, ...] | None:
         found: tuple[Endpoint, ...] | None = getattr(self, _field_name(kind))
@@ -293,6 +304,17 @@ class Config(Strict):
     """How long calls in flight may take to finish when the gateway is told to stop."""
     include: Annotated[tuple[str, ...], LISTED] = ()
     """Further files: their entries join this file's, their routes follow it."""
+
+    _lock: Path | None = PrivateAttr(None)
+
+    @property
+    def lock(self) -> Path | None:
+        """The file beside the config that keeps the field numbers of services without a proto."""
+        return self._lock
+
+    def lies_in(self, folder: Path) -> None:
+        """The config was read from a file in this folder."""
+        self._lock = folder / LOCK
 
 
 class NoSettings(BaseModel):

@@ -11,6 +11,7 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from protogw.config.faults import nearest
 from protogw.config.units import parse_path
+from protogw.descriptors.read import DOCUMENT_SUFFIXES
 from protogw.values import refuse
 
 DESCRIPTOR_SUFFIXES = (".pb", ".binpb", ".protoset", ".desc", ".fds")
@@ -18,14 +19,17 @@ DESCRIPTOR_SUFFIXES = (".pb", ".binpb", ".protoset", ".desc", ".fds")
 
 class SourceKind(enum.Enum):
     REFLECTION = "reflection"
+    INTROSPECTION = "introspection"
     PROTO = "proto"
     FOLDER = "folder"
     DESCRIPTOR_SET = "descriptor set"
+    DOCUMENT = "document"
+    """OpenAPI, AsyncAPI, GraphQL: what it is, it says itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One place of a schema; `path` is None for reflection."""
+    """One place of a schema; `path` is None where the service describes itself."""
 
     kind: SourceKind
     path: Path | None = None
@@ -35,28 +39,27 @@ class Source:
 
 
 REFLECTION = Source(SourceKind.REFLECTION)
+INTROSPECTION = Source(SourceKind.INTROSPECTION)
+LIVE = {source.kind.value: source for source in (REFLECTION, INTROSPECTION)}
+"""The ways in which a service describes itself, by name."""
 
 
 def parse_source(value: object) -> Source:
-    """`reflection`, a `.proto` file, a folder of them, or a descriptor set."""
+    """`reflection` or `introspection`, a `.proto` file, a folder of them, a descriptor set, or a schema document."""
     if isinstance(value, Source):
         return value
     if not isinstance(value, str) or not value:
-        refuse("is not a schema: write reflection, a .proto file, a folder of them, or a descriptor set")
-    if value == "reflection":
-        return REFLECTION
-    if value == "introspection" or value.endswith((".graphql", ".graphqls", ".yaml", ".yml", ".json")):
-        refuse(
-            "is a kind of schema that this version does not read: write reflection, .proto files or a descriptor set"
-        )
+        refuse("is not a schema: write reflection, a .proto file, a folder of them, a descriptor set, or a document")
+    if value in LIVE:
+        return LIVE[value]
     path = parse_path(value)
     if path.is_dir():
         if next(path.rglob("*.proto"), None) is None:
             refuse("is a folder without a .proto file")
         return Source(SourceKind.FOLDER, path)
     if not path.exists():
-        if nearest(value, ["reflection"]):
-            refuse('cannot be read: no such file or directory; did you mean "reflection"?')
+        if guess := nearest(value, list(LIVE)):
+            refuse(f'cannot be read: no such file or directory; did you mean "{guess}"?')
         refuse("cannot be read: no such file or directory")
     try:
         with path.open("rb"):
@@ -67,13 +70,16 @@ def parse_source(value: object) -> Source:
         return Source(SourceKind.PROTO, path)
     if path.suffix in DESCRIPTOR_SUFFIXES:
         return Source(SourceKind.DESCRIPTOR_SET, path)
+    if path.suffix.lower() in DOCUMENT_SUFFIXES:
+        return Source(SourceKind.DOCUMENT, path)
     refuse(
-        f"is not a schema file: its name ends in .proto, or in {', '.join(DESCRIPTOR_SUFFIXES)} for a descriptor set"
+        f"is not a schema file: its name ends in .proto, in {', '.join(DESCRIPTOR_SUFFIXES)} for a descriptor set, "
+        f"or in {', '.join(DOCUMENT_SUFFIXES)} for a document"
     )
 
 
 SchemaSource = Annotated[
     Source,
     PlainValidator(parse_source),
-    WithJsonSchema({"type": "string", "examples": ["reflection", "protos/library.proto"]}),
+    WithJsonSchema({"type": "string", "examples": ["reflection", "protos/library.proto", "users.openapi.yaml"]}),
 ]

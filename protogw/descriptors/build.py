@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -20,7 +21,9 @@ from protogw.descriptors.model import (
     Service,
     Type,
 )
-from protogw.wire.protojson import Codecs, JsonOptions
+from protogw.descriptors.shapes import Shapes
+from protogw.wire.native_json import NativeCodec, Natives
+from protogw.wire.protojson import Codecs, JsonOptions, MessageCodec
 from protogw.wire.protojson_types import json_name
 
 if TYPE_CHECKING:
@@ -32,10 +35,23 @@ _KINDS: dict[int, Kind] = {
     for name, number in descriptor_pb2.FieldDescriptorProto.Type.items()
 }
 _Path: TypeAlias = tuple[int, ...]
+_CodecOf: TypeAlias = "Callable[[str], MessageCodec | NativeCodec]"
 
 
 MAX_TYPES = 50_000
 """Message types of one schema: at a quarter of a millisecond each, what a service may cost that describes itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """What a schema that is no proto says beside the descriptors that were made of it; types and methods by full
+    name."""
+
+    shapes: Shapes = field(default_factory=Shapes)
+    json_schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    http: Mapping[str, tuple[HttpRule, ...]] = field(default_factory=dict)
+    """In place of the annotations, which cannot say what status success has."""
+    bindings: Mapping[str, object] = field(default_factory=dict)
 
 
 def serialized(files: Sequence[_File]) -> bytes:
@@ -45,7 +61,9 @@ def serialized(files: Sequence[_File]) -> bytes:
     return descriptor_pb2.FileDescriptorSet(file=files).SerializeToString(deterministic=True)
 
 
-def build(files: Sequence[_File], options: JsonOptions, hide: Collection[str]) -> Schema:
+def build(
+    files: Sequence[_File], options: JsonOptions, hide: Collection[str], foreign: Foreign | None = None
+) -> Schema:
     """The schema of files in dependency order; services named in `hide` are left out.
 
     Raises SchemaError when the files contradict each other or themselves.
@@ -63,6 +81,8 @@ def build(files: Sequence[_File], options: JsonOptions, hide: Collection[str]) -
         codecs = Codecs(descriptor_set, options)
     except ValueError as error:
         raise SchemaError(str(error)) from error
+    known = foreign or Foreign()
+    codec_of: _CodecOf = codecs.codec if foreign is None else Natives(codecs, foreign.shapes).codec
     types: dict[str, Type] = {}
     enums: dict[str, Enum] = {}
     services: dict[str, Service] = {}
@@ -70,19 +90,20 @@ def build(files: Sequence[_File], options: JsonOptions, hide: Collection[str]) -
         docs = _docs(file)
         for path, name, message in _messages(file):
             if not message.options.map_entry:
-                types[name] = _type(pool.FindMessageTypeByName(name), message, path, docs, codecs, types)
+                found = pool.FindMessageTypeByName(name)
+                types[name] = _type(found, message, path, docs, codec_of, types, known.json_schemas.get(name))
             for index, enum in enumerate(message.enum_type):
-                found = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""))
-                enums[found.name] = found
+                one = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""))
+                enums[one.name] = one
         for index, enum in enumerate(file.enum_type):
-            found = _enum(pool, _qualified(file, enum.name), enum, docs.get((5, index), ""))
-            enums[found.name] = found
+            one = _enum(pool, _qualified(file, enum.name), enum, docs.get((5, index), ""))
+            enums[one.name] = one
     for file in files:
         docs = _docs(file)
         for index, service in enumerate(file.service):
             name = _qualified(file, service.name)
             if name not in hide:
-                services[name] = _service(name, service, index, docs, types)
+                services[name] = _service(name, service, index, docs, types, known)
     return Schema(services=services, types=types, enums=enums, descriptor_set=descriptor_set)
 
 
@@ -123,15 +144,22 @@ def _type(
     proto: descriptor_pb2.DescriptorProto,
     path: _Path,
     docs: dict[_Path, str],
-    codecs: Codecs,
+    codec_of: _CodecOf,
     types: dict[str, Type],
+    json_schema: Mapping[str, Any] | None,
 ) -> Type:
     fields = {
         field.name: _field(found.fields_by_name[field.name], field, docs.get((*path, 2, index), ""))
         for index, field in enumerate(proto.field)
     }
-    codec = codecs.codec(found.full_name)
-    return Type(name=found.full_name, fields=fields, codec=codec, doc=docs.get(path, ""), types=types)
+    return Type(
+        name=found.full_name,
+        fields=fields,
+        codec=codec_of(found.full_name),
+        doc=docs.get(path, ""),
+        json_schema=json_schema,
+        types=types,
+    )
 
 
 def _field(found: FieldDescriptor, proto: descriptor_pb2.FieldDescriptorProto, doc: str) -> Field:
@@ -175,6 +203,7 @@ def _service(
     index: int,
     docs: dict[_Path, str],
     types: dict[str, Type],
+    foreign: Foreign,
 ) -> Service:
     methods = {
         method.name: Method(
@@ -185,7 +214,9 @@ def _service(
             client_streaming=method.client_streaming,
             server_streaming=method.server_streaming,
             idempotency=Idempotency(method.options.idempotency_level),
-            http=tuple(http_rules(method.options.Extensions[annotations_pb2.http])),
+            http=foreign.http.get(f"{name}/{method.name}")
+            or tuple(http_rules(method.options.Extensions[annotations_pb2.http])),
+            binding=foreign.bindings.get(f"{name}/{method.name}"),
             deprecated=method.options.deprecated or proto.options.deprecated,
             doc=docs.get((6, index, 2, position), ""),
         )
@@ -207,6 +238,6 @@ def http_rules(rule: http_pb2.HttpRule) -> Iterator[HttpRule]:
 def _name_fields(file: _File) -> None:
     """Write the JSON names that the descriptor's source left to be derived (descriptor.proto, json_name)."""
     for _, _, message in _messages(file):
-        for field in message.field:
-            if not field.json_name:
-                field.json_name = json_name(field.name)
+        for one in message.field:
+            if not one.json_name:
+                one.json_name = json_name(one.name)

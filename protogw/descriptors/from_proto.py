@@ -21,7 +21,7 @@ from google.api import annotations_pb2  # registers the google.api.http option, 
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError
 
-from protogw.descriptors.build import build, serialized
+from protogw.descriptors.build import Foreign, build, serialized
 from protogw.descriptors.model import HttpRule, Method, Schema, SchemaError, Service
 from protogw.wire.protojson import DEFAULT, JsonOptions
 
@@ -95,15 +95,17 @@ def schema_of(
     options: JsonOptions = DEFAULT,
     hide: Collection[str] = GATEWAY_OWN,
     known: Schema | None = None,
+    foreign: Foreign | None = None,
 ) -> Schema:
     """The schema of these files; imports that are missing but bundled are added.
 
+    `foreign` is what they do not say, where they were made of another schema language.
     `known` itself is returned when it is of the very same files: that is found out without building anything.
     """
     ordered = _ordered({file.name: file for file in files})
     if known is not None and hashlib.sha256(serialized(ordered)).hexdigest() == known.digest:
         return known
-    return build(ordered, options, hide)
+    return build(ordered, options, hide, foreign)
 
 
 def with_rules(schema: Schema, rules: Mapping[str, Sequence[HttpRule]], *, replace: bool = False) -> Schema:

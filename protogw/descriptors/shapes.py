@@ -1,7 +1,7 @@
 """How a service without a proto writes its messages as JSON, where ProtoJSON would write them otherwise. Pure data.
 
 An importer gives every field its JSON member's own name as `json_name`, so names never differ. What may differ is said
-here, by message type; a type without a MessageShape is written as ProtoJSON writes it.
+here, by message and enum type; a type without a shape is written as ProtoJSON writes it.
 """
 
 from __future__ import annotations
@@ -10,46 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """As ProtoJSON writes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A 64-bit integer that is written as a number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An enum: what the service writes for each of the proto enum's value names. Anything else reads as value 0."""
-
-    values: Mapping[str, str | int | float | bool | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Nested:
-    """A message of the same schema; its own MessageShape says the rest."""
-
-    type_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """A repeated field. An item that is null reads as its type's default."""
-
-    item: Shape
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """A map field; `value` is the shape of its values."""
-
-    value: Shape
-
-
-Shape: TypeAlias = "Plain | Number | Named | Nested | Items | Entries"
+Scalar: TypeAlias = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +18,8 @@ class Branch:
     """One alternative of a union: the field that holds it, and how its JSON is told from the others'.
 
     `tags` are the values of the union's tag member that mean it. Without a tag, it is the first branch whose
-    `json_types` ("object", "array", "string", "number", "boolean", "null") hold the value's own and whose `required`
-    members an object has; among those, the one that knows the most of an object's members (`known`).
+    `json_types` ("object", "array", "string", "number", "boolean") hold the value's own and whose `required` members
+    an object has; among those, the one that knows the most of an object's members (`known`).
     """
 
     key: str
@@ -80,16 +41,31 @@ class Union:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageShape:
-    """How one message type is written; `fields` (by JSON name) are those whose values are not Plain.
+    """How one message type is written. Fields go by their JSON names.
 
-    `wraps` is the JSON name of the only field when the message is written as that field's value alone (a list within a
-    list, a body that is no object); `union` when it is written as one of its alternatives.
+    `wraps` is the only field when the message is written as that field's value alone (a list within a list, a body that
+    is no object); `union` is set when it is written as one of its alternatives. `rest` is the map field whose entries
+    are members of the object itself, beside its own.
     """
 
-    fields: Mapping[str, Shape] = field(default_factory=dict)
+    numbers: frozenset[str] = frozenset()
+    """64-bit integers, or lists or maps of them, that are written as numbers."""
+    always: frozenset[str] = frozenset()
+    """Written when they hold their default too, since the service requires them."""
+    nulls: frozenset[str] = frozenset()
+    """Written as null when they are absent."""
+    sparse: frozenset[str] = frozenset()
+    """Lists that may hold null, which reads as the default of what they hold, and maps that may, whose entry is left
+    out then."""
     wraps: str = ""
     union: Union | None = None
+    rest: str = ""
 
 
-Shapes: TypeAlias = Mapping[str, MessageShape]
-"""By the full name of the message type."""
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The shapes of one schema's types, by full name."""
+
+    messages: Mapping[str, MessageShape] = field(default_factory=dict)
+    enums: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    """What the service writes for each of an enum's value names. A value without is not written."""

@@ -1,8 +1,8 @@
 """Protobuf ⇄ JSON, bytes to bytes, exact to the ProtoJSON mapping (protobuf.dev/programming-guides/json).
 
-This module and its `protojson_*` siblings are the only ones that know protobuf-py. Messages are built at run time from
-a descriptor set in a registry of their own, so two versions of one schema live side by side. docs/protojson.md lists
-where the library differs from the mapping and what is corrected here.
+This module, its `protojson_*` siblings and native_json are the only ones that know protobuf-py. Messages are built at
+run time from a descriptor set in a registry of their own, so two versions of one schema live side by side.
+docs/protojson.md lists where the library differs from the mapping and what is corrected here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -67,6 +68,12 @@ class Codecs:
         self.shapes = Shapes(self.registry)
         self.checks = Checks(self.shapes)
         self.floats = Floats(self.shapes)
+
+    def having(self, options: JsonOptions) -> Codecs:
+        """The same types with other options; what is known of them is shared."""
+        other = copy(self)
+        other.options = options
+        return other
 
     def codec(self, name: str) -> MessageCodec:
         """The codec of the message type of this full name; KeyError when there is none."""

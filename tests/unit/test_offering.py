@@ -12,6 +12,7 @@ from protogw.assembly import KINDS, AssemblyError, build, load_schema
 from protogw.call import NO_METADATA, Call, Reply
 from protogw.config import load
 from protogw.descriptors.model import Method
+from protogw.descriptors.numbers import Numbers
 from protogw.errors import Unreachable
 from protogw.gateway import Gateway
 from protogw.wire.http import Peer, RequestHead
@@ -144,7 +145,7 @@ async def test_a_service_that_is_down_at_first_is_asked_until_it_answers(tmp_pat
     assert offering.awaited == {"shop"}
     path = tmp_path / "files.yaml"
     path.write_text(dedent(BASE))
-    schema = load_schema(load(path, KINDS).upstreams["shop"])
+    schema = load_schema("shop", load(path, KINDS).upstreams["shop"], Numbers())
     assert schema is not None
     asked = 0
     answered = asyncio.Event()

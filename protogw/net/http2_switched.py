@@ -5,6 +5,7 @@ Until it is switched it is an Exchange whose body is empty, since its DATA is no
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -68,12 +69,15 @@ class SwitchableStream(ServerStream):
     async def read(self) -> bytes:
         if not self.switched:
             return b""
-        data = await super().read()
-        if self.closed:
-            raise _gone()
-        if not data and self.local_closed:
-            self.connection.on_answered(self)
-        return data
+        while not self.chunks:
+            if self.remote_closed:
+                if self.local_closed and not self.closed:
+                    self.connection.on_answered(self)
+                return b""
+            if self.closed:
+                raise _gone()
+            await self.arrival()
+        return self.take()
 
     async def write(self, data: bytes) -> None:
         if self.switched:
@@ -82,6 +86,20 @@ class SwitchableStream(ServerStream):
             if self.local_closed or self.tail is not None:
                 raise RuntimeError("a write after the end")
         await super().write(data)
+
+    async def room(self) -> None:
+        # Several may write: messages, and answers to what is read.
+        while self.crowded():
+            if self.writer is None:
+                self.writer = self.connection.loop.create_future()
+            await asyncio.shield(self.writer)
+        if self.switched and self.closed:
+            raise _gone()
+
+    def release(self) -> None:
+        super().release()
+        self.on_arrival()
+        self.on_room()
 
     def abort(self) -> None:
         if self.switched and not self.closed:

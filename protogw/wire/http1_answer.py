@@ -19,7 +19,7 @@ STATUS_LINES: Final = {
     for status in range(100, 1000)
 }
 
-_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"))
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive"))
 """Fields of an answer that the connection writes itself."""
 
 _KEPT, _KEPT_BYTES = 256, 1 << 10
@@ -43,6 +43,8 @@ class AnswerFields:
                 continue
             if name == b"date":
                 self.dated = True
+            elif name == b"upgrade":  # what a 426 asks for
+                kept.append((b"connection", b"Upgrade"))
             kept.append(pair)
         self.block = encode_fields(kept)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 
 class Candidate(Protocol):
@@ -19,6 +19,11 @@ class Candidate(Protocol):
         """Calls in flight on it."""
         ...
 
+    @property
+    def label(self) -> str:
+        """Its address, which tells it from the others and is the same after a restart."""
+        ...
+
 
 C = TypeVar("C", bound=Candidate)
 
@@ -31,4 +36,13 @@ class Balancer(Protocol):
 
     def pick(self, ready: Sequence[C], key: bytes) -> C:
         """Choose among `ready`, which is never empty; `key` is the affinity key, empty when there is none."""
+        ...
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """A balancer that learns from how calls went; asked for once, when a pool is made."""
+
+    def observe(self, endpoint: Candidate, seconds: float, now: float) -> None:
+        """A call on this endpoint has ended after so long; `now` is a monotonic time in seconds."""
         ...

@@ -22,6 +22,10 @@ class Spot:
     weight: int = 1
     active: int = 0
 
+    @property
+    def label(self) -> str:
+        return self.name
+
 
 @pytest.mark.parametrize("kind", BALANCERS)
 @pytest.mark.parametrize("count", [1, 2, 1000])

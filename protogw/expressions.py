@@ -1,0 +1,268 @@
+"""The one small language over the neutral call: keys (`by: identity.subject`), conditions, values.
+
+A bare path is read by straight code; anything else is CEL (github.com/google/cel-spec), which always ends, touches
+nothing but the call, and whose regular expressions take linear time. Knows no protocol.
+
+    identity.subject · .consumer · .issuer · .scheme · .groups · .scopes · .claims.NAME
+    peer.address · peer.identity       the client's address, and the name its certificate vouches for
+    header.NAME                        the first value of a field of the metadata
+    method · service · front_end · host · path
+    message.FIELD                      the request's message (of a stream: the one at hand), as ProtoJSON writes it
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import orjson
+from pydantic import PlainValidator, WithJsonSchema
+
+from protogw.call import Call, Payload
+from protogw.values import refuse
+
+if TYPE_CHECKING:
+    from protogw.identity import Identity
+
+Reader = Callable[[Call, "Payload | None"], Any]
+"""Reads a value of a call; the payload is the message at hand where that is not the call's own."""
+
+MAX_LENGTH: Final = 4096
+"""Characters of one expression."""
+
+_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_-]+)*")
+_WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_QUOTED = re.compile(r"""r?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
+
+
+class ExpressionError(Exception):
+    """An expression that has no value for this call; the message says why."""
+
+
+def _identity(call: Call, payload: Payload | None) -> Mapping[str, Any]:
+    who: Identity | None = call.identity
+    if who is None:
+        return _NOBODY
+    return {
+        "subject": who.subject,
+        "consumer": who.consumer,
+        "issuer": who.issuer,
+        "scheme": who.scheme,
+        "groups": sorted(who.groups),
+        "scopes": sorted(who.scopes),
+        "claims": dict(who.claims),
+    }
+
+
+_NOBODY: Final[Mapping[str, Any]] = {
+    "subject": "",
+    "consumer": "",
+    "issuer": "",
+    "scheme": "",
+    "groups": [],
+    "scopes": [],
+    "claims": {},
+}
+
+
+def _headers(call: Call, payload: Payload | None) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name, value in call.metadata.pairs:
+        found.setdefault(name.decode("latin-1"), value.decode("utf-8", "replace"))
+    return found
+
+
+def _peer(call: Call, payload: Payload | None) -> Mapping[str, str]:
+    return {"address": call.peer.host, "identity": call.peer.identity}
+
+
+def _method(call: Call, payload: Payload | None) -> str:
+    return call.method.full_name if call.method is not None else ""
+
+
+def _service(call: Call, payload: Payload | None) -> str:
+    return call.method.service if call.method is not None else ""
+
+
+def _front_end(call: Call, payload: Payload | None) -> str:
+    return call.front_end
+
+
+def _host(call: Call, payload: Payload | None) -> str:
+    if call.head is None:
+        return ""
+    authority = call.head.authority.lower()
+    end = authority.find(b"]") + 1 if authority.startswith(b"[") else authority.find(b":")
+    return (authority[:end] if end > 0 else authority).decode("latin-1")
+
+
+def _path(call: Call, payload: Payload | None) -> str:
+    return call.head.path.decode("latin-1") if call.head is not None else ""
+
+
+def _message(call: Call, payload: Payload | None) -> Any:
+    payload = payload or call.payload
+    if payload is None:
+        return {}
+    if payload.codec is None:
+        raise ExpressionError("message: an opaque body has no fields")
+    return orjson.loads(payload.codec.canonical.to_json(payload.proto()))
+
+
+_ROOTS: Final[Mapping[str, Reader]] = {
+    "identity": _identity,
+    "peer": _peer,
+    "header": _headers,
+    "metadata": _headers,
+    "method": _method,
+    "service": _service,
+    "front_end": _front_end,
+    "host": _host,
+    "path": _path,
+    "message": _message,
+}
+
+_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    "identity": frozenset(_NOBODY),
+    "peer": frozenset(("address", "identity")),
+}
+"""The roots whose members are known beforehand."""
+
+_FAST: Final[Mapping[str, Reader]] = {
+    "identity.subject": lambda call, _: call.identity.subject if call.identity is not None else "",
+    "identity.consumer": lambda call, _: call.identity.consumer if call.identity is not None else "",
+    "peer.address": lambda call, _: call.peer.host,
+    "peer.identity": lambda call, _: call.peer.identity,
+}
+"""The usual keys, read without making what is around them."""
+
+
+class Expression:
+    """One expression, compiled. `reads_message` says whether it needs the request's fields."""
+
+    __slots__ = ("_read", "reads_message", "text")
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError whose message follows the expression: `"…" is not an expression: …`."""
+        self.text = text
+        if len(text) > MAX_LENGTH:
+            raise ValueError(f"is not an expression: it is longer than {MAX_LENGTH} characters")
+        if _PATH.fullmatch(text) and text not in ("true", "false", "null"):
+            self._read = _compiled_path(text)
+            self.reads_message = text.partition(".")[0] == "message"
+        else:
+            roots = {word for word in _WORD.findall(_QUOTED.sub('""', text)) if word in _ROOTS}
+            self._read = _compiled_cel(text, roots)
+            self.reads_message = "message" in roots
+
+    def value(self, call: Call, payload: Payload | None = None) -> Any:
+        """Its value; raises ExpressionError, or InvalidRequest when the message it reads is none."""
+        return self._read(call, payload)
+
+    def key(self, call: Call, payload: Payload | None = None) -> str:
+        """Its value as a key: text as it is, other values as JSON, "" for what is not there."""
+        try:
+            value = self._read(call, payload)
+        except ExpressionError:
+            return ""
+        if isinstance(value, str):
+            return value
+        return "" if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+    def holds(self, call: Call, payload: Payload | None = None) -> bool:
+        """Whether it is true; raises ExpressionError when it is no truth value or has none."""
+        value = self._read(call, payload)
+        if value is True or value is False:
+            return bool(value)
+        raise ExpressionError(f"{self.text}: neither true nor false, but {type(value).__name__}")
+
+    def __repr__(self) -> str:
+        return f"<Expression {self.text}>"
+
+
+def _compiled_path(text: str) -> Reader:
+    fast = _FAST.get(text)
+    if fast is not None:
+        return fast
+    root, *members = text.split(".")
+    read = _ROOTS.get(root)
+    if read is None:
+        known = ", ".join(_ROOTS)
+        raise ValueError(f"is not an expression: there is no {root}; there are {known}")
+    if root in _MEMBERS and members and members[0] not in _MEMBERS[root]:
+        raise ValueError(f"is not an expression: {root} has {', '.join(sorted(_MEMBERS[root]))}")
+    if root in ("header", "metadata"):
+        if len(members) != 1:
+            raise ValueError(f"is not an expression: write {root}.NAME")
+        name = members[0].lower().encode()
+
+        def field(call: Call, payload: Payload | None) -> str:
+            value = call.metadata.get(name)
+            return value.decode("utf-8", "replace") if value is not None else ""
+
+        return field
+    if not members:
+        return read
+
+    def member(call: Call, payload: Payload | None) -> Any:
+        value = read(call, payload)
+        for name in members:
+            if not isinstance(value, Mapping) or name not in value:
+                raise ExpressionError(f"{text}: there is no {name}")
+            value = value[name]
+        return value
+
+    return member
+
+
+def _compiled_cel(text: str, roots: set[str]) -> Reader:
+    try:
+        from cel_expr_python import cel  # some platforms have no build of it, and most configs need none
+    except ImportError as error:
+        raise ValueError("cannot be read: cel-expr-python is not installed; only plain paths do without it") from error
+    kinds = {"method": cel.Type.STRING, "service": cel.Type.STRING, "front_end": cel.Type.STRING}
+    kinds |= {"host": cel.Type.STRING, "path": cel.Type.STRING}
+    environment = cel.NewEnv(variables={name: kinds.get(name, cel.Type.DYN) for name in _ROOTS})
+    try:
+        program = environment.compile(text)
+    except RuntimeError as error:
+        raise ValueError(f"is not an expression: {_complaint(str(error))}") from error
+    readers = tuple((name, _ROOTS[name]) for name in sorted(roots))
+    failed = cel.Type.ERROR
+
+    def evaluate(call: Call, payload: Payload | None) -> Any:
+        result = program.eval(data={name: read(call, payload) for name, read in readers})
+        if result.type() == failed:
+            raise ExpressionError(f"{text}: {result.value()}")
+        return result.plain_value()
+
+    return evaluate
+
+
+_CEL_FAULT = re.compile(r"ERROR: <input>:(\d+):(\d+): ([^\n]*)")
+
+
+def _complaint(said: str) -> str:
+    found = _CEL_FAULT.search(said)
+    return f"{found[3]} (column {found[2]})" if found is not None else said.splitlines()[0]
+
+
+def parse_expression(value: object) -> Expression:
+    """An expression out of a setting."""
+    if isinstance(value, Expression):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        refuse("is not an expression: write a path such as identity.subject, or a CEL expression")
+    try:
+        return Expression(value.strip())
+    except ValueError as error:
+        refuse(str(error))
+
+
+ExpressionText = Annotated[
+    Expression,
+    PlainValidator(parse_expression),
+    WithJsonSchema({"type": "string", "examples": ["identity.subject", 'header["x-tenant"] == "a"']}),
+]
+"""An expression as a setting."""

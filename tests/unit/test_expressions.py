@@ -1,0 +1,148 @@
+"""Expressions: what they read of a call, what they refuse at load, and that none can hurt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from protogw.call import Call, Encoding, Metadata, Payload
+from protogw.expressions import Expression, ExpressionError, ExpressionText
+from protogw.identity import Identity
+from protogw.wire.http import HTTP_2, Peer, RequestHead
+from tests.support import rpc
+
+ANNA = Identity(
+    subject="anna",
+    consumer="shop",
+    issuer="https://idp.example",
+    scheme="jwt",
+    groups=frozenset(("staff", "admin")),
+    scopes=frozenset(("read",)),
+    claims={"tenant": "t1", "plan": {"tier": 3}},
+)
+
+
+def call(identity: Identity | None = ANNA, message: bytes = b'{"text":"tea","number":"7"}') -> Call:
+    made = Call(
+        rpc.UNARY,
+        Metadata(((b"x-user", b"u1"), (b"x-user", b"u2"), (b"accept", b"*/*"))),
+        front_end="rest",
+        peer=Peer("192.0.2.7", 1, identity="dns:client.example"),
+        started=0.0,
+        head=RequestHead(b"GET", b"/v1/x", b"", b"Api.Example:8080", (), HTTP_2),
+        payload=Payload(message, Encoding.JSON, rpc.UNARY.input.codec),
+    )
+    made.identity = identity
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("identity.subject", "anna"),
+        ("identity.consumer", "shop"),
+        ("identity.groups", ["admin", "staff"]),
+        ("identity.claims.plan.tier", 3),
+        ("peer.address", "192.0.2.7"),
+        ("peer.identity", "dns:client.example"),
+        ("header.X-User", "u1"),
+        ("metadata.absent", ""),
+        ("method", rpc.UNARY.full_name),
+        ("service", rpc.UNARY.service),
+        ("front_end", "rest"),
+        ("host", "api.example"),
+        ("path", "/v1/x"),
+        ("message.text", "tea"),
+        ('identity.subject + "@" + identity.claims.tenant', "anna@t1"),
+        ('header["x-user"]', "u1"),
+        ('"admin" in identity.groups && message.text.startsWith("t")', True),
+        ("identity.claims.plan.tier > 2 ? 'big' : 'small'", "big"),
+        ("has(message.absent)", False),
+        ("[1, 2].exists(n, n == 2)", True),
+        ('"message is not read here"', "message is not read here"),
+    ],
+)
+def test_what_an_expression_reads(text: str, value: Any) -> None:
+    assert Expression(text).value(call()) == value
+
+
+def test_only_those_that_name_the_message_read_it() -> None:
+    assert Expression("message.text").reads_message
+    assert Expression('message.text == "a"').reads_message
+    assert not Expression('"message" == method').reads_message
+    assert not Expression("identity.subject").reads_message
+
+
+def test_the_message_at_hand_goes_before_the_calls_own() -> None:
+    other = Payload(b'{"text":"coffee"}', Encoding.JSON, rpc.UNARY.input.codec)
+    assert Expression("message.text").value(call(), other) == "coffee"
+
+
+def test_nobody_has_an_empty_identity() -> None:
+    assert Expression("identity.subject").value(call(None)) == ""
+    assert Expression('identity.subject == "" && size(identity.groups) == 0').holds(call(None))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("identity.subject", "anna"), ("identity.claims.plan", '{"tier":3}'), ("message.absent", "")]
+)
+def test_a_key_is_text(text: str, key: str) -> None:
+    assert Expression(text).key(call()) == key
+
+
+@pytest.mark.parametrize("text", ["message.absent", "identity.claims.absent == 1", "message.text.size"])
+def test_what_has_no_value_says_so(text: str) -> None:
+    with pytest.raises(ExpressionError):
+        Expression(text).value(call())
+
+
+@pytest.mark.parametrize("text", ["identity.subject", "1 + 1", "message.text"])
+def test_a_condition_must_be_true_or_false(text: str) -> None:
+    with pytest.raises(ExpressionError, match="neither true nor false"):
+        Expression(text).holds(call())
+
+
+class Settings(BaseModel):
+    by: ExpressionText
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("identiti.subject", "there is no identiti"),
+        ("identity.subjekt", "identity has claims, consumer"),
+        ("header", "write header.NAME"),
+        ("method ==", "mismatched input"),
+        ("nope == 1", "undeclared reference to 'nope'"),
+        ("method + 1", "no matching overload"),
+        ("__import__('os')", "undeclared reference"),
+        ("x" * 5000 + " == 1", "longer than 4096"),
+        ("", "write a path"),
+        (7, "write a path"),
+    ],
+)
+def test_a_bad_expression_is_refused_when_it_is_written(text: object, said: str) -> None:
+    with pytest.raises(ValidationError, match=said.replace("(", r"\(")):
+        Settings.model_validate({"by": text})
+
+
+def test_a_pattern_takes_linear_time() -> None:
+    """One that backtracks would not come back within a lifetime."""
+    expression = Expression('header["x-long"].matches("^(a+)+$")')
+    made = call()
+    made.metadata = Metadata(((b"x-long", b"a" * 65_536 + b"!"),))
+    assert not expression.holds(made)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_expression_or_a_value_error(text: str) -> None:
+    said = ""
+    try:
+        Expression(text)
+    except ValueError as error:
+        said = str(error)
+    assert "\n" not in said

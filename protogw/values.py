@@ -18,6 +18,7 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s?(B|kB|KB|MB|GB|KiB|MiB|GiB)\Z")
 _BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _RATE = re.compile(r"([0-9]{1,12})\s?/\s?([0-9]*(?:ms|second|minute|hour|day|[smhd]))\Z")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s?%\Z")
 _PER = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 
 
@@ -85,6 +86,14 @@ def parse_rate(value: object) -> Rate:
     if per <= 0:
         refuse("is not a rate: its period is zero")
     return Rate(int(match[1]), per)
+
+
+def parse_percent(value: object) -> float:
+    """Hundredths: `20%`, `12.5 %`."""
+    match = _PERCENT.match(value) if isinstance(value, str) else None
+    if match is None:
+        refuse("is not a share: write 20%")
+    return float(match[1])
 
 
 DURATION_EXAMPLES = ["250ms", "2s", "5m"]

@@ -31,20 +31,30 @@ class Endpoint:
         connector: Connector,
         *,
         weight: int = 1,
+        priority: int = 0,
+        zone: str = "",
         max_connections: int,
         max_pending: int = 1024,
+        max_age_s: float = 0.0,
         shared: bool,
         on_reach: Callable[[Endpoint, bool], None],
     ) -> None:
         self.host = host
         self.port = port
         self.weight = weight
+        """Its share beside the others', as it is now: less than `full_weight` while it starts slowly."""
+        self.full_weight = weight
+        self.priority = priority
+        self.zone = zone
+        self.since = 0.0
+        """Loop time at which it became new or ready again; what slow start counts from."""
         self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.down_until = 0.0
         """Loop time before which it is left alone, 0.0 when it is up."""
         self._connector = connector
         self._max_connections = max_connections
         self._max_pending = max_pending
+        self._max_age_s = max_age_s
         self._shared = shared
         self._on_reach = on_reach
         self._connections: set[PooledConnection] = set()
@@ -76,6 +86,7 @@ class Endpoint:
                 lane.over(self._connector),
                 max_connections=lane.max_connections,
                 max_pending=self._max_pending,
+                max_age_s=self._max_age_s,
                 shared=True,
                 on_reach=self._lane_reached,
             )
@@ -150,6 +161,10 @@ class Endpoint:
             return
         connection.on_change = self._changed
         self._connections.add(connection)
+        if self._max_age_s:
+            # More or less, so that connections opened together are not opened anew together.
+            age = self._max_age_s * random.uniform(0.9, 1.1)
+            asyncio.get_running_loop().call_later(age, connection.drain)
         self._backoff_s = BACKOFF_FIRST_S
         self.down_until = 0.0
         self._on_reach(self, True)
@@ -195,6 +210,11 @@ class Endpoint:
                 count -= 1
         if self._waiting:
             self._open_more()
+
+    async def dial(self) -> None:
+        """Open a connection beside the others and close it; raises Unreachable."""
+        connection = await self._connector.connect(self.host, self.port)
+        connection.close()
 
     def drain(self) -> None:
         """Take no more calls; connections close as their last call ends."""

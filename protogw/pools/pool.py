@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from protogw.balancers.base import Balancer
+from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
 from protogw.errors import GatewayError
+from protogw.expressions import Expression
 from protogw.pools.base import Connector, Laned
 from protogw.pools.endpoint import Endpoint
+from protogw.pools.health import Health
+from protogw.pools.membership import members
+from protogw.pools.outlier import Outliers
+from protogw.pools.settings import BalancingSettings, OutlierSettings
+from protogw.pools.watch import blames, watched
+from protogw.probes.base import Probe, ProbeSettings
 from protogw.translator import Translator
+
+log = logging.getLogger("protogw")
 
 ATTEMPTS = 3
 """Tries of one call at the most, beside the first connection failure on each endpoint."""
+
+
+SWEEP_S = 1.0
+"""How often endpoints that start slowly, or are judged by their share of failures, are looked at."""
+
+_SLOW_START_LEAST = 0.1
+_FINE = 100
+"""Weights are multiplied by this where slow start needs parts of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where an endpoint is, and how it stands beside the others."""
+
+    host: str
+    port: int
+    weight: int = 1
+    priority: int = 0
+    zone: str = ""
 
 
 class Pool:
@@ -26,39 +56,58 @@ class Pool:
     def __init__(
         self,
         name: str,
-        addresses: Sequence[tuple[str, int, int]],
+        addresses: Sequence[Address],
         translator: Translator,
         connector: Connector,
         balancer: Balancer,
         *,
         max_connections: int,
         shared: bool,
+        affinity: Expression | None = None,
+        settings: BalancingSettings = BalancingSettings(),  # noqa: B008 (frozen)
+        outlier: OutlierSettings | None = None,
     ) -> None:
-        """`addresses` are (host, port, weight)."""
         self.name = name
         self.kind = translator.kind
         self.on_connected: Callable[[], None] | None = None
         """Called when an endpoint has been connected to that was not connected before."""
         self.on_health: Callable[[], None] | None = None
         """Called when an endpoint has become unreachable or reachable again."""
+        self.health: Health | None = None
+        """What active checks have found; None without any."""
         self._translator = translator
         self._lane = translator.lane if isinstance(translator, Laned) else None
+        self._connector = connector
         self._balancer = balancer
-        self._endpoints = tuple(
-            Endpoint(
-                host,
-                port,
-                connector,
-                weight=weight,
-                max_connections=max_connections,
-                shared=shared,
-                on_reach=self._reach_changed,
-            )
-            for host, port, weight in addresses
-        )
+        self._affinity = affinity
+        self._settings = settings
+        self._max_connections = max_connections
+        self._shared = shared
+        self._observer = balancer if isinstance(balancer, Observer) else None
+        self._outliers: Outliers[Endpoint] | None = Outliers(outlier) if outlier is not None else None
+        self._watching = self._observer is not None or outlier is not None
+        self._endpoints = tuple(self._made(address) for address in addresses)
         self._ready = self._endpoints
         self._up = len(self._endpoints)
-        self._revival: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        if self._settings.zone or len({address.priority for address in addresses}) > 1:
+            self._refresh()
+
+    def _made(self, address: Address) -> Endpoint:
+        weight = address.weight * _FINE if self._settings.slow_start else address.weight
+        return Endpoint(
+            address.host,
+            address.port,
+            self._connector,
+            weight=weight,
+            priority=address.priority,
+            zone=address.zone,
+            max_connections=self._max_connections,
+            max_age_s=self._settings.connection_max_age,
+            shared=self._shared,
+            on_reach=self._reach_changed,
+        )
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -66,7 +115,7 @@ class Pool:
 
     @property
     def ready(self) -> tuple[Endpoint, ...]:
-        """The endpoints that calls go to: those not known to be down, or all when every one is."""
+        """The endpoints that calls go to: those not known to be down, or all when most are."""
         return self._ready
 
     @property
@@ -74,12 +123,60 @@ class Pool:
         """At least one endpoint is not known to be down."""
         return self._up > 0
 
+    def state(self, endpoint: Endpoint) -> str:
+        """What is known of an endpoint: ready, unreachable, ejected, or what a check found wrong."""
+        if endpoint.down_until:
+            return "unreachable"
+        if self.health is not None and (why := self.health.why(endpoint)):
+            return f"unwell: {why}"
+        if self._outliers is not None and self._outliers.is_out(endpoint, _now()):
+            return "ejected"
+        return "ready"
+
+    def check(self, probe: Probe, settings: ProbeSettings) -> None:
+        """Ask the endpoints whether they are well, from now on until closed."""
+        self.health = Health(self.name, probe, settings, self._health_changed)
+        self.health.keep(self._endpoints)
+
+    def update(self, addresses: Sequence[Address]) -> None:
+        """Have these endpoints from now on. Those that stay keep their connections and what is known of them; calls on
+        those that go run to their end. An empty sequence changes nothing: a service without any address is likelier a
+        fault of whoever says so."""
+        if not addresses or self._closed:
+            return
+        known = {(endpoint.host, endpoint.port): endpoint for endpoint in self._endpoints}
+        fine = _FINE if self._settings.slow_start else 1
+        endpoints: dict[tuple[str, int], Endpoint] = {}
+        for address in addresses:
+            where = (address.host, address.port)
+            endpoint = known.get(where)
+            if endpoint is None:
+                endpoint = self._made(address)
+                endpoint.since = _now()
+            else:
+                endpoint.full_weight = endpoint.weight = address.weight * fine
+                endpoint.priority, endpoint.zone = address.priority, address.zone
+            endpoints[where] = endpoint
+        for where, endpoint in known.items():
+            if where not in endpoints:
+                endpoint.drain()
+        self._endpoints = tuple(endpoints.values())
+        if self._outliers is not None:
+            self._outliers.keep(self._endpoints)
+        if self.health is not None:
+            self.health.keep(self._endpoints)
+        self._refresh()
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
     async def send(self, call: Call) -> Reply:
         """Carry one call; raises GatewayError."""
         ready = self._ready
-        endpoint = ready[0] if len(ready) == 1 else self._balancer.pick(ready, b"")
+        endpoint = ready[0] if len(ready) == 1 else self._balancer.pick(ready, self._key(call))
         call.upstream = endpoint.label
         try:
+            if self._watching:
+                return await self._watched(call, endpoint)
             way = endpoint if self._lane is None else self._way(endpoint, call)
             connection = way.available()
             if connection is None:
@@ -91,11 +188,48 @@ class Pool:
             failed = error
         return await self._send_again(call, endpoint, failed)
 
+    def _key(self, call: Call) -> bytes:
+        """The call's affinity key; empty without one."""
+        affinity = self._affinity
+        return b"" if affinity is None else affinity.key(call).encode()
+
     def _way(self, endpoint: Endpoint, call: Call) -> Endpoint:
         """Where at the endpoint this call finds its connections."""
         assert self._lane is not None
         lane = self._lane(call)
         return endpoint if lane is None else endpoint.lane(lane)
+
+    async def _try(self, call: Call, endpoint: Endpoint) -> Reply:
+        way = endpoint if self._lane is None else self._way(endpoint, call)
+        return await self._translator.send(call, way.available() or await way.acquire())
+
+    async def _watched(self, call: Call, endpoint: Endpoint) -> Reply:
+        """One try, of whose end the balancer and outlier ejection learn."""
+        started = _now()
+        try:
+            return watched(await self._try(call, endpoint), endpoint, started, self._judge)
+        except GatewayError as error:
+            self._judge(endpoint, blames(error), _now() - started)
+            raise
+        except asyncio.CancelledError:
+            if call.expired:
+                self._judge(endpoint, True, _now() - started)
+            raise
+
+    def _judge(self, endpoint: Endpoint, failed: bool, seconds: float) -> None:
+        now = _now()
+        if self._observer is not None:
+            self._observer.observe(endpoint, seconds, now)
+        outliers = self._outliers
+        if outliers is None:
+            return
+        many = len(self._endpoints)
+        out = [endpoint] if outliers.ended(endpoint, failed, many, now) else []
+        out += outliers.sweep(many, now)
+        if out:
+            for one in out:
+                log.warning("upstreams.%s: %s is ejected: its calls fail", self.name, one.label)
+            self._refresh()
 
     async def _send_again(self, call: Call, first: Endpoint, error: GatewayError) -> Reply:
         tried = {first}
@@ -108,48 +242,91 @@ class Pool:
                 if first.down_until or len(self._endpoints) > 1:
                     break
                 fresh = ready
-            endpoint = self._balancer.pick(fresh, b"")
+            endpoint = self._balancer.pick(fresh, self._key(call))
             tried.add(endpoint)
             call.upstream = endpoint.label
             try:
-                way = endpoint if self._lane is None else self._way(endpoint, call)
-                connection = way.available() or await way.acquire()
-                return await self._translator.send(call, connection)
+                return await (self._watched if self._watching else self._try)(call, endpoint)
             except GatewayError as again:
                 if not again.retryable:
                     raise
                 error = again
         raise error
 
+    # --- who is ready -------------------------------------------------------------------------------------------------
+
     def _reach_changed(self, endpoint: Endpoint, reached: bool) -> None:
         if reached and endpoint.connections == 1 and self.on_connected is not None:
             self.on_connected()
         self._refresh()
 
+    def _health_changed(self, endpoint: Endpoint, well: bool) -> None:
+        if well:
+            endpoint.since = _now()
+            if self._outliers is not None:
+                self._outliers.pardon(endpoint)
+        self._refresh()
+
     def _refresh(self) -> None:
-        """Work out anew which endpoints are ready, and when the next one is to be tried again."""
-        now = asyncio.get_running_loop().time()
-        down = []
+        """Work out anew which endpoints are ready, with what weight, and when to look again."""
+        if self._closed:
+            return
+        now = _now()
+        waits: list[float] = []
+        reached: list[Endpoint] = []
+        ready: list[Endpoint] = []
+        up = 0
         for endpoint in self._endpoints:
             if endpoint.down_until:
-                if endpoint.down_until <= now:
-                    endpoint.down_until = 0.0
-                else:
-                    down.append(endpoint)
-        ready = tuple(endpoint for endpoint in self._endpoints if not endpoint.down_until) or self._endpoints
-        if ready != self._ready:
-            self._ready = ready
-        up = len(self._endpoints) - len(down)
+                if endpoint.down_until > now:
+                    waits.append(endpoint.down_until - now)
+                    continue
+                endpoint.down_until = 0.0
+                endpoint.since = now
+            reached.append(endpoint)
+            if self.health is not None and not self.health.is_well(endpoint):
+                continue
+            up += 1
+            if self._outliers is None or not self._outliers.is_out(endpoint, now):
+                ready.append(endpoint)
+        if self._outliers is not None and (back := self._outliers.next_return(now)) is not None:
+            waits.append(back - now)
+        weighed = self._weigh(now)
+        if weighed:
+            waits.append(SWEEP_S)
+        # One that refuses connections is no matter of opinion, so it never counts among those a check may be wrong about.
+        found = members(reached or self._endpoints, ready, panic=self._settings.panic, zone=self._settings.zone)
+        if found != self._ready or weighed:
+            # Another object whenever a weight has changed, too: by that, balancers know.
+            self._ready = tuple(found)
         if up != self._up:
             self._up = up
             if self.on_health is not None:
                 self.on_health()
-        if self._revival is not None:
-            self._revival.cancel()
-            self._revival = None
-        if down:
-            wait = min(endpoint.down_until for endpoint in down) - now
-            self._revival = asyncio.get_running_loop().call_later(wait + 0.001, self._refresh)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if waits:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, min(waits)) + 0.001, self._refresh)
+
+    def _weigh(self, now: float) -> bool:
+        """Give endpoints that start slowly their weight of this moment; whether any does."""
+        within = self._settings.slow_start
+        if not within:
+            return False
+        any_of_them = False
+        for endpoint in self._endpoints:
+            share = (now - endpoint.since) / within if endpoint.since else 1.0
+            weight = endpoint.full_weight
+            if share < 1.0:
+                any_of_them = True
+                weight = max(1, int(weight * max(_SLOW_START_LEAST, share)))
+            if weight != endpoint.weight:
+                endpoint.weight = weight
+                any_of_them = True
+        return any_of_them
+
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Close connections as their last call ends."""
@@ -158,14 +335,21 @@ class Pool:
 
     def close(self) -> None:
         """Close every connection now."""
-        if self._revival is not None:
-            self._revival.cancel()
-            self._revival = None
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.health is not None:
+            self.health.close()
         for endpoint in self._endpoints:
             endpoint.close()
 
     def __repr__(self) -> str:
-        up = sum(not endpoint.down_until for endpoint in self._endpoints)
+        up = sum(self.state(endpoint) == "ready" for endpoint in self._endpoints)
         active = sum(endpoint.active for endpoint in self._endpoints)
         ready = f"{up}/{len(self._endpoints)} ready"
         return f"<Pool {self.name} {self.kind} {self._balancer.kind} {ready}, {active} in flight>"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -12,7 +12,7 @@ from protogw.balancers.round_robin import RoundRobin
 from protogw.call import NO_METADATA, Call, Reply
 from protogw.errors import GatewayError, InternalError, Overloaded, Unprocessed, Unreachable, UpstreamReset
 from protogw.pools.endpoint import Endpoint
-from protogw.pools.pool import Pool
+from protogw.pools.pool import Address, Pool
 from protogw.wire.http import Peer
 
 
@@ -89,7 +89,7 @@ class Sender:
 
 
 def pool(dialer: Dialer, sender: Sender, *ports: int, most: int = 4, shared: bool = True) -> Pool:
-    addresses = [("127.0.0.1", port, 1) for port in ports]
+    addresses = [Address(host="127.0.0.1", port=port) for port in ports]
     return Pool("p", addresses, sender, dialer, RoundRobin(), max_connections=most, shared=shared)  # type: ignore[arg-type]
 
 

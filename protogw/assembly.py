@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from protogw_translators import TRANSLATORS
 
@@ -30,10 +30,13 @@ from protogw.offering import AssemblyError, Offering
 from protogw.policies import POLICIES
 from protogw.policies.base import OriginPolicy
 from protogw.pools.base import Connector
-from protogw.pools.pool import Pool
+from protogw.pools.pool import Address, Pool
+from protogw.pools.settings import BalancingSettings
+from protogw.probes import PROBES
+from protogw.probes.base import ProbeSettings
 from protogw.wire.protojson import JsonOptions
 
-KINDS = Kinds(front_ends=FRONT_ENDS, translators=TRANSLATORS, policies=POLICIES, balancers=BALANCERS)
+KINDS = Kinds(front_ends=FRONT_ENDS, translators=TRANSLATORS, policies=POLICIES, balancers=BALANCERS, probes=PROBES)
 """What a config may name."""
 
 _CONNECTORS: Mapping[str, tuple[type[Any], int, bool]] = {
@@ -115,6 +118,7 @@ def build(
             name, listener.address.host, listener.address.port, door.serve, listener.limits.net, context
         )
     _learn(gateway, offering, config, schemas or {})
+    _check(gateway, config)
     gateway.watchers.append(builtin.offer)
     builtin.healthy = offering.healthy
     for pool in pools.values():
@@ -163,13 +167,43 @@ def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
     )
     return Pool(
         name,
-        [(endpoint.address.host, endpoint.address.port, endpoint.weight) for endpoint in endpoints],
+        [
+            Address(
+                host=endpoint.address.host,
+                port=endpoint.address.port,
+                weight=endpoint.weight,
+                priority=endpoint.priority,
+                zone=endpoint.zone,
+            )
+            for endpoint in endpoints
+        ],
         translator,
         connector,
         BALANCERS[upstream.balance](),
         max_connections=most,
         shared=shared,
+        affinity=upstream.affinity,
+        settings=BalancingSettings(
+            panic=upstream.health.panic,
+            slow_start=upstream.slow_start,
+            zone=upstream.zone,
+            connection_max_age=upstream.connection_max_age,
+        ),
+        outlier=upstream.health.outlier,
     )
+
+
+def _check(gateway: Gateway, config: Config) -> None:
+    """Have the endpoints asked whether they are well, from the gateway's start on."""
+    for name, upstream in config.upstreams.items():
+        found = upstream.health.probe
+        if found is None:
+            continue
+        kind, written = found
+        settings = cast(ProbeSettings, written)
+        authority = upstream.authority or str(upstream.endpoints[0].address)
+        probe = PROBES[kind](settings, authority, "https" if upstream.secure else "http")
+        gateway.when_started(partial(gateway.pools[name].check, probe, settings), f"health of {name}")
 
 
 def _origins(use: Sequence[str], policies: Mapping[str, object]) -> OriginPolicy | None:

@@ -29,7 +29,10 @@ C = TypeVar("C", bound=Candidate)
 
 
 class Balancer(Protocol):
-    """Picks one of the ready endpoints. One instance serves one pool."""
+    """Picks one of the ready endpoints. One instance serves one pool.
+
+    A balancer that chooses by the affinity key says so with a class attribute `keyed = True`.
+    """
 
     kind: ClassVar[str]
     """Its name in an upstream's `balance`."""

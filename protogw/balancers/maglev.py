@@ -22,6 +22,7 @@ class Maglev:
     """By the affinity key, through a table: equal keys to the same endpoint, in nearly equal shares."""
 
     kind: ClassVar[str] = "maglev"
+    keyed: ClassVar[bool] = True
 
     def __init__(self, source: random.Random | None = None) -> None:
         self._random = source or random.Random()

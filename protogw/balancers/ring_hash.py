@@ -24,6 +24,7 @@ class RingHash:
     """By the affinity key: equal keys to the same endpoint, with the fewest moves when endpoints come and go."""
 
     kind: ClassVar[str] = "ring_hash"
+    keyed: ClassVar[bool] = True
 
     def __init__(self, source: random.Random | None = None) -> None:
         self._random = source or random.Random()

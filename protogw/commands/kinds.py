@@ -14,6 +14,7 @@ def kinds(*, as_json: bool) -> None:
         "upstream": KINDS.translators,
         "policy": KINDS.policies,
         "balancer": KINDS.balancers,
+        "health check": KINDS.probes,
     }
     rows = [
         (part, kind, list(keys_of(settings_of(found))), summary(found))

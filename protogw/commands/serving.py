@@ -237,6 +237,7 @@ def upstreams(gateway: Gateway) -> dict[str, Any]:
                 {
                     "address": endpoint.label,
                     "up": not endpoint.down_until,
+                    "state": pool.state(endpoint),
                     "weight": endpoint.weight,
                     "connections": endpoint.connections,
                     "in_flight": endpoint.active,

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from protogw.config.document import Document
 from protogw.config.faults import Place, hint, quoted
-from protogw.config.model import Kinds, default_schema, options_key, takes_path
+from protogw.config.model import Kinds, Upstream, default_schema, goes_by_key, options_key, takes_path
 from protogw.config.routes import VERBS, RestBinding
 from protogw.config.sources import LIVE
 from protogw.config.units import Address, admin_address, parse_listen_address, parse_target
@@ -115,7 +115,7 @@ def _one_kind(
     return None
 
 
-_COMMON = frozenset(("schema", "include", "tls", "balance", "json", "connect_timeout", "authority"))
+_COMMON = frozenset(Upstream.model_fields[name].alias or name for name in Upstream.model_fields)
 """An upstream's keys that are not kinds. With any other key beside them the unknown key is the fault, not its lack."""
 
 
@@ -137,8 +137,37 @@ def _upstream(document: Document, place: Place, upstream: Mapping[str, Any], kin
         if other != kind and options_key(other) in upstream:
             message = f"is for an upstream that speaks {other}, and this one speaks {kind}"
             document.fault((*place, options_key(other)), message, key=True)
+    _balancing(document, place, upstream, kinds)
+    _health(document, (*place, "health"), _mapping(upstream.get("health")), kinds, kinds.translators[kind])
     _endpoints(document, (*place, kind), upstream.get(kind), upstream.get("tls"))
     _paths(document, (*place, kind), upstream.get(kind), kinds.translators[kind])
+
+
+def _balancing(document: Document, place: Place, upstream: Mapping[str, Any], kinds: Kinds) -> None:
+    """Keys that mean something to some balancers only."""
+    balance = upstream.get("balance", "round_robin")
+    balancer = kinds.balancers.get(balance) if isinstance(balance, str) else None
+    if balancer is None:
+        return
+    keyed = goes_by_key(balancer)
+    if "affinity" in upstream and not keyed:
+        those = ", ".join(kind for kind, part in kinds.balancers.items() if goes_by_key(part))
+        document.fault((*place, "affinity"), f"means nothing to {balance}: balance by one of {those}", key=True)
+    if keyed and "slow_start" in upstream:
+        message = f"means nothing to {balance}, which sends equal keys to the same address from the start"
+        document.fault((*place, "slow_start"), message, key=True)
+
+
+def _health(document: Document, place: Place, health: Mapping[str, Any], kinds: Kinds, translator: type[Any]) -> None:
+    transport = getattr(translator, "transport", "")
+    found = [kind for kind in kinds.probes if kind in health]
+    for extra in found[1:]:
+        document.fault((*place, extra), f"a check has one kind, and this one already is {quoted(found[0])}", key=True)
+    for kind in found[:1]:
+        if transport not in kinds.probes[kind].transports:
+            fits = [one for one, part in kinds.probes.items() if transport in part.transports]
+            message = f"cannot ask an upstream that speaks {translator.kind}; {' and '.join(fits)} can"
+            document.fault((*place, kind), message, key=True)
 
 
 def _paths(document: Document, place: Place, endpoints: object, translator: type[Any]) -> None:

@@ -20,7 +20,7 @@ from protogw.config.reader import read
 
 _LATER: Mapping[str, frozenset[str]] = {
     "Listener": frozenset(("proxy_protocol", "tcp", "udp")),
-    "Upstream": frozenset(("affinity", "health", "graphql", "websocket", "tcp", "udp")),
+    "Upstream": frozenset(("graphql", "websocket", "tcp", "udp")),
     "Route": frozenset(("sticky_by", "mirror")),
     "Config": frozenset(("workers",)),
 }

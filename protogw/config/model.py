@@ -30,8 +30,10 @@ from protogw.config.strict import LISTED, TRUTH, Strict
 from protogw.config.tls import ListenerTls, UpstreamTls
 from protogw.config.units import Address, AdminAddress, Folder, ListenAddress, LogPath, Name, TargetAddress, one_of
 from protogw.descriptors.numbers import LOCK
+from protogw.expressions import ExpressionText
 from protogw.frontends.base import Bounds
 from protogw.net.limits import Limits
+from protogw.pools.settings import OutlierSettings, Percent
 from protogw.values import Bytes, Positive, Seconds
 
 T = TypeVar("T", bound=BaseModel)
@@ -51,6 +53,7 @@ class Kinds:
     translators: Mapping[str, type[Any]] = field(default_factory=dict)
     policies: Mapping[str, type[Any]] = field(default_factory=dict)
     balancers: Mapping[str, type[Any]] = field(default_factory=dict)
+    probes: Mapping[str, type[Any]] = field(default_factory=dict)
 
 
 class ListenerLimits(Strict):
@@ -143,6 +146,10 @@ class Endpoint(Strict):
     """`host:port`, or `http://host:port`, `https://host:port`; with a path where the kind takes one."""
     weight: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Its share beside the other addresses'."""
+    priority: Annotated[int, Field(ge=0, le=100)] = 0
+    """Addresses of a higher number are used when too few of the lower ones are ready."""
+    zone: Annotated[str, Field(max_length=100)] = ""
+    """Where it is; see the upstream's `zone`."""
 
     @property
     def address(self) -> Address:
@@ -172,6 +179,26 @@ class JsonOptions(Strict):
     """Write fields as lowerCamelCase or as in the proto file; both are read."""
 
 
+class Health(Strict):
+    """How endpoints that are not well are found and left out."""
+
+    probes: ClassVar[Mapping[str, type[Any]]] = {}
+
+    outlier: Annotated[OutlierSettings | None, TRUTH] = None
+    """Take endpoints out for a while whose calls fail; `true` for the defaults."""
+    panic: Percent = 50.0
+    """With fewer endpoints well than this share, all that take connections are used: the check is likelier wrong."""
+
+    @property
+    def probe(self) -> tuple[str, BaseModel] | None:
+        """The kind of the check, if there is one, and its settings."""
+        for kind in self.probes:
+            written: BaseModel | None = getattr(self, _field_name(kind))
+            if written is not None:
+                return kind, written
+        return None
+
+
 class Upstream(Strict):
     """A service and its equal addresses, under the key that says what it speaks."""
 
@@ -186,6 +213,16 @@ class Upstream(Strict):
     """Speak TLS to it; `true` for the system's authorities. An `https://` address does so by itself."""
     balance: str = "round_robin"
     """How an address is chosen for each call."""
+    affinity: ExpressionText | None = None
+    """What calls of the same address have in common, for balancers that go by a key: `header.x-user`."""
+    health: Health = Health()
+    """How addresses that are not well are found and left out."""
+    slow_start: Seconds = 0.0
+    """An address that is new or back works up to its whole share within this time."""
+    zone: Annotated[str, Field(max_length=100)] = ""
+    """Where this gateway is: addresses of the same zone serve alone while at least half of them are ready."""
+    connection_max_age: Seconds = 0.0
+    """Connections close after this, once their calls have ended, so that load spreads anew; 0 for never."""
     json_options: Annotated[JsonOptions, Field(alias="json")] = JsonOptions()
     """How its messages are written as JSON."""
     connect_timeout: Positive = 5.0
@@ -344,6 +381,12 @@ def _has_options(translator: type[Any]) -> bool:
     return bool(settings_of(translator).model_fields)
 
 
+def goes_by_key(balancer: type[Any]) -> bool:
+    """Whether a balancer chooses by the affinity key."""
+    found: bool = getattr(balancer, "keyed", False)
+    return found
+
+
 def settings_of(part: type[Any]) -> type[BaseModel]:
     """The typed settings that a part carries; a part without any takes an empty mapping."""
     found: type[BaseModel] = getattr(part, "Settings", NoSettings)
@@ -378,6 +421,15 @@ def configured(kinds: Kinds) -> type[Config]:
         for kind, part in kinds.translators.items()
         if _has_options(part)
     }
+    health: Any = _extended(
+        Health,
+        {
+            kind: (settings_of(part) | None, Field(None, alias=kind, description=summary(part)))
+            for kind, part in kinds.probes.items()
+        },
+    )
+    health.probes = kinds.probes
+    spoken["health"] = (health, Field(health(), description=Upstream.model_fields["health"].description))
     spoken["balance"] = _narrowed(Upstream, "balance", one_of(tuple(kinds.balancers), "a balancer"))
     upstream: Any = _extended(Upstream, spoken)
     upstream.translators = kinds.translators

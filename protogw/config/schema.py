@@ -85,6 +85,7 @@ def reference(kinds: Kinds) -> str:
         ("Upstream kinds", kinds.translators),
         ("Policies", kinds.policies),
         ("Balancers", kinds.balancers),
+        ("Health checks", kinds.probes),
     ):
         lines += [f"## {title}", "", "| kind | what it is | settings |", "|---|---|---|"]
         for kind, part in table.items():

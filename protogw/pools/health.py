@@ -1,5 +1,4 @@
-"""Active health checks: each endpoint is asked, in turn and for ever, whether it is well. Knows no protocol: a probe asks.
-"""
+"""Active health checks: each endpoint is asked, again and again, whether it is well. Knows no protocol; probes do."""
 
 from __future__ import annotations
 

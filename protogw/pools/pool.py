@@ -133,8 +133,8 @@ class Pool:
             return "ejected"
         return "ready"
 
-    def check(self, probe: Probe, settings: ProbeSettings) -> None:
-        """Ask the endpoints whether they are well, from now on until closed."""
+    async def check(self, probe: Probe, settings: ProbeSettings) -> None:
+        """Have the endpoints asked whether they are well, from now on until the pool is closed."""
         self.health = Health(self.name, probe, settings, self._health_changed)
         self.health.keep(self._endpoints)
 
@@ -207,7 +207,8 @@ class Pool:
         """One try, of whose end the balancer and outlier ejection learn."""
         started = _now()
         try:
-            return watched(await self._try(call, endpoint), endpoint, started, self._judge)
+            reply = await self._try(call, endpoint)
+            return watched(reply, endpoint, _now() - started, self._judge)
         except GatewayError as error:
             self._judge(endpoint, blames(error), _now() - started)
             raise
@@ -294,7 +295,7 @@ class Pool:
         weighed = self._weigh(now)
         if weighed:
             waits.append(SWEEP_S)
-        # One that refuses connections is no matter of opinion, so it never counts among those a check may be wrong about.
+        # Refusing connections is no matter of opinion: such an endpoint is not one that a check may be wrong about.
         found = members(reached or self._endpoints, ready, panic=self._settings.panic, zone=self._settings.zone)
         if found != self._ready or weighed:
             # Another object whenever a weight has changed, too: by that, balancers know.

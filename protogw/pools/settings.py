@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from protogw.values import Positive, Seconds, parse_percent
+from protogw.values import Positive, parse_percent
 
 Percent = Annotated[
     float,
@@ -67,14 +68,11 @@ class OutlierSettings(PoolSettings):
         return self
 
 
-class BalancingSettings(PoolSettings):
-    """What decides which endpoints calls may go to, and with what weight."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancingSettings:
+    """What decides which endpoints calls may go to, and with what weight: percent, seconds."""
 
-    panic: Percent = 50.0
-    """With fewer endpoints ready than this share, all are used: most of them being down is likelier a wrong check."""
-    slow_start: Seconds = 0.0
-    """An endpoint that is new or back works up to its whole share within this time."""
+    panic: float = 50.0
+    slow_start: float = 0.0
     zone: str = ""
-    """Where this gateway is: endpoints of the same zone go first while enough of them are ready."""
-    connection_max_age: Seconds = 0.0
-    """Connections are closed after this, once their calls have ended, so that load spreads anew; 0 for never."""
+    connection_max_age: float = 0.0

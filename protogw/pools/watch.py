@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -26,9 +25,8 @@ def blames(error: GatewayError) -> bool:
     return error.source is Source.UPSTREAM or error.status.code is Code.DEADLINE_EXCEEDED
 
 
-def watched(reply: Reply, endpoint: Endpoint, started: float, judge: Judge) -> Reply:
-    """The reply, of which `judge` will know how it ended."""
-    taken = asyncio.get_running_loop().time() - started
+def watched(reply: Reply, endpoint: Endpoint, taken: float, judge: Judge) -> Reply:
+    """The reply, which came after `taken` seconds; `judge` will know how it ended."""
     payloads = reply.payloads
     if payloads is None:
         judge(endpoint, failed(reply), taken)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from protogw.config import Kinds
+from protogw.values import Seconds
 
 
 class Settings(BaseModel):
@@ -48,6 +49,7 @@ class ToGrpc:
 
     kind = "grpc"
     default_schema: ClassVar[str] = "reflection"
+    transport: ClassVar[str] = "http/2"
 
 
 class ToRest:
@@ -55,6 +57,7 @@ class ToRest:
 
     kind = "rest"
     default_schema: ClassVar[str] = ""
+    transport: ClassVar[str] = "http/1.1"
     takes_path: ClassVar[bool] = True
     Settings = ToRestSettings
 
@@ -64,6 +67,7 @@ class ToHttp:
 
     kind = "http"
     default_schema: ClassVar[str] = "none"
+    transport: ClassVar[str] = "http/1.1"
 
 
 class Cors:
@@ -85,9 +89,46 @@ class LeastRequest:
     kind = "least_request"
 
 
+class RingHash:
+    """By the affinity key."""
+
+    kind = "ring_hash"
+    keyed = True
+
+
+class ProbeSettings(Settings):
+    interval: Seconds = 10.0
+    """From one question to the next."""
+
+
+class GrpcProbe:
+    """Asks by grpc.health.v1."""
+
+    kind = "grpc"
+    Settings = ProbeSettings
+    transports = ("http/2",)
+
+
+class HttpProbe:
+    """Asks by a GET."""
+
+    kind = "http"
+    Settings = ProbeSettings
+    transports = ("http/1.1",)
+
+
+class TcpProbe:
+    """Connects."""
+
+    kind = "tcp"
+    Settings = ProbeSettings
+    transports = ("http/1.1", "http/2")
+
+
 KINDS = Kinds(
     front_ends={"rest": Rest, "grpc": Grpc},
     translators={"grpc": ToGrpc, "rest": ToRest, "http": ToHttp},
     policies={"cors": Cors},
-    balancers={"round_robin": RoundRobin, "least_request": LeastRequest},
+    balancers={"round_robin": RoundRobin, "least_request": LeastRequest, "ring_hash": RingHash},
+    probes={"grpc": GrpcProbe, "http": HttpProbe, "tcp": TcpProbe},
 )

@@ -20,7 +20,7 @@ from protogw.descriptors.model import SchemaError
 from protogw.errors import OK, Code, NotOffered, Status, Unreachable
 from protogw.net.http2_client import Http2Connector
 from protogw.net.limits import Limits
-from protogw.pools.pool import Pool
+from protogw.pools.pool import Address, Pool
 
 Request = reflection_pb2.ServerReflectionRequest
 Response = reflection_pb2.ServerReflectionResponse
@@ -38,7 +38,7 @@ async def grpcio() -> AsyncIterator[Send]:
     server.start()
     pool = Pool(
         "grpcio",
-        [("127.0.0.1", port, 1)],
+        [Address(host="127.0.0.1", port=port)],
         ToGrpc(f"127.0.0.1:{port}"),
         Http2Connector(Limits()),
         RoundRobin(),

@@ -6,25 +6,30 @@ a request would see. What OpenAPI cannot say is left out, and returned as `omitt
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import Catalog
-from protogw.descriptors.components import Components
-from protogw.descriptors.examples import NOTHING, Examples
-from protogw.descriptors.json_schema import REFERENCE, WELL_KNOWN, Json, JsonSchemas, renamed
-from protogw.descriptors.model import Field, HttpRule, Kind, Method, Type
-from protogw.descriptors.openapi_paths import OpenApiPath, PathParameter, openapi_path, pattern_of
+from protogw.descriptors.describing import (
+    HTTP_BODY,
+    Source,
+    Sources,
+    is_http_body,
+    path_value,
+    proto_path,
+    summed_up,
+    variable_name,
+)
+from protogw.descriptors.examples import NOTHING
+from protogw.descriptors.json_schema import REFERENCE, WELL_KNOWN, Json
+from protogw.descriptors.model import HttpRule, Kind, Method
+from protogw.descriptors.named_paths import NamedPath, PathParameter, named_path
 from protogw.descriptors.query_parameters import query_parameters
-from protogw.wire.path_template import Template, Variable
-from protogw.wire.protojson import JsonOptions
+from protogw.wire.path_template import Template
 
 _VERBS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
-_HTTP_BODY = "google.api.HttpBody"
-_SENTENCE = re.compile(r"(.{3,120}?)[.!?](?:\s|\Z)", re.DOTALL)
 _LINES = "application/x-ndjson"
 _EVENTS = "text/event-stream"
 _BINARY: Json = {}
@@ -60,17 +65,6 @@ def openapi(catalog: Catalog, bindings: Iterable[Binding], errors: ErrorForm, ab
     return made.finished()
 
 
-class _Source:
-    """The types of one schema under one set of JSON options, and the paths that speak of them."""
-
-    def __init__(self, catalog: Catalog, service: str, options: JsonOptions) -> None:
-        schema = catalog.schemas[service]
-        self.schemas = JsonSchemas(schema, options)
-        self.examples = Examples(self.schemas, schema.enums)
-        self.operations: list[Json] = []
-        self.bodies: dict[str, Json] = {}
-
-
 class _Document:
     """Gathers the operations; references are settled at the end, when all names are known."""
 
@@ -78,8 +72,8 @@ class _Document:
         self._catalog = catalog
         self._errors = errors
         self._about = about
-        self._sources: dict[tuple[str, JsonOptions], _Source] = {}
-        self._paths: dict[str, OpenApiPath] = {}
+        self._sources = Sources(catalog, about)
+        self._paths: dict[str, NamedPath] = {}
         self._items: dict[str, dict[str, Json]] = {}
         self._names: set[str] = set()
         self._streams = False
@@ -93,9 +87,11 @@ class _Document:
         if verb not in _VERBS:
             self.omitted.append(f"{where}: OpenAPI has no method {verb}")
             return
-        source = self._source(method.service)
+        source = self._sources.of(method.service)
         taken = {source.schemas.name(field) for field in method.input.fields.values()}
-        path = openapi_path(binding.template, lambda variable: _variable_name(variable, method, source), taken)
+        path = named_path(
+            binding.template, lambda variable: variable_name(method.input, variable, source.schemas), taken
+        )
         known = self._paths.setdefault(path.shape, path)
         item = self._items.setdefault(known.path, {})
         if verb.lower() in item:
@@ -105,22 +101,10 @@ class _Document:
         if rule.verb == "*":
             operation["description"] = f"{operation.get('description', '')}\n\nAny HTTP method does.".strip()
         item[verb.lower()] = operation
-        source.operations.append(operation)
-
-    def _source(self, service: str) -> _Source:
-        options = self._about.options(service)
-        key = (self._catalog.schemas[service].digest, options)
-        if key not in self._sources:
-            self._sources[key] = _Source(self._catalog, service, options)
-        return self._sources[key]
+        source.written.append(operation)
 
     def finished(self) -> Document:
-        components = Components()
-        for source in self._sources.values():
-            names = components.add({**source.schemas.finished(), **source.bodies})
-            if names:
-                for operation in source.operations:
-                    operation.update(renamed(operation, names))
+        components = self._sources.components()
         error = {"$ref": REFERENCE + components.own("Error", dict(self._errors.schema))}
         record = (
             {"$ref": REFERENCE + components.own("StreamError", self._errors.record(error))} if self._streams else {}
@@ -159,15 +143,15 @@ class _Document:
 
     # --- one operation ---
 
-    def _operation(self, binding: Binding, source: _Source, path: OpenApiPath, known: OpenApiPath) -> Json:
+    def _operation(self, binding: Binding, source: Source, path: NamedPath, known: NamedPath) -> Json:
         method, rule = binding.method, binding.rule
-        made: Json = {"tags": [method.service], **_described(method.doc), "operationId": self._operation_id(method)}
+        made: Json = {"tags": [method.service], **summed_up(method.doc), "operationId": self._operation_id(method)}
         parameters = [
             _path_parameter(binding, source, mine, named.name, path)
             for mine, named in zip(path.parameters, known.parameters, strict=True)
         ]
         if rule.body != "*":
-            bound = {_proto_path(method.input, variable) for variable in binding.template.variables}
+            bound = {proto_path(method.input, variable) for variable in binding.template.variables}
             body = method.input.field(rule.body) if rule.body else None
             if body is not None:
                 bound.add(body.name)
@@ -205,10 +189,10 @@ class _Document:
         self._names.add(found)
         return found
 
-    def _request(self, binding: Binding, source: _Source) -> Json:
+    def _request(self, binding: Binding, source: Source) -> Json:
         method, rule = binding.method, binding.rule
         field = method.input.field(rule.body) if rule.body != "*" else None
-        if _is_http_body(field) or (field is None and method.input.name == _HTTP_BODY):
+        if is_http_body(field) or (field is None and method.input.name == HTTP_BODY):
             return {"description": "The bytes as they are, of any content type.", "content": {"*/*": _BINARY}}
         example: Any
         if field is None:
@@ -224,7 +208,7 @@ class _Document:
             made["description"] = field.doc
             schema.pop("description", None)
         if method.client_streaming:
-            lines = {"schema": {"type": "string"}, "x-item-schema": schema}
+            lines = {"schema": {"type": "string"}, "x-item-schema": {"anyOf": [schema]}}
             array = {"type": "array", "items": schema}
             content = {
                 "application/json": _media(array, [example] if example is not NOTHING else NOTHING),
@@ -240,7 +224,7 @@ class _Document:
             made["required"] = True
         return made
 
-    def _whole(self, method: Method, source: _Source, bound: frozenset[str]) -> Json:
+    def _whole(self, method: Method, source: Source, bound: frozenset[str]) -> Json:
         """The request message, without what the path gives."""
         if not bound or method.input.json_schema is not None:
             return source.schemas.message(method.input, request=True)
@@ -251,13 +235,13 @@ class _Document:
         source.bodies[name] = schema
         return {"$ref": REFERENCE + name}
 
-    def _reply(self, binding: Binding, source: _Source) -> Json:
+    def _reply(self, binding: Binding, source: Source) -> Json:
         method, rule = binding.method, binding.rule
         if binding.success in (204, 205):
             return {"description": "OK, without a body."}
         selected = "" if rule.response_body == "*" else rule.response_body
         field = method.output.field(selected) if selected else None
-        if _is_http_body(field) or (field is None and method.output.name == _HTTP_BODY):
+        if is_http_body(field) or (field is None and method.output.name == HTTP_BODY):
             return {"description": "OK: bytes with a content type of their own.", "content": {"*/*": _BINARY}}
         example: Any
         if field is None:
@@ -281,7 +265,7 @@ class _Document:
             "content": {
                 "application/json": _media(array, [example] if example is not NOTHING else NOTHING),
                 _LINES: {"schema": {"type": "string"}, "x-item-schema": items},
-                _EVENTS: {"schema": {"type": "string"}, "x-item-schema": schema},
+                _EVENTS: {"schema": {"type": "string"}, "x-item-schema": {"anyOf": [schema]}},
             },
         }
 
@@ -303,66 +287,14 @@ def _media(schema: Json, example: Any) -> Json:
     return {"schema": schema} if example is NOTHING else {"schema": schema, "example": example}
 
 
-def _described(doc: str) -> Json:
-    """The first sentence as the summary, and all of it where there is more."""
-    found = _SENTENCE.match(doc)
-    if found is None:
-        return {"description": doc} if doc else {}
-    summary = " ".join(found[1].split())
-    whole = found.end() == len(doc)
-    return {"summary": summary} if whole else {"summary": summary, "description": doc}
-
-
-def _is_http_body(field: Field | None) -> bool:
-    return field is not None and field.type_name == _HTTP_BODY and not field.repeated and field.map_key is None
-
-
-def _leaf(message: Type, variable: Variable) -> tuple[list[Field], Type]:
-    """The fields along a variable's path, and the message that holds the last one."""
-    fields: list[Field] = []
-    at = message
-    for name in variable.path:
-        if fields:
-            at = at.types[fields[-1].type_name]
-        field = at.field(name)
-        assert field is not None, "the front end offers no binding with an unknown variable"
-        fields.append(field)
-    return fields, at
-
-
-def _proto_path(message: Type, variable: Variable) -> str:
-    return ".".join(field.name for field in _leaf(message, variable)[0])
-
-
-def _variable_name(variable: Variable, method: Method, source: _Source) -> str:
-    return ".".join(source.schemas.name(field) for field in _leaf(method.input, variable)[0])
-
-
-def _path_parameter(binding: Binding, source: _Source, parameter: PathParameter, name: str, path: OpenApiPath) -> Json:
+def _path_parameter(binding: Binding, source: Source, parameter: PathParameter, name: str, path: NamedPath) -> Json:
     """`name` is what the path itself calls it: an equal path may have come first with another name."""
-    made: Json = {"name": name, "in": "path", "required": True}
-    variable = parameter.variable
-    lines: list[str] = []
-    schema: Json = {"type": "string"}
-    if variable is not None:
-        fields, owner = _leaf(binding.method.input, variable)
-        field = fields[-1]
-        if parameter.whole:
-            schema = source.schemas.field(owner, field, request=True)
-            schema.pop("readOnly", None)
-            doc = schema.pop("description", "") if field.doc else ""
-            if doc:
-                lines.append(doc)
-            if name != parameter.name:
-                lines.append(f"Gives `{parameter.name}`.")
-        else:
-            names = [one.name for one in path.parameters if one.variable == variable]
-            own = ".".join(source.schemas.name(one) for one in fields)
-            lines.append(f"A part of `{own}`, which is `{pattern_of(binding.template, variable, names)}`.")
-    if parameter.multi:
-        lines.append("Any number of path segments; the slashes between them are not escaped.")
-    elif schema == {"type": "string"}:
+    schema, lines = path_value(binding.method.input, binding.template, parameter, path, source.schemas)
+    if parameter.whole and name != parameter.name:
+        lines.append(f"Gives `{parameter.name}`.")
+    if schema == {"type": "string"} and not parameter.multi:
         schema["minLength"] = 1
+    made: Json = {"name": name, "in": "path", "required": True}
     if lines:
         made["description"] = "\n\n".join(lines)
     made["schema"] = schema

@@ -209,7 +209,7 @@ def test_streams_are_arrays_lines_and_events(things: dict[str, Any]) -> None:
     items = {"anyOf": [{"$ref": "#/components/schemas/t.v1.Thing"}, {"$ref": "#/components/schemas/StreamError"}]}
     assert reply["application/json"]["schema"] == {"type": "array", "items": items}
     assert reply["application/x-ndjson"]["x-item-schema"] == items
-    assert reply["text/event-stream"]["x-item-schema"] == items["anyOf"][0]
+    assert reply["text/event-stream"]["x-item-schema"] == {"anyOf": [items["anyOf"][0]]}
     load = things["paths"]["/v1/load"]["post"]["requestBody"]["content"]
     assert load["application/json"]["schema"]["type"] == "array"
     assert "application/x-ndjson" in load

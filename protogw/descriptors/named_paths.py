@@ -1,4 +1,4 @@
-"""Path templates of google.api.http → OpenAPI paths: every wildcard becomes one parameter with a name of its own.
+"""Path templates as documents write them: every wildcard becomes one parameter with a name of its own.
 
 `/v1/{name=shelves/*/books/*}:move` is `/v1/shelves/{shelf}/books/{book}:move`. A path parameter of OpenAPI is one
 segment; what stands for several (`**`) is a parameter all the same, and says so.
@@ -38,15 +38,15 @@ class PathParameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenApiPath:
-    """`shape` is equal for paths that OpenAPI does not tell apart: the names of their parameters do not count."""
+class NamedPath:
+    """`shape` is equal for paths that differ in the names of their parameters alone."""
 
     path: str
     shape: str
     parameters: tuple[PathParameter, ...]
 
 
-def openapi_path(template: Template, naming: Callable[[Variable], str], taken: Container[str]) -> OpenApiPath:
+def named_path(template: Template, naming: Callable[[Variable], str], taken: Container[str]) -> NamedPath:
     """`naming` names a parameter that is a whole variable; other parameters avoid the names that are `taken`."""
     variables = {place: variable for variable in template.variables for place in range(variable.start, variable.end)}
     used: set[str] = {naming(variable) for variable in template.variables if _whole(variable)}
@@ -73,7 +73,7 @@ def openapi_path(template: Template, naming: Callable[[Variable], str], taken: C
         shape.append("{}")
         before = ""
     verb = f":{quote(template.verb, safe=_SAFE)}" if template.verb else ""
-    return OpenApiPath(
+    return NamedPath(
         path="/" + "/".join(written) + verb, shape="/" + "/".join(shape) + verb, parameters=tuple(parameters)
     )
 

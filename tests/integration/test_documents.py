@@ -1,0 +1,208 @@
+"""Documents of what is offered, before tools that others wrote: validators, protoc, and a fuzzer of whole APIs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
+from grpc_tools import protoc
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from protogw.assembly import KINDS
+from protogw.cli import main
+from protogw.commands.documents import describe
+from protogw.config import load
+from protogw.demo import service as library
+from protogw.descriptors.about import About
+from protogw.descriptors.catalog import Catalog
+from protogw.descriptors.from_proto import load_descriptor_set
+from protogw.frontends.base import Bounds
+from protogw.frontends.rest import Rest, RestSettings
+from tests.support.gateway import Running, config_of, gateway
+from tests.support.processes import NODE, require_node
+
+GOOGLE = (
+    "google.longrunning.operations_proto_pb2",
+    "google.cloud.location.locations_pb2",
+    "google.iam.v1.iam_policy_pb2",
+)
+
+
+def problems(kind: str, *files: Path) -> list[str]:
+    """What the JavaScript validator of this kind of document has against these files."""
+    argv = [require_node(), str(NODE / "validate.mjs"), kind, *map(str, files)]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["file"] for one in told] == list(map(str, files))
+    return [f"{one['file']}: {problem}" for one in told for problem in one["problems"]]
+
+
+@pytest.fixture(scope="module")
+def shelves() -> Iterator[int]:
+    server, port = library.start()
+    yield port
+    server.stop(0).wait(5)
+
+
+def config(port: int, **rest: Any) -> dict[str, Any]:
+    rule = {"custom": {"kind": "HEAD", "path": "/shelf/{name=**}"}}
+    routes = [{"match": {"call": "library.v1.Library/GetShelf"}, "rest": rule}]
+    return config_of({"library": {"grpc": [f"127.0.0.1:{port}"], **rest}}, routes=routes)
+
+
+@pytest.fixture
+def written(shelves: int, tmp_path: Path) -> Path:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(json.dumps(config(shelves)))
+    return path
+
+
+# --- validators
+
+
+def test_the_sample_librarys_openapi_is_valid(written: Path, tmp_path: Path) -> None:
+    for name in ("openapi.yaml", "openapi.json"):
+        assert main(["print-schema", "openapi", str(written), "-o", str(tmp_path / name)]) == 0
+    assert problems("openapi", tmp_path / "openapi.yaml", tmp_path / "openapi.json") == []
+    validate(json.loads((tmp_path / "openapi.json").read_text()))
+
+
+def google_services() -> Mapping[str, Any]:
+    """A document for each of Google's annotated services that come as Python packages."""
+    documents = {}
+    for module in GOOGLE:
+        file = import_module(module).DESCRIPTOR
+        files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+        waiting = [file.name]
+        while waiting:
+            name = waiting.pop()
+            if name not in files:
+                files[name] = descriptor_pb2.FileDescriptorProto()
+                descriptor_pool.Default().FindFileByName(name).CopyToProto(files[name])
+                waiting.extend(files[name].dependency)
+        schema = load_descriptor_set(descriptor_pb2.FileDescriptorSet(file=files.values()).SerializeToString())
+        front_end = Rest(RestSettings(), Bounds())
+        catalog = Catalog.merge([schema])
+        front_end.offer(catalog)
+        about = About(title=module, version="1", services=frozenset(catalog.services))
+        documents[module] = front_end.document(about).content
+    return documents
+
+
+def test_googles_own_services_are_described_validly(tmp_path: Path) -> None:
+    paths = []
+    for name, document in google_services().items():
+        validate(document)
+        assert document["paths"], name
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps(document))
+    assert problems("openapi", *paths) == []
+
+
+# --- protoc
+
+
+def test_protoc_reads_printed_protos_back_to_what_is_offered(written: Path, tmp_path: Path) -> None:
+    assert main(["print-schema", "proto", str(written), "--output", str(tmp_path / "protos")]) == 0
+    assert main(["print-schema", "proto", str(written), "--output", str(tmp_path / "offered.binpb")]) == 0
+    sources = [str(path) for path in (tmp_path / "protos").rglob("*.proto")]
+    root = Path(import_module("google.api.annotations_pb2").__file__ or "").parents[2]
+    tools = Path(protoc.__file__).parent / "_proto"
+    out = tmp_path / "again.binpb"
+    arguments = [f"-I{tmp_path / 'protos'}", f"-I{root}", f"-I{tools}", "--include_imports", f"-o{out}"]
+    assert protoc.main(["protoc", *arguments, *sources]) == 0
+    offered, again = (
+        {file.name: file for file in descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()).file}
+        for path in (tmp_path / "offered.binpb", out)
+    )
+    name = "protogw/demo/library.proto"
+    offered[name].ClearField("source_code_info")
+    assert again[name] == offered[name]
+    assert "/shelf/{name=**}" in str(again[name])
+    assert set(again) <= set(offered)
+
+
+# --- whole APIs
+
+
+def conforms(folder: Path, running: Running, *arguments: str) -> Counter[int]:
+    """Have schemathesis send what the document allows and what it does not, and hold the answers against it; the
+    statuses that came."""
+    document = running.do(lambda: describe(running.gateway, load(folder / "gateway.yaml", KINDS), "openapi"))
+    assert not isinstance(document.content, str)
+    content = json.loads(json.dumps(document.content))
+    for item in content["paths"].values():
+        for operation in item.values():
+            operation.get("requestBody", {"content": {}})["content"].pop("application/x-ndjson", None)  # it writes none
+    (folder / "openapi.json").write_text(json.dumps(content))
+    # Names that exist, so that there is something to answer with.
+    (folder / "schemathesis.toml").write_text(
+        '[parameters]\n"path.shelf" = ["1", "2", "0"]\n"path.book" = ["1", "2"]\n'
+    )
+    argv = [sys.executable, "-m", "schemathesis.cli", "run", "openapi.json"]
+    argv += ["--url", f"http://127.0.0.1:{running.port}", "--seed", "1", "--request-timeout", "10"]
+    argv += ["--suppress-health-check", "all", "--warnings", "off", "--generation-database", "none"]
+    argv += ["--report-har-path", "said.har"]
+    # Requests may be wider than the document (ProtoJSON), and the library is stricter than its types. Some paths are
+    # served by a more general rule as well, so that Allow has verbs that the document has elsewhere.
+    argv += ["--exclude-checks", "negative_data_rejection,positive_data_acceptance,allow_header_conformance"]
+    # These go on for as long as they are asked to.
+    argv += ["--exclude-operation-id", "Library_WatchBooks", "--exclude-operation-id", "Library_StreamBooks"]
+    done = subprocess.run(
+        [*argv, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    entries = json.loads((folder / "said.har").read_text())["log"]["entries"]
+    return Counter(entry["response"]["status"] for entry in entries)
+
+
+def test_what_the_gateway_answers_is_what_its_document_says(shelves: int, tmp_path: Path) -> None:
+    with gateway(config(shelves), tmp_path) as running:
+        running.wait_for(library.SERVICE)
+        statuses = conforms(tmp_path, running, "--phases", "coverage,fuzzing", "--max-examples", "3")
+    assert statuses[200] > 25
+    assert statuses[400] > 100
+    assert statuses[404] > 50
+
+
+def test_it_is_so_under_every_option_as_well(shelves: int, tmp_path: Path) -> None:
+    options = {"emit_defaults": True, "names": "proto", "enums": "number"}
+    written = config(shelves, json=options)
+    written["listeners"]["public"]["rest"] = {"errors": "problem", "empty_status": 204}
+    with gateway(written, tmp_path) as running:
+        running.wait_for(library.SERVICE)
+        conforms(tmp_path, running, "--phases", "fuzzing", "--max-examples", "3")
+
+
+def test_streams_are_what_the_document_says(shelves: int, tmp_path: Path) -> None:
+    with gateway(config(shelves), tmp_path) as running:
+        running.wait_for(library.SERVICE)
+        document = running.do(lambda: describe(running.gateway, load(tmp_path / "gateway.yaml", KINDS), "openapi"))
+        assert not isinstance(document.content, str)
+        operation = document.content["paths"]["/v1/shelves/{shelf}/books:stream"]["get"]
+        described = operation["responses"]["200"]["content"]
+        components = document.content["components"]
+        for media_type, media in described.items():
+            url = f"http://127.0.0.1:{running.port}/v1/shelves/1/books:stream"
+            with urllib.request.urlopen(urllib.request.Request(url, headers={"accept": media_type}), timeout=10) as one:
+                assert one.headers["content-type"] == media_type
+                body = one.read()
+            if media_type == "application/json":
+                Draft202012Validator({"components": components, **media["schema"]}).validate(json.loads(body))
+                continue
+            lines = [line.removeprefix("data: ") for line in body.decode().splitlines() if "{" in line]
+            assert lines
+            for line in lines:
+                item = {"components": components, **media["x-item-schema"]}
+                Draft202012Validator(item).validate(json.loads(line))

@@ -185,7 +185,7 @@ def call(
 
 @app.command(group=LOOK)
 def print_schema(
-    what: Annotated[Literal["openapi", "proto", "config"], Parameter(help="What to print.")],
+    what: Annotated[Literal["openapi", "graphql", "proto", "config"], Parameter(help="What to print.")],
     config: Annotated[Path | None, Parameter(help="The configuration file; not needed for `config`.")] = None,
     /,
     *,
@@ -193,7 +193,7 @@ def print_schema(
         Path | None, Parameter(alias=["-o", "--out"], help="A file or a folder to write to instead of stdout.")
     ] = None,
     format: Annotated[
-        Literal["yaml", "json", "proto", "descriptor-set"] | None,
+        Literal["yaml", "json", "graphql", "proto", "descriptor-set"] | None,
         Parameter(help="The form; by the output's suffix, or the usual one."),
     ] = None,
     service: Annotated[

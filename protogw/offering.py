@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from protogw.config import Config
 from protogw.config import Route as ConfigRoute
 from protogw.descriptors.catalog import Catalog
-from protogw.descriptors.from_proto import with_rules
+from protogw.descriptors.from_proto import with_offers, with_rules
 from protogw.descriptors.model import HttpRule, Method, Schema, SchemaError
 from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.read import Fetch, Send
@@ -180,10 +180,14 @@ class Offering:
         """The schema with the bindings that the config adds or puts in place of its own."""
         for index, route in enumerate(self._config.routes):
             call = route.match.call
-            if call is None or not route.rest:
+            if call is None or not (route.rest or route.offered):
                 continue
             service, _, name = call.partition("/")
             if service not in schema.services or name not in schema.services[service].methods:
+                continue
+            if route.offered:
+                schema = with_offers(schema, {call: route.offered})
+            if not route.rest:
                 continue
             rules: Sequence[HttpRule] = [binding.rule for binding in route.rest]
             replace = any(binding.replace for binding in route.rest)

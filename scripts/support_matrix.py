@@ -9,6 +9,7 @@ NAMES = {
     "grpc": "gRPC",
     "grpc-web": "gRPC-Web",
     "connect": "Connect",
+    "graphql": "GraphQL",
     "http": "plain HTTP",
 }
 
@@ -32,8 +33,13 @@ def table() -> str:
         lines.append(f"| {NAMES.get(front, front)} | {cells} |")
     reasons = {
         f"{shape} to {NAMES.get(translator, translator)}: {limit.why}"
-        for (_, translator), limits in pairs.LIMITS.items()
+        for (front, translator), limits in pairs.LIMITS.items()
+        if front not in pairs.FRONT_LIMITS
         for shape, limit in limits.items()
     }
-    notes = [*sorted(reasons), *(f"{NAMES.get(kind, kind)}: {why}" for kind, why in pairs.HALF_DUPLEX.items())]
+    notes = [
+        *sorted(reasons),
+        *(f"{NAMES.get(kind, kind)}: {why}" for kind, why in pairs.FRONT_LIMITS.items()),
+        *(f"{NAMES.get(kind, kind)}: {why}" for kind, why in pairs.HALF_DUPLEX.items()),
+    ]
     return "\n".join(lines) + "\n\n" + "".join(f"- {note}\n" for note in notes)

@@ -25,6 +25,7 @@ from protogw.gateway import Gateway
 
 _FORMATS = {
     "config": ("json", "yaml"),
+    "graphql": ("graphql",),
     "openapi": ("yaml", "json"),
     "proto": ("proto", "descriptor-set"),
 }
@@ -33,6 +34,8 @@ _SUFFIXES = {
     ".json": "json",
     ".yaml": "yaml",
     ".yml": "yaml",
+    ".graphql": "graphql",
+    ".graphqls": "graphql",
     ".proto": "proto",
     ".pb": "descriptor-set",
     ".binpb": "descriptor-set",

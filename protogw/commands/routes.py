@@ -8,6 +8,7 @@ from typing import Any
 from protogw.commands.configured import assembled, loaded, run
 from protogw.commands.terminal import note, print_json, print_table
 from protogw.config import Config
+from protogw.frontends.base import Naming
 from protogw.gateway import Gateway
 
 
@@ -18,13 +19,14 @@ def routes(path: Path, *, connect: bool, own: bool, as_json: bool) -> None:
         print_json({"routes": rows, "schema_unknown": unknown})
         return
     print_table(
-        ("method", "shape", "REST", "gRPC and Connect path", "upstream", "policies", "route"),
+        ("method", "shape", "REST", "gRPC and Connect path", "by name", "upstream", "policies", "route"),
         [
             (
                 row["method"] or "(plain HTTP)",
                 row["shape"],
                 "\n".join(row["rest"]),
                 row["path"],
+                "\n".join(f"{kind}: {name}" for kind, name in row["names"].items()),
                 row["upstream"],
                 ", ".join(row["policies"]),
                 row["route"],
@@ -42,7 +44,9 @@ async def _rows(config: Config, *, connect: bool, own: bool) -> tuple[list[dict[
 
 
 def _methods(gateway: Gateway, own: bool) -> list[dict[str, Any]]:
-    offered = {front_end.kind for door in gateway.doors.values() for front_end in door.front_ends}
+    front_ends = [front_end for door in gateway.doors.values() for front_end in door.front_ends]
+    offered = {front_end.kind for front_end in front_ends}
+    naming = {front_end.kind: front_end for front_end in front_ends if isinstance(front_end, Naming)}
     rows = []
     for method in gateway.catalog.methods.values():
         for route in gateway.router.methods.get(method.full_name, ()):
@@ -55,6 +59,7 @@ def _methods(gateway: Gateway, own: bool) -> list[dict[str, Any]]:
                     "shape": method.shape,
                     "rest": bindings if "rest" in offered else [],
                     "path": method.path.decode() if offered - {"rest", "http"} else "",
+                    "names": {kind: name for kind, one in naming.items() if (name := one.offered_as(method))},
                     "upstream": route.target.name,
                     "policies": [policy.kind for policy in route.policies],
                     "route": route.name,
@@ -72,6 +77,7 @@ def _plain(gateway: Gateway) -> list[dict[str, Any]]:
             "shape": "",
             "rest": [f"{b', '.join(one.verbs).decode() or '*'} {one.template.text}"],
             "path": "",
+            "names": {},
             "upstream": one.route.target.name,
             "policies": [policy.kind for policy in one.route.policies],
             "route": one.route.name,

@@ -41,6 +41,7 @@ def check(document: Document, kinds: Kinds) -> None:
     for index, route in enumerate(routes if isinstance(routes, list) else ()):
         if isinstance(route, dict):
             _route(document, ("routes", index), route, upstreams, policies)
+            _offers(document, ("routes", index), route, kinds)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -251,6 +252,14 @@ def _route(
     longest = _parsed(parse_duration, route.get("max_timeout"))
     if timeout is not None and longest is not None and timeout > longest:
         document.fault((*place, "timeout"), "is longer than max_timeout")
+
+
+def _offers(document: Document, place: Place, route: Mapping[str, Any], kinds: Kinds) -> None:
+    """How a front end offers a method is said of one method."""
+    call = _mapping(route.get("match")).get("call")
+    for kind, part in kinds.front_ends.items():
+        if kind in route and hasattr(part, "RouteSettings") and (not isinstance(call, str) or call.endswith("*")):
+            document.fault((*place, kind), "needs a match with the call of one method", key=True)
 
 
 def _to(document: Document, place: Place, value: object, upstreams: Mapping[str, Any]) -> None:

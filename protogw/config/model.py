@@ -44,9 +44,10 @@ class Kinds:
     """The tables of interchangeable parts that a config may name, each kind → class.
 
     Front ends and policies carry their typed `Settings`; so does a translator that has any, and an upstream writes them
-    under its kind and `_options`. A translator's `default_schema` says what an upstream without `schema` gets:
-    "reflection" or "introspection" (the service is asked), "" (it must be written) or "none" (it takes none);
-    `takes_path` whether its addresses may have a path.
+    under its kind and `_options`. A front end may have `RouteSettings` too, which a route to one method says under its
+    kind. A translator's `default_schema` says what an upstream without `schema` gets: "reflection" or "introspection"
+    (the service is asked), "" (it must be written) or "none" (it takes none); `takes_path` whether its addresses may
+    have a path.
     """
 
     front_ends: Mapping[str, type[Any]] = field(default_factory=dict)
@@ -441,9 +442,18 @@ def configured(kinds: Kinds) -> type[Config]:
     policy: Any = _extended(Policy, steps)
     policy.policies = kinds.policies
 
+    offers: dict[str, Any] = {
+        kind: (part.RouteSettings | None, Field(None, alias=kind, description=summary(part.RouteSettings)))
+        for kind, part in kinds.front_ends.items()
+        if hasattr(part, "RouteSettings")
+    }
+    route: Any = _extended(Route, offers)
+    route.front_ends = tuple(offers)
+
     return _extended(
         Config,
         {
+            "routes": _narrowed(Config, "routes", tuple[route, ...]),
             "listeners": _narrowed(Config, "listeners", Mapping[Name, listener]),
             "upstreams": _narrowed(Config, "upstreams", Mapping[Name, upstream]),
             "policies": _narrowed(Config, "policies", Mapping[Name, policy]),

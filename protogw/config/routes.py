@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -148,6 +148,8 @@ def _destinations(value: Any) -> Any:
 class Route(Strict):
     """One exception: calls or requests that match are treated as it says."""
 
+    front_ends: ClassVar[tuple[str, ...]] = ()
+
     match: Match
     """Which calls or requests it is for."""
     to: Annotated[
@@ -166,6 +168,12 @@ class Route(Strict):
     """What the upstream is told instead; for plain HTTP."""
     use: Annotated[tuple[str, ...] | None, LISTED] = None
     """The policies, outermost first, instead of the gateway's own `use`."""
+
+    @property
+    def offered(self) -> dict[str, object]:
+        """What it says of how front ends offer the method, by their kind."""
+        written = ((kind, getattr(self, "kind_" + kind.replace("-", "_"))) for kind in self.front_ends)
+        return {kind: said for kind, said in written if said is not None}
 
     @property
     def upstream(self) -> str | None:

@@ -137,6 +137,24 @@ def with_rules(schema: Schema, rules: Mapping[str, Sequence[HttpRule]], *, repla
     return Schema(services=services, types=schema.types, enums=schema.enums, descriptor_set=schema.descriptor_set)
 
 
+def with_offers(schema: Schema, offers: Mapping[str, Mapping[str, object]]) -> Schema:
+    """The schema with what the config says of its methods' offers, by `package.Service/Method`."""
+    services = {
+        name: Service(
+            name=name,
+            methods={
+                key: replaced(method, offered={**method.offered, **offers[method.full_name]})
+                if method.full_name in offers
+                else method
+                for key, method in service.methods.items()
+            },
+            doc=service.doc,
+        )
+        for name, service in schema.services.items()
+    }
+    return Schema(services=services, types=schema.types, enums=schema.enums, descriptor_set=schema.descriptor_set)
+
+
 def compile_protos(sources: Sequence[Path], roots: Sequence[Path]) -> descriptor_pb2.FileDescriptorSet:
     """The descriptor set of .proto files with all their imports and comments; raises SchemaError as protoc says it."""
     real = {str(source.resolve()): str(source) for source in sources}

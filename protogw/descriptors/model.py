@@ -181,6 +181,8 @@ class Method:
     binding: object = None
     """How its own service is asked, where that is described by something else than a proto: made by the reader of that
     schema language and read by the translator that speaks to such services, nobody else."""
+    offered: Mapping[str, object] = field(default_factory=dict)
+    """What the config says of how front ends offer it: a front end's kind → settings of its own for one method."""
     deprecated: bool = False
     doc: str = ""
     full_name: str = field(init=False)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
     from protogw.descriptors.catalog import Catalog
+    from protogw.descriptors.model import Method
     from protogw.errors import GatewayError
     from protogw.wire.http import ByteStream, Header, Peer, RequestHead
 
@@ -124,4 +125,13 @@ class FrontEnd(Protocol):
 
     def fail(self, exchange: Exchange, error: GatewayError) -> None:
         """Answer with an error, in this protocol, however far the answer has come. Never raises or waits."""
+        ...
+
+
+@runtime_checkable
+class Naming(Protocol):
+    """A front end whose clients ask for a method by another name than its path; `protogw routes` shows it."""
+
+    def offered_as(self, method: Method) -> str:
+        """What a client writes for the method; empty when it cannot be asked for."""
         ...

@@ -25,6 +25,18 @@ LIMITS: dict[tuple[str, str], dict[str, Limit]] = {
 }
 """By front end and translator. What is not here works."""
 
+FRONT_LIMITS = {"graphql": "it has no way to stream a request"}
+"""What a front end's own protocol cannot carry, whatever the service speaks."""
+
+LIMITS.update(
+    {
+        (front, translator): dict.fromkeys(("client stream", "bidi"), Limit(12, why))
+        for front, why in FRONT_LIMITS.items()
+        for translator in KINDS.translators
+        if translator != "http"
+    }
+)
+
 HALF_DUPLEX = {
     "grpc-web": "bidi needs HTTP/2, which browsers give no page for this",
     "connect": "bidi needs HTTP/2",
@@ -33,6 +45,9 @@ HALF_DUPLEX = {
 
 NO_TRAILERS = frozenset(("rest",))
 """Translators whose services have no trailers to give."""
+
+TRAILERS_DROPPED = frozenset(("graphql",))
+"""Front ends whose clients have no place for trailers."""
 
 OPAQUE = "http"
 """The kind on both sides that carries requests without knowing methods; it pairs with itself alone."""

@@ -1,0 +1,274 @@
+"""The GraphQL front end: documents become plans, plans become calls, replies become one response or several."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import orjson
+
+from protogw.aside import compressed, decompressed
+from protogw.descriptors.about import About, Document
+from protogw.descriptors.catalog import EMPTY, Catalog
+from protogw.descriptors.model import Method
+from protogw.descriptors.to_graphql import offers_any, sdl
+from protogw.errors import BodyTooLarge, GatewayError
+from protogw.frontends.base import Bounds, FrontEndSettings
+from protogw.frontends.graphql import persisted
+from protogw.frontends.graphql.documents import Operation
+from protogw.frontends.graphql.execute import Origin, Response
+from protogw.frontends.graphql.refusals import BAD_REQUEST, Refused, of_whole, refused
+from protogw.frontends.graphql.request import (
+    EVENTS,
+    JSON,
+    RESPONSE_JSON,
+    Facts,
+    FactsCache,
+    Params,
+    posted,
+    queried,
+)
+from protogw.frontends.graphql.served import Served, Texts
+from protogw.frontends.graphql.settings import GraphqlRoute, GraphqlSettings
+from protogw.frontends.graphql.streams import Events, Increments, Parts
+from protogw.wire.http import Header
+from protogw.wire.http_status import http_status
+from protogw.wire.metadata import forwardable
+
+if TYPE_CHECKING:
+    from protogw.call import Call
+    from protogw.frontends.base import Exchange, Handler
+    from protogw.wire.http import RequestHead
+
+_COMPRESS_FROM = 1024
+_VERBS = b"GET, POST, OPTIONS"
+_HEADS: Mapping[bytes, tuple[Header, ...]] = {
+    kind: ((b"content-type", kind + b"; charset=utf-8"),) for kind in (JSON, RESPONSE_JSON)
+}
+
+
+class Graphql:
+    """GraphQL over HTTP, event streams and WebSocket: unary methods and server streams of any service."""
+
+    kind: ClassVar[str] = "graphql"
+    gaps: ClassVar[Mapping[str, str]] = {
+        "": "trailers, to all",
+        "client stream": "the method: GraphQL has no way to stream a request",
+        "bidi": "the method: GraphQL has no way to stream a request",
+    }
+    documents: ClassVar[str] = "graphql"
+    Settings: ClassVar[type[FrontEndSettings]] = GraphqlSettings
+    RouteSettings: ClassVar[type[GraphqlRoute]] = GraphqlRoute
+
+    def __init__(self, settings: GraphqlSettings, bounds: Bounds) -> None:
+        self._settings = settings
+        self._limit = bounds.body
+        self._path = settings.path.encode()
+        self._below = self._path.rstrip(b"/") + b"/"
+        self._stream_path = self._below + b"stream"
+        self._catalog = EMPTY
+        self._any = False
+        self._made: Served | None = None
+        self._facts = FactsCache()
+        known = persisted.read(settings.persisted) if settings.persisted is not None else {}
+        self._texts = Texts(settings, known)
+
+    def offer(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._any = offers_any(catalog)
+        self._made = None
+
+    @property
+    def served(self) -> Served:
+        """What is served now; made when it is first asked for, since a schema may change several times before that."""
+        if self._made is None:
+            self._made = Served(self._catalog, self._settings, self._texts)
+        return self._made
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Names of the present catalog that clash, and what of the config does not fit it."""
+        return self.served.offer.faults if self._any else ()
+
+    def offered_as(self, method: Method) -> str:
+        """How a client asks for the method: the root type and the field; empty when there is none."""
+        if not self._any:
+            return ""
+        found = self.served.offer.field_of(method.full_name)
+        return f"{found.root} {found.name}" if found is not None else ""
+
+    def document(self, about: About) -> Document:
+        """The SDL of what is offered of these services."""
+        services = {name: one for name, one in self._catalog.services.items() if name in about.services}
+        made = Served(Catalog(services=services, schemas=self._catalog.schemas), self._settings, self._texts)
+        return Document(sdl(made.offer), tuple(made.offer.left_out.values()))
+
+    def accepts(self, head: RequestHead) -> bool:
+        path = head.path
+        return (path == self._path or path.startswith(self._below)) and self._any
+
+    async def serve(self, exchange: Exchange, handle: Handler) -> None:
+        started = asyncio.get_running_loop().time()
+        facts = self._facts.of(exchange.head)
+        exchange.state = facts
+        try:
+            await self._answer(exchange, handle, facts, started)
+        except Refused as refusal:
+            self._refuse(exchange, facts, refusal)
+
+    async def _answer(self, exchange: Exchange, handle: Handler, facts: Facts, started: float) -> None:
+        head = exchange.head
+        if facts.fault is not None:
+            raise facts.fault
+        verb = head.method
+        if head.path not in (self._path, self._stream_path):
+            raise refused(BAD_REQUEST, "nothing is served here", http=404)
+        if verb == b"POST":
+            asked = posted(await self._body(exchange, facts), head.content_type, self._settings.limits.batch)
+        elif verb == b"GET":
+            asked = queried(head.query)
+        elif verb == b"OPTIONS":
+            exchange.respond(204, ((b"allow", _VERBS),))
+            return
+        else:
+            raise refused(BAD_REQUEST, "only GET and POST are served", http=405, headers=((b"allow", _VERBS),))
+
+        def saw(call: Call) -> None:
+            if exchange.call is None:
+                exchange.call = call
+
+        origin = Origin(
+            self.kind, handle, head, exchange.peer, facts.metadata, started=started, timeout=facts.timeout, saw=saw
+        )
+        if isinstance(asked, list):
+            self._needs_json(facts)
+            responses = [await self._batched(one, origin) for one in asked]
+            await self._send(exchange, facts, orjson.dumps(responses), [])
+        elif facts.stream is not None:
+            await self._stream(exchange, facts, asked, origin)
+        else:
+            self._needs_json(facts)
+            operation = self.served.operation(asked)
+            self._check(operation, verb)
+            variables = operation.read(asked.variables)
+            plan = operation.plan(variables, defer=False)
+            response, metadata = await self.served.executor.run(plan, variables, origin)
+            await self._send(exchange, facts, orjson.dumps(response), metadata)
+
+    @staticmethod
+    def _needs_json(facts: Facts) -> None:
+        if facts.json is None:
+            raise refused(BAD_REQUEST, "accept: application/graphql-response+json or application/json", http=406)
+
+    async def _batched(self, params: Params, origin: Origin) -> Response:
+        """One response of several; a refusal is its own."""
+        try:
+            operation = self.served.operation(params)
+            self._check(operation, b"POST")
+            variables = operation.read(params.variables)
+            response, _ = await self.served.executor.run(operation.plan(variables, defer=False), variables, origin)
+        except Refused as refusal:
+            return {"errors": list(refusal.errors)}
+        return response
+
+    @staticmethod
+    def _check(operation: Operation, verb: bytes) -> None:
+        """Raises Refused when the request cannot carry such an operation."""
+        if verb == b"GET" and operation.root == "mutation":
+            raise refused(BAD_REQUEST, "a mutation needs POST", http=405, headers=((b"allow", b"POST"),))
+        if operation.root == "subscription":
+            message = "a subscription needs text/event-stream, multipart/mixed or a WebSocket"
+            raise refused(BAD_REQUEST, message, http=406)
+
+    async def _stream(self, exchange: Exchange, facts: Facts, params: Params, origin: Origin) -> None:
+        """Answer a client that takes responses one after another."""
+        every_s = self._settings.heartbeat
+        served = self.served
+        if facts.stream == EVENTS:
+            events = Events(exchange, every_s)
+            exchange.state = events
+            try:
+                operation = served.operation(params)
+                if operation.root != "subscription":
+                    self._check(operation, exchange.head.method)
+                variables = operation.read(params.variables)
+            except Refused as refusal:
+                if refusal.http != 400 or refusal.errors[0]["extensions"]["code"] == BAD_REQUEST:
+                    exchange.state = facts
+                    raise
+                events.start()
+                events.end(list(refusal.errors))
+                return
+            plan = operation.plan(variables, defer=False)
+            try:
+                events.start()
+                if operation.root == "subscription":
+                    await served.executor.stream(plan, variables, origin, events.send)
+                else:
+                    await events.send((await served.executor.run(plan, variables, origin))[0])
+                events.end()
+            finally:
+                events.stop()
+            return
+        operation = served.operation(params)
+        variables = operation.read(params.variables)
+        if operation.root == "subscription":
+            parts = Parts(exchange, every_s)
+            exchange.state = parts
+            try:
+                parts.start()
+                await served.executor.stream(operation.plan(variables, defer=False), variables, origin, parts.send)
+                parts.end()
+            finally:
+                parts.stop()
+            return
+        self._check(operation, exchange.head.method)
+        plan = operation.plan(variables, defer=True)
+        if not plan.later:
+            response, metadata = await served.executor.run(plan, variables, origin)
+            await self._send(exchange, facts, orjson.dumps(response), metadata)
+            return
+        increments = exchange.state = Increments(exchange, 0)
+        await served.executor.increments(plan, variables, origin, increments)
+
+    async def _body(self, exchange: Exchange, facts: Facts) -> bytes:
+        body = exchange.buffered()
+        if body is None:
+            body = await exchange.whole(self._limit)
+        elif len(body) > self._limit:
+            raise BodyTooLarge(f"a request of {len(body)} bytes is over the limit of {self._limit}")
+        if facts.content_encoding:
+            body = await decompressed(body, facts.content_encoding, self._limit)
+        return body
+
+    async def _send(self, exchange: Exchange, facts: Facts, body: bytes, metadata: list[Header]) -> None:
+        headers = _HEADS[facts.json or JSON]
+        if metadata:
+            headers += forwardable(metadata)
+        if len(body) >= _COMPRESS_FROM:
+            headers += ((b"vary", b"accept-encoding"),)
+            if facts.coding:
+                headers += ((b"content-encoding", facts.coding),)
+                body = await compressed(body, facts.coding)
+        exchange.respond(200, headers, body)
+
+    def _refuse(self, exchange: Exchange, facts: Facts, refusal: Refused) -> None:
+        kind = facts.json or JSON
+        status = refusal.http
+        # Clients that take application/json alone look into the body of a 200 for what is wrong with their document.
+        if status == 400 and kind == JSON and refusal.errors[0]["extensions"]["code"] != BAD_REQUEST:
+            status = 200
+        exchange.respond(status, _HEADS[kind] + refusal.headers, orjson.dumps({"errors": refusal.errors}))
+
+    def fail(self, exchange: Exchange, error: GatewayError) -> None:
+        state = exchange.state
+        if exchange.started:
+            if isinstance(state, (Events, Parts, Increments)):
+                state.end([of_whole(error)])
+            else:
+                exchange.abort()
+            return
+        kind = state.json if isinstance(state, Facts) and state.json is not None else JSON
+        status = error.http_status or http_status(error.status.code)
+        exchange.respond(status, _HEADS[kind] + error.headers, orjson.dumps({"errors": [of_whole(error)]}))

@@ -108,15 +108,23 @@ def check(
     write_lock: Annotated[
         bool, Parameter(negative=(), help="Write protogw.lock: the field numbers of services without a proto.")
     ] = False,
+    against: Annotated[
+        Path | None,
+        Parameter(help="An older offer, as print-schema proto wrote it: what breaks its clients is an error."),
+    ] = None,
     format: Annotated[Literal["text", "json"], Parameter(help="How faults are printed.")] = "text",
 ) -> None:
     """Find everything that is wrong with a configuration and its schemas, without serving.
 
     Routes that can never match are warnings.
+
+    Example: `protogw check gateway.yaml --against released.binpb`
     """
+    from protogw.commands.check import Wanted
     from protogw.commands.check import check as run
 
-    run(config, connect=connect, strict=strict, as_json=format == "json", write_lock=write_lock)
+    wanted = Wanted(connect=connect, write_lock=write_lock, against=against)
+    run(config, strict=strict, as_json=format == "json", wanted=wanted)
 
 
 @app.command(group=LOOK)

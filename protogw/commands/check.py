@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from protogw.assembly import KINDS, AssemblyError, load_numbers, load_schema
@@ -13,6 +14,9 @@ from protogw.config import Config, ConfigError, Fault, inspect
 from protogw.config.document import Document
 from protogw.config.faults import Place
 from protogw.descriptors import numbers as lock
+from protogw.descriptors.catalog import Catalog
+from protogw.descriptors.changes import breaking
+from protogw.descriptors.from_proto import load
 from protogw.descriptors.model import Schema, SchemaError
 from protogw.descriptors.numbers import LOCK, Numbers
 
@@ -20,11 +24,20 @@ _STEP = re.compile(r"([A-Za-z_][\w-]*)|\[(\d+)\]|\[\"((?:[^\"\\]|\\.)*)\"\]|\.")
 _PATH = re.compile(r"((?:listeners|upstreams|policies|routes|use)[^\s:]*): ")
 
 
-def check(path: Path, *, connect: bool, strict: bool, as_json: bool, write_lock: bool = False) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be checked beside the config itself; see the command's help."""
+
+    connect: bool = False
+    write_lock: bool = False
+    against: Path | None = None
+
+
+def check(path: Path, *, strict: bool, as_json: bool, wanted: Wanted) -> None:
     config, errors, document = inspect(path, KINDS)
     warnings: list[Fault] = []
     if config is not None:
-        errors, warnings = run(lambda: _deeper(config, document, connect=connect, write_lock=write_lock))
+        errors, warnings = run(lambda: _deeper(config, document, wanted))
     failed = bool(errors) or (strict and bool(warnings))
     if as_json:
         print_faults([*errors, *warnings])
@@ -42,9 +55,7 @@ def check(path: Path, *, connect: bool, strict: bool, as_json: bool, write_lock:
     say(f"{path}: ok ({listeners} listener{'s'[: listeners != 1]}, {upstreams} upstream{'s'[: upstreams != 1]})")
 
 
-async def _deeper(
-    config: Config, document: Document, *, connect: bool, write_lock: bool
-) -> tuple[list[Fault], list[Fault]]:
+async def _deeper(config: Config, document: Document, wanted: Wanted) -> tuple[list[Fault], list[Fault]]:
     """What shows only once schemas are read and everything is put together: errors, and warnings."""
     errors: list[Fault] = []
     schemas: dict[str, Schema] = {}
@@ -62,7 +73,7 @@ async def _deeper(
     if errors:
         return errors, []
     try:
-        async with assembled(config, connect=connect, schemas=schemas, numbers=numbers) as (gateway, unknown):
+        async with assembled(config, connect=wanted.connect, schemas=schemas, numbers=numbers) as (gateway, unknown):
             offering = gateway.offering
             assert offering is not None
             _, _, faults = offering.compose()
@@ -71,14 +82,16 @@ async def _deeper(
                 for front_end in door.front_ends:
                     found: Iterable[str] = getattr(front_end, "faults", ())
                     told.update((f"listeners.{name}: {fault}", None) for fault in found)
+            broken = _broken(wanted.against, gateway.catalog, unknown) if wanted.against is not None else []
     except (AssemblyError, CommandFailed) as error:
         return _placed(document, str(error).splitlines()), []
     errors = _placed(document, (fault for fault in told if fault.startswith("routes[")))
     warnings = _placed(document, (fault for fault in told if not fault.startswith("routes[")))
-    if connect:
+    errors += broken
+    if wanted.connect:
         unreachable = (f"upstreams.{name}: its schema is not known: {reason}" for name, reason in unknown.items())
         errors += _placed(document, unreachable)
-    if write_lock and not errors and config.lock is not None and numbers:
+    if wanted.write_lock and not errors and config.lock is not None and numbers:
         try:
             lock.save(numbers, config.lock)
         except OSError as error:
@@ -86,6 +99,21 @@ async def _deeper(
     else:
         warnings += _placed(document, _unlocked(numbers))
     return errors, warnings
+
+
+def _broken(against: Path, catalog: Catalog, unknown: Mapping[str, str]) -> list[Fault]:
+    """What breaks the clients of an older offer, which a file or a folder describes."""
+    if unknown:
+        names = ", ".join(unknown)
+        raise CommandFailed(f"{against}: cannot be compared while these describe themselves: {names} (--connect)")
+    try:
+        old = Catalog.merge([load([against])])
+    except SchemaError as error:
+        raise CommandFailed("\n".join(error.faults)) from error
+    return [
+        Fault(file=str(against), line=0, column=0, path=change.where, message=change.what)
+        for change in breaking(old, catalog)
+    ]
 
 
 def _unlocked(numbers: Numbers) -> Iterable[str]:

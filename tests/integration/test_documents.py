@@ -206,3 +206,41 @@ def test_streams_are_what_the_document_says(shelves: int, tmp_path: Path) -> Non
             for line in lines:
                 item = {"components": components, **media["x-item-schema"]}
                 Draft202012Validator(item).validate(json.loads(line))
+
+
+# --- check --against
+
+
+def test_an_offer_that_breaks_nobody_passes(written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["print-schema", "proto", str(written), "--output", str(tmp_path / "old.binpb")]) == 0
+    capsys.readouterr()
+    assert main(["check", str(written), "--connect", "--against", str(tmp_path / "old.binpb")]) == 0
+    assert "ok" in capsys.readouterr().out
+
+
+def test_an_offer_that_breaks_clients_fails_and_says_how(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "old.binpb"
+    assert main(["print-schema", "proto", str(written), "--output", str(old)]) == 0
+    said = json.loads(written.read_text())
+    del said["routes"]
+    written.write_text(json.dumps(said))
+    schema = descriptor_pb2.FileDescriptorSet.FromString(old.read_bytes())
+    (file,) = (one for one in schema.file if one.package == "library.v1")
+    (book,) = (one for one in file.message_type if one.name == "Book")
+    book.field.add(name="shelf_mark", number=40, type=9, label=1)
+    old.write_bytes(schema.SerializeToString())
+    capsys.readouterr()
+    assert main(["check", str(written), "--connect", "--against", str(old)]) == 1
+    assert capsys.readouterr().err == (
+        f"{old}: library.v1.Library/GetShelf: HEAD /shelf/{{name=**}} is gone\n"
+        f"{old}: library.v1.Book.shelf_mark: the field (40) is gone\n"
+    )
+
+
+def test_what_is_not_known_cannot_be_compared(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(written), "--against", "nosuch.binpb"]) == 1
+    assert "cannot be compared while these describe themselves: library (--connect)" in capsys.readouterr().err
+    assert main(["check", str(written), "--connect", "--against", "nosuch.binpb"]) == 1
+    assert "nosuch.binpb: no such file or folder" in capsys.readouterr().err

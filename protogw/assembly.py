@@ -63,13 +63,15 @@ def load_schema(name: str, upstream: Upstream, numbers: Numbers) -> Schema | Non
     if not paths:
         return None
     options = json_options(upstream)
-    return read(paths, includes=upstream.include, upstream=name, numbers=numbers, options=options)
+    return read(
+        paths, includes=upstream.include, upstream=name, numbers=numbers, options=options, settings=upstream.options
+    )
 
 
 def asking(name: str, upstream: Upstream, numbers: Numbers) -> Fetch | None:
     """What asks the service to describe itself; None when its config says where it is described."""
     live = upstream.live
-    return None if live is None else LIVE[live.kind.value](name, numbers, json_options(upstream))
+    return None if live is None else LIVE[live.kind.value](name, numbers, json_options(upstream), upstream.options)
 
 
 def json_options(upstream: Upstream) -> JsonOptions:

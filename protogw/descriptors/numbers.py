@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from protogw.descriptors.model import SchemaError
@@ -82,6 +82,22 @@ class Numbers:
     def reserved(self, owner: str) -> list[int]:
         """The type's numbers that nothing has now, in their order."""
         return sorted(entry.number for entry in self._types.get(owner, {}).values() if not entry.used)
+
+    def part(self, package: str) -> Numbers:
+        """A copy of what is kept of one package, to be asked elsewhere (in a thread, say) and then put back."""
+        other = Numbers()
+        for owner, kept in self._types.items():
+            if _package(owner) == package:
+                other._types[owner] = {key: replace(entry) for key, entry in kept.items()}
+                if owner in self._next:
+                    other._next[owner] = self._next[owner]
+        return other
+
+    def put(self, part: Numbers) -> None:
+        """What a part has learnt since."""
+        self._types |= part._types
+        self._next |= part._next
+        self._begun |= part._begun
 
     def changes(self) -> list[str]:
         """What the file does not say yet, a line each: what is new, what is gone, what has come back."""

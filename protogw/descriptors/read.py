@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -43,8 +44,11 @@ class Fetch(Protocol):
         ...
 
 
-LANGUAGES: Mapping[str, str] = {}
+LANGUAGES: Mapping[str, str] = {"GraphQL": "from_graphql"}
 """The modules of this package that have a `load` of documents, by language."""
+
+_SETTLED = frozenset(("GraphQL",))
+"""The languages whose `load` takes the upstream's own settings too."""
 
 _OF_KEY: Mapping[str, str] = {
     "openapi": "OpenAPI",
@@ -59,11 +63,17 @@ _ADVICE: Mapping[str, str] = {"Swagger 2.0": ": convert it to OpenAPI 3, for exa
 
 
 def read(
-    paths: Sequence[Path], *, includes: Sequence[Path] = (), upstream: str, numbers: Numbers, options: JsonOptions
+    paths: Sequence[Path],
+    *,
+    includes: Sequence[Path] = (),
+    upstream: str,
+    numbers: Numbers,
+    options: JsonOptions,
+    settings: object = None,
 ) -> Schema:
     """The schema that these files describe, which are all protos or all of one other language.
 
-    Raises SchemaError with every fault.
+    `settings` are those of the upstream's kind, if it has any. Raises SchemaError with every fault.
     """
     documents = [path for path in paths if path.suffix.lower() in DOCUMENT_SUFFIXES]
     if not documents:
@@ -78,7 +88,8 @@ def read(
     module = LANGUAGES.get(first)
     if module is None:
         raise SchemaError(f"{documents[0]}: is {first}, which this version does not read{_ADVICE.get(first, '')}")
-    load: Load = importlib.import_module(f"protogw.descriptors.{module}").load
+    found = importlib.import_module(f"protogw.descriptors.{module}").load
+    load: Load = partial(found, settings=settings) if first in _SETTLED else found
     return load(documents, upstream=upstream, numbers=numbers, options=options)
 
 
@@ -117,10 +128,22 @@ def _of_yaml(data: bytes) -> str:
     return _OF_KEY[found[1]] if found else ""
 
 
-LIVE: Mapping[str, Callable[[str, Numbers, JsonOptions], Fetch]] = {
-    "reflection": lambda upstream, numbers, options: _Asked(from_reflection.fetch, options),
+def _reflection(upstream: str, numbers: Numbers, options: JsonOptions, settings: object) -> Fetch:
+    return _Asked(from_reflection.fetch, options)
+
+
+def _introspection(upstream: str, numbers: Numbers, options: JsonOptions, settings: object) -> Fetch:
+    # Imported where it is needed: GraphQL's own library takes a tenth of a second.
+    from protogw.descriptors import from_graphql
+
+    return partial(from_graphql.fetch, upstream=upstream, numbers=numbers, options=options, settings=settings)
+
+
+LIVE: Mapping[str, Callable[[str, Numbers, JsonOptions, object], Fetch]] = {
+    "reflection": _reflection,
+    "introspection": _introspection,
 }
-"""What asks a service to describe itself, by how the config names that."""
+"""What asks a service to describe itself, by how the config names that; the last argument are its kind's settings."""
 
 
 class _Asked:

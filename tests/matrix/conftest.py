@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from protogw.descriptors.model import Schema
 from tests.support import kit
 from tests.support.backend import backend
 from tests.support.drivers import Driver
 from tests.support.gateway import Running, config_of, gateway
+from tests.support.graphql_backend import graphql_backend, schema
 from tests.support.rest_backend import rest_backend
 
 BODY_LIMIT = 8 << 20
@@ -26,11 +28,13 @@ class Behind:
         self.running = running
 
 
-def _behind(kind: str, service: Any, folder: Path) -> Iterator[Behind]:
+def _behind(kind: str, service: Any, folder: Path, *, path: str = "", schema: Schema | None = None) -> Iterator[Behind]:
     (folder / "kit.pb").write_bytes(kit.DESCRIPTOR_SET)
-    upstream = {kind: [f"127.0.0.1:{service.port}"], "schema": "kit.pb"}
+    upstream = {kind: [f"http://127.0.0.1:{service.port}{path}"], "schema": "kit.pb"}
     limits = {"limits": {"body": BODY_LIMIT}}
-    with gateway(config_of({"kit": upstream}, listener=limits), folder) as running:
+    with gateway(
+        config_of({"kit": upstream}, listener=limits), folder, {"kit": schema} if schema is not None else None
+    ) as running:
         yield Behind(kind, service, running)
 
 
@@ -44,6 +48,12 @@ def grpc_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
 def rest_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
     with rest_backend() as service:
         yield from _behind("rest", service, tmp_path_factory.mktemp("rest"))
+
+
+@pytest.fixture(scope="session")
+def graphql_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    with graphql_backend() as service:
+        yield from _behind("graphql", service, tmp_path_factory.mktemp("graphql"), path="/graphql", schema=schema())
 
 
 @pytest.fixture

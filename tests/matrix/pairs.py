@@ -20,8 +20,13 @@ class Limit:
 
 _REST_BIDI = Limit(12, "a REST service answers once the request has ended")
 
+_GRAPHQL = Limit(12, "GraphQL has no streams from the client")
+
+_FRONTS = ("rest", "grpc", "grpc-web", "connect")
+
 LIMITS: dict[tuple[str, str], dict[str, Limit]] = {
-    (front, "rest"): {"bidi": _REST_BIDI} for front in ("rest", "grpc", "grpc-web", "connect")
+    **{(front, "rest"): {"bidi": _REST_BIDI} for front in _FRONTS},
+    **{(front, "graphql"): {"client stream": _GRAPHQL, "bidi": _GRAPHQL} for front in _FRONTS},
 }
 """By front end and translator. What is not here works."""
 
@@ -43,7 +48,7 @@ HALF_DUPLEX = {
 }
 """What a front end's own protocol says of its streams."""
 
-NO_TRAILERS = frozenset(("rest",))
+NO_TRAILERS = frozenset(("rest", "graphql"))
 """Translators whose services have no trailers to give."""
 
 TRAILERS_DROPPED = frozenset(("graphql",))

@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import uvloop
 
 from protogw.assembly import KINDS, build
 from protogw.config import load
+from protogw.descriptors.model import Schema
 from protogw.gateway import Gateway
 from tests.support.processes import Program, free_port
 
@@ -42,8 +43,9 @@ def written(config: dict[str, Any], folder: Path) -> Path:
 class Running:
     """A gateway on a thread of its own; `do` runs something in its loop."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, schemas: Mapping[str, Schema] | None = None) -> None:
         self._config = config
+        self._schemas = schemas
         self._loop = uvloop.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -92,7 +94,7 @@ class Running:
             self._ready.set()
 
     async def _main(self) -> None:
-        self.gateway = build(load(self._config, KINDS))
+        self.gateway = build(load(self._config, KINDS), schemas=self._schemas)
         await self.gateway.start()
         self._ready.set()
         await self._stop.wait()
@@ -105,9 +107,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def gateway(config: dict[str, Any], folder: Path) -> Iterator[Running]:
-    """A gateway of this config on a thread."""
-    made = Running(written(config, folder))
+def gateway(config: dict[str, Any], folder: Path, schemas: Mapping[str, Schema] | None = None) -> Iterator[Running]:
+    """A gateway of this config on a thread; `schemas` stand in place of what the config says, by upstream."""
+    made = Running(written(config, folder), schemas)
     try:
         yield made
     finally:

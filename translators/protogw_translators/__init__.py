@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from protogw.kinds import table
+from protogw_translators.to_graphql import ToGraphql
 from protogw_translators.to_grpc import ToGrpc
 from protogw_translators.to_http import ToHttp
 from protogw_translators.to_rest import ToRest
 
-TRANSLATORS = table("translators", ToGrpc, ToRest, ToHttp)
+TRANSLATORS = table("translators", ToGrpc, ToRest, ToGraphql, ToHttp)

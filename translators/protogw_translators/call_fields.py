@@ -24,6 +24,12 @@ _OWN = HOP_BY_HOP | frozenset(
         b"accept",
         b"content-type",
         b"content-length",
+        # A client's own socket ends here.
+        b"sec-websocket-accept",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
         # A call needs its whole reply: what makes 304 and 206 of one is not passed on.
         b"if-none-match",
         b"if-modified-since",

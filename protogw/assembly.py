@@ -28,12 +28,14 @@ from protogw.net.listener import Listener
 from protogw.net.tls import client_context, server_context
 from protogw.offering import AssemblyError, Offering
 from protogw.policies import POLICIES
-from protogw.policies.base import OriginPolicy
+from protogw.policies.base import Equipped, OriginPolicy, Started
+from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
 from protogw.pools.pool import Address, Pool
 from protogw.pools.settings import BalancingSettings
 from protogw.probes import PROBES
 from protogw.probes.base import ProbeSettings
+from protogw.stores.registry import Stores
 from protogw.wire.protojson import JsonOptions
 
 KINDS = Kinds(front_ends=FRONT_ENDS, translators=TRANSLATORS, policies=POLICIES, balancers=BALANCERS, probes=PROBES)
@@ -101,6 +103,13 @@ def build(
     pools = {name: _pool(name, upstream, config) for name, upstream in config.upstreams.items()}
     gateway = Gateway(pools)
     policies = {name: POLICIES[policy.kind](policy.settings) for name, policy in config.policies.items()}
+    stores = Stores()
+    for name, policy in policies.items():
+        if isinstance(policy, Equipped):
+            policy.equip(PolicyTools(name, stores))
+        if isinstance(policy, Started):
+            gateway.when_started(policy.run, f"policy {name}")
+    gateway.when_started(stores.run, "stores")
     builtin = Builtin()
     offering = Offering(gateway, config, policies, pools, builtin, builtin.schema, numbers)
     gateway.offering = offering

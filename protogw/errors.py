@@ -6,6 +6,9 @@
     │   ├── BodyTooLarge      ... its body or message is over the limit          RESOURCE_EXHAUSTED (HTTP 413)
     │   └── Malformed         ... its bytes break the protocol                   INTERNAL as gRPC says, HTTP 400
     ├── NotOffered            no such method, path or verb                       UNIMPLEMENTED or NOT_FOUND
+    ├── Unauthenticated       nobody vouches for the caller                      UNAUTHENTICATED
+    ├── Forbidden             the caller may not do this                         PERMISSION_DENIED
+    ├── LimitReached          a quota of the caller's is used up                 RESOURCE_EXHAUSTED
     ├── DeadlineExceeded      the call's deadline passed                         DEADLINE_EXCEEDED
     ├── UpstreamError         the service side failed
     │   ├── Unreachable       no connection could be made; nothing was sent      UNAVAILABLE, retryable
@@ -20,6 +23,7 @@ Imports nothing of ours. Only a front end turns one of these into bytes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import ClassVar, NamedTuple
@@ -139,6 +143,59 @@ class NotOffered(GatewayError):
 
     code = Code.UNIMPLEMENTED
     source = Source.CLIENT
+
+
+class Unauthenticated(GatewayError):
+    """Nobody vouches for the caller: no credential, or a bad one. `challenge` is what WWW-Authenticate says."""
+
+    code = Code.UNAUTHENTICATED
+    source = Source.CLIENT
+
+    def __init__(self, message: str, challenge: str = "Bearer") -> None:
+        super().__init__(message, headers=((b"www-authenticate", challenge.encode()),))
+
+
+class Forbidden(GatewayError):
+    """The caller is known, or need not be, and may not do this."""
+
+    code = Code.PERMISSION_DENIED
+    source = Source.CLIENT
+
+
+class LimitReached(GatewayError):
+    """A quota of the caller's is used up; `retry_after_s` is when some of it comes back.
+
+    It is told as Retry-After over plain HTTP, and as google.rpc.RetryInfo everywhere.
+    """
+
+    code = Code.RESOURCE_EXHAUSTED
+    source = Source.CLIENT
+
+    def __init__(self, message: str, retry_after_s: float, *, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self.retry_after_s = retry_after_s
+        whole = max(1, math.ceil(retry_after_s))
+        detail = Detail(_RETRY_INFO, _retry_info(retry_after_s))
+        super().__init__(message, details=(detail,), headers=((b"retry-after", b"%d" % whole), *headers))
+
+
+_RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+
+
+def _retry_info(seconds: float) -> bytes:
+    """google.rpc.RetryInfo: field 1 is a google.protobuf.Duration, of seconds (1) and nanos (2)."""
+    whole = int(seconds)
+    nanos = int((seconds - whole) * 1e9)
+    duration = b"".join(bytes((number << 3,)) + _varint(value) for number, value in ((1, whole), (2, nanos)) if value)
+    return b"\x0a" + _varint(len(duration)) + duration
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 class DeadlineExceeded(GatewayError):

@@ -1,4 +1,4 @@
-"""The little languages in which settings write quantities: durations, sizes, rates.
+"""The little languages in which settings write quantities (durations, sizes, rates), and shorter forms of values.
 
 Each is a pydantic type for the settings of any part; what it raises reads as the end of a sentence that begins with the
 value. Imports nothing of ours.
@@ -7,10 +7,20 @@ value. Imports nothing of ours.
 from __future__ import annotations
 
 import re
-from typing import Annotated, NamedTuple, NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, NoReturn
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 _DURATIONS = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?\s?(?:us|ms|s|m|h|d))+\Z")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s?(us|ms|s|m|h|d)")
@@ -111,3 +121,37 @@ Bytes = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "examples": SIZE_EXAMPLES}),
 ]
 PerTime = Annotated[Rate, PlainValidator(parse_rate), WithJsonSchema({"type": "string", "examples": ["100/minute"]})]
+
+
+@dataclass(frozen=True)
+class Short:
+    """Marks a field whose value may be written in a shorter form, which `expand` turns into the full one."""
+
+    expand: Callable[[Any], Any]
+    form: JsonSchemaValue | None = None
+    """The JSON Schema of the short form; None for one item of the full form, a list."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.expand, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        full = handler(core)
+        forms = full["anyOf"] if set(full) == {"anyOf"} else [full]
+        short = [self.form] if self.form is not None else [form["items"] for form in forms if "items" in form]
+        return {"anyOf": [*short, *forms]}
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) or value is None else [value]
+
+
+def _truth_as_mapping(value: Any) -> Any:
+    if value is True:
+        return {}
+    return None if value is False else value
+
+
+LISTED = Short(_listed)
+"""One value stands for a list of it."""
+TRUTH = Short(_truth_as_mapping, {"type": "boolean"})
+"""`true` stands for a mapping of all defaults, `false` for its absence."""

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from protogw.config.strict import LISTED, Short, Strict
+from protogw.config.strict import LISTED, Strict
 from protogw.descriptors.model import HttpRule
-from protogw.values import Positive, refuse
+from protogw.values import Positive, Short, refuse
 from protogw.wire.path_template import TemplateError, parse
 
 _CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*/(?:\*|[A-Za-z_]\w*)\Z", re.ASCII)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from protogw.frontends.base import Exchange, Handler
 
 ACCEPT_ENCODING: Header = (b"grpc-accept-encoding", b"identity,gzip")
+_HINTS = (b"grpc-", b"retry-after", b"ratelimit-")
+"""What an error's fields for plain HTTP are worth to gRPC clients, too."""
 _GRPC = b"application/grpc"
 _WEB = b"application/grpc-web"
 _WEB_TEXT = b"application/grpc-web-text"
@@ -157,7 +159,7 @@ class _FrontEnd:
             exchange.respond(error.http_status or http_status(error.status.code), head, error.message.encode() + b"\n")
         elif not exchange.started:
             form = state.form if isinstance(state, GrpcTarget) else self._form(exchange.head)
-            hints = [pair for pair in error.headers if pair[0].startswith(b"grpc-")]
+            hints = [pair for pair in error.headers if pair[0].startswith(_HINTS)]
             exchange.respond(200, (*form.head, *trailers, *hints))
         elif isinstance(state, Opened) and isinstance(state.target, GrpcTarget):
             exchange.state = None

@@ -2,5 +2,6 @@
 
 from protogw.kinds import table
 from protogw.policies.cors import Cors
+from protogw.policies.rate_limit import RateLimit
 
-POLICIES = table("policies", Cors)
+POLICIES = table("policies", Cors, RateLimit)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
+    from protogw.stores.base import CounterStore
     from protogw.wire.http import Header, RequestHead
 
 Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
@@ -29,6 +30,37 @@ class Policy(Protocol):
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         """Pass the call on with `forward`, at most once, or refuse it by raising GatewayError."""
+        ...
+
+
+class Tools(Protocol):
+    """What a policy may use that outlives a call; each policy is handed its own."""
+
+    @property
+    def name(self) -> str:
+        """The policy's name in the config."""
+        ...
+
+    def counters(self, url: str) -> CounterStore:
+        """The counters at this URL, or of this node for an empty one; one store for all who name the same."""
+        ...
+
+
+@runtime_checkable
+class Equipped(Protocol):
+    """A policy that needs tools; asked for once, at assembly."""
+
+    def equip(self, tools: Tools) -> None:
+        """Take the tools; called once, before any call."""
+        ...
+
+
+@runtime_checkable
+class Started(Protocol):
+    """A policy with work in the background; asked for once, at assembly."""
+
+    async def run(self) -> None:
+        """Do that work, from the gateway's start until cancelled at its end."""
         ...
 
 

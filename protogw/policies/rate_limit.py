@@ -1,0 +1,193 @@
+"""Rate limits: so many calls, messages or bytes in so much time, for each value of a key.
+
+A refusal says when to come back, in the caller's own protocol. Counters live in this process or in Redis/Valkey; what
+happens while that cannot be asked is the config's to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from protogw.call import Call, Payload, Reply
+from protogw.errors import InvalidRequest, LimitReached, Overloaded
+from protogw.expressions import ExpressionError, ExpressionText
+from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
+from protogw.stores.memory import MemoryCounters
+from protogw.values import LISTED, PerTime
+
+log = logging.getLogger("protogw")
+
+_COMPLAIN_S = 10.0
+MOST_COST = 1_000_000
+
+
+class RateLimitSettings(PolicySettings):
+    """How much is let through, for whom, and where it is counted."""
+
+    rate: Annotated[tuple[PerTime, ...], LISTED, Field(min_length=1, max_length=8)]
+    """So many in so long, `100/minute`; or a list of such, all of which must admit a call."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """How many at once. Default: as many as the rate's own number."""
+    by: ExpressionText | None = None
+    """Whose limit it is: calls with an equal value share one. Default: one limit for all."""
+    algorithm: Literal["token_bucket", "sliding_window"] = "token_bucket"
+    """`token_bucket` lets a burst through and then a steady flow; `sliding_window` counts what any such time had."""
+    cost: Annotated[int, Field(ge=1, le=MOST_COST)] | ExpressionText = 1
+    """What a call counts for: a number, or an expression that is one."""
+    per: Literal["call", "message", "byte"] = "call"
+    """What is counted: calls; the messages that clients send, of streams each by itself; or their bytes."""
+    store: Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)] = ""
+    """`redis://host:6379/0` to share the counters between gateways. Default: this node's memory."""
+    on_error: Literal["open", "closed"] = "open"
+    """What becomes of calls while the store cannot be asked: let through (and logged), or refused as UNAVAILABLE."""
+    headers: bool = True
+    """Tell clients what is left: `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset`."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(rate.amount < 1 for rate in self.rate):
+            raise PydanticCustomError("rate", "{reason}", {"reason": "has a rate of 0, which lets nothing through"})
+        if self.burst is not None and (len(self.rate) > 1 or self.algorithm != "token_bucket"):
+            raise PydanticCustomError("rate", "{reason}", {"reason": "burst is for one rate, counted by token_bucket"})
+        return self
+
+
+class RateLimit:
+    """Lets through so many calls, messages or bytes in so much time, for each value of a key."""
+
+    kind: ClassVar[str] = "rate_limit"
+    Settings: ClassVar[type[PolicySettings]] = RateLimitSettings
+
+    def __init__(self, settings: RateLimitSettings) -> None:
+        algorithm = Algorithm(settings.algorithm)
+        self._windows = tuple(
+            Window(amount=rate.amount, per_s=rate.per_s, burst=settings.burst or rate.amount, algorithm=algorithm)
+            for rate in settings.rate
+        )
+        self._by = settings.by
+        self._cost = settings.cost
+        self._calls = settings.per == "call"
+        self._bytes = settings.per == "byte"
+        self._url = settings.store
+        self._open = settings.on_error == "open"
+        self._headers = settings.headers
+        self._name = "rate_limit"
+        self._store: CounterStore = MemoryCounters()
+        self._told_s = -math.inf
+        self.failures = 0
+        """Wishes that the store did not answer."""
+
+    def equip(self, tools: Tools) -> None:
+        self._name = tools.name
+        self._store = tools.counters(self._url)
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        key = self._name if self._by is None else f"{self._name} {self._by.key(call)}"
+        taken: Taken | None = None
+        if self._calls:
+            taken = await self._take(key, self._cost_of(call, None))
+        elif call.payloads is not None:
+            call.payloads = _Counted(self, key, call, call.payloads)
+        elif call.payload is not None:
+            taken = await self._take(key, self._cost_of(call, call.payload))
+        reply = await forward(call)
+        if taken is not None and self._headers:
+            reply.metadata = reply.metadata.adding(*self._fields(taken))
+        return reply
+
+    async def _take(self, key: str, cost: int) -> Taken | None:
+        """What is left once this is taken, of the window with the least; raises LimitReached."""
+        store = self._store
+        try:
+            found = (
+                store.take_now(key, cost, self._windows)
+                if isinstance(store, MemoryCounters)
+                else await store.take(key, cost, self._windows)
+            )
+        except StoreError as error:
+            self.failures += 1
+            self._complain(error)
+            if self._open:
+                return None
+            raise Overloaded("the rate limit cannot be looked up") from error
+        refused = [taken for taken in found if not taken.allowed]
+        if not refused:
+            return min(found, key=_remaining)
+        least = max(refused, key=_retry)
+        fields = self._fields(least) if self._headers else ()
+        raise LimitReached(f"the limit of {self._name} is reached", least.retry_s, headers=fields)
+
+    def _cost_of(self, call: Call, payload: Payload | None) -> int:
+        """What this counts for, at least 1; raises InvalidRequest when the expression says nothing of use."""
+        size = len(payload.data) if self._bytes and payload is not None else 1
+        written = self._cost
+        if isinstance(written, int):
+            return max(1, written * size)
+        try:
+            value = written.value(call, payload)
+        except ExpressionError as error:
+            raise InvalidRequest(f"the cost of this call cannot be told: {error}") from error
+        if isinstance(value, str) and value.isdecimal() and len(value) <= 20:
+            value = int(value)  # as ProtoJSON writes 64-bit integers
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value <= MOST_COST:
+            raise InvalidRequest(f"the cost of this call cannot be told: {written.text} is no number up to {MOST_COST}")
+        return max(1, math.ceil(value)) * size
+
+    def _fields(self, taken: Taken) -> tuple[tuple[bytes, bytes], ...]:
+        window = self._windows[0]
+        return (
+            (b"ratelimit-limit", b"%d" % window.amount),
+            (b"ratelimit-remaining", b"%d" % taken.remaining),
+            (b"ratelimit-reset", b"%d" % math.ceil(taken.reset_s)),
+        )
+
+    def _complain(self, error: StoreError) -> None:
+        now = time.monotonic()
+        if now - self._told_s >= _COMPLAIN_S:
+            self._told_s = now
+            become = "let through" if self._open else "refused"
+            log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
+
+
+def _remaining(taken: Taken) -> int:
+    return taken.remaining
+
+
+def _retry(taken: Taken) -> float:
+    return taken.retry_s
+
+
+class _Counted(AsyncGenerator[Payload, None]):
+    """The messages of a request, each counted before it goes on; the one that is too many ends the call."""
+
+    __slots__ = ("_call", "_key", "_limit", "_payloads")
+
+    def __init__(self, limit: RateLimit, key: str, call: Call, payloads: AsyncIterator[Payload]) -> None:
+        self._limit = limit
+        self._key = key
+        self._call = call
+        self._payloads = payloads
+
+    async def __anext__(self) -> Payload:
+        payload = await self._payloads.__anext__()
+        await self._limit._take(self._key, self._limit._cost_of(self._call, payload))
+        return payload
+
+    async def aclose(self) -> None:
+        if isinstance(self._payloads, AsyncGenerator):
+            await self._payloads.aclose()
+
+    async def asend(self, value: None) -> Payload:
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> Payload:
+        await self.aclose()
+        raise error[0]

@@ -1,0 +1,181 @@
+"""Rate limits: who shares what, what counts, and what a refusal says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from protogw.call import Call, Encoding, Metadata, Payload, Reply
+from protogw.errors import Code, InvalidRequest, LimitReached, Overloaded
+from protogw.policies.rate_limit import RateLimit, RateLimitSettings
+from protogw.stores.base import CounterStore, StoreError, Taken, Window
+from protogw.stores.memory import MemoryCounters
+from protogw.wire.http import Peer
+from tests.support import rpc
+
+
+class Tools:
+    name = "fair"
+
+    def __init__(self, store: CounterStore | None = None) -> None:
+        self.store = store or MemoryCounters(clock=lambda: 1000.0)
+
+    def counters(self, url: str) -> CounterStore:
+        return self.store
+
+
+def limit(store: CounterStore | None = None, **settings: Any) -> RateLimit:
+    made = RateLimit(RateLimitSettings.model_validate({"rate": "3/minute", **settings}))
+    made.equip(Tools(store))
+    return made
+
+
+def call(user: str = "", text: str = "x", number: int = 0, messages: int | None = None) -> Call:
+    codec = rpc.UNARY.input.codec
+    payload = Payload(b'{"text":"%b","number":"%d"}' % (text.encode(), number), Encoding.JSON, codec)
+
+    async def many(count: int) -> AsyncIterator[Payload]:
+        for _ in range(count):
+            yield payload
+
+    return Call(
+        rpc.UNARY if messages is None else rpc.UP,
+        Metadata(((b"x-user", user.encode()),)),
+        front_end="rest",
+        peer=Peer("192.0.2.1", 1),
+        started=0.0,
+        payload=payload if messages is None else None,
+        payloads=many(messages) if messages is not None else None,
+    )
+
+
+async def forward(call: Call) -> Reply:
+    if call.payloads is not None:
+        async for _ in call.payloads:
+            pass
+    return Reply()
+
+
+async def admitted(policy: RateLimit, calls: Sequence[Call]) -> list[bool]:
+    found = []
+    for one in calls:
+        try:
+            await policy(one, forward)
+            found.append(True)
+        except LimitReached:
+            found.append(False)
+    return found
+
+
+async def test_calls_beyond_the_rate_are_refused() -> None:
+    assert await admitted(limit(), [call() for _ in range(5)]) == [True] * 3 + [False] * 2
+
+
+async def test_each_value_of_the_key_has_its_own() -> None:
+    policy = limit(by="header.x-user")
+    assert await admitted(policy, [call("a"), call("a"), call("a"), call("a"), call("b")]) == [True] * 3 + [False, True]
+
+
+async def test_a_refusal_says_when_to_come_back() -> None:
+    policy = limit()
+    await admitted(policy, [call() for _ in range(3)])
+    with pytest.raises(LimitReached) as caught:
+        await policy(call(), forward)
+    error = caught.value
+    assert error.status.code is Code.RESOURCE_EXHAUSTED
+    assert (b"retry-after", b"20") in error.headers
+    assert (b"ratelimit-remaining", b"0") in error.headers
+    assert error.status.details[0].type_url == "type.googleapis.com/google.rpc.RetryInfo"
+    assert error.status.details[0].value[:4] == b"\x0a\x02\x08\x14"
+    assert "fair" in error.message
+
+
+async def test_a_reply_says_what_is_left() -> None:
+    policy = limit()
+    reply = await policy(call(), forward)
+    assert reply.metadata.get(b"ratelimit-limit") == b"3"
+    assert reply.metadata.get(b"ratelimit-remaining") == b"2"
+    assert reply.metadata.get(b"ratelimit-reset") == b"20"
+
+
+async def test_without_headers_a_reply_says_nothing() -> None:
+    policy = limit(headers=False)
+    assert not (await policy(call(), forward)).metadata.pairs
+
+
+async def test_several_rates_must_all_admit() -> None:
+    policy = limit(rate=["10/second", "2/hour"])
+    assert await admitted(policy, [call() for _ in range(3)]) == [True, True, False]
+
+
+async def test_what_a_call_costs_may_be_an_expression() -> None:
+    policy = limit(rate="10/minute", cost="message.number")
+    assert await admitted(policy, [call(number=4), call(number=4), call(number=4), call(number=2)]) == [
+        True,
+        True,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("cost", ["message.text", "message.absent", "message.number > 1 ? 2000000 : 2000001"])
+async def test_a_cost_that_is_no_number_is_refused_and_not_free(cost: str) -> None:
+    with pytest.raises(InvalidRequest, match="cost"):
+        await limit(cost=cost)(call(), forward)
+
+
+async def test_messages_of_a_stream_are_counted_one_by_one() -> None:
+    policy = limit(per="message")
+    await policy(call(messages=2), forward)
+    with pytest.raises(LimitReached):
+        await policy(call(messages=2), forward)
+
+
+async def test_bytes_are_counted() -> None:
+    size = len(b'{"text":"x","number":"0"}')
+    policy = limit(rate=f"{2 * size}/minute", per="byte")
+    assert await admitted(policy, [call() for _ in range(3)]) == [True, True, False]
+
+
+class Gone:
+    async def take(self, key: str, cost: int, windows: Sequence[Window]) -> Sequence[Taken]:
+        raise StoreError("no answer within 0.25 s")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_store_that_is_gone_lets_calls_through_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    policy = limit(Gone())
+    assert await admitted(policy, [call() for _ in range(5)]) == [True] * 5
+    assert policy.failures == 5
+    assert len(caplog.records) == 1
+    assert "policies.fair" in caplog.text
+
+
+async def test_a_store_that_is_gone_refuses_calls_where_the_config_says_so() -> None:
+    with pytest.raises(Overloaded) as caught:
+        await limit(Gone(), on_error="closed")(call(), forward)
+    assert caught.value.status.code is Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rate": "0/minute"},
+        {"rate": "fast"},
+        {"rate": []},
+        {"rate": ["1/s", "2/m"], "burst": 3},
+        {"burst": 3, "algorithm": "sliding_window"},
+        {"by": "identiti.subject"},
+        {"store": "http://cache:80"},
+        {"cost": 0},
+        {"on_error": "ajar"},
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RateLimitSettings.model_validate({"rate": "3/minute", **settings})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,20 +124,25 @@ def _protos(gateway: Gateway, wanted: Wanted, form: str) -> Files:
     return {**protos(gateway, chosen)}
 
 
-def descriptor_set(gateway: Gateway, services: list[str]) -> bytes:
+Tell = Callable[[str], object]
+"""Takes what there is to say beside the result."""
+
+
+def descriptor_set(gateway: Gateway, services: list[str], tell: Tell = note) -> bytes:
     """A google.protobuf.FileDescriptorSet of these services, as they are offered, with all that they import."""
-    return descriptor_pb2.FileDescriptorSet(file=_described(gateway, services)).SerializeToString(deterministic=True)
+    files = _described(gateway, services, tell)
+    return descriptor_pb2.FileDescriptorSet(file=files).SerializeToString(deterministic=True)
 
 
-def protos(gateway: Gateway, services: list[str]) -> dict[str, str]:
+def protos(gateway: Gateway, services: list[str], tell: Tell = note) -> dict[str, str]:
     """The proto files of these services, as they are offered, without those that come with protoc and googleapis."""
-    files = _described(gateway, services)
+    files = _described(gateway, services, tell)
     skip = [file.name for file in files if bundled(file.name) is not None]
     data = descriptor_pb2.FileDescriptorSet(file=files).SerializeToString()
     return proto_files(data, skip=skip)
 
 
-def _described(gateway: Gateway, services: list[str]) -> list[descriptor_pb2.FileDescriptorProto]:
+def _described(gateway: Gateway, services: list[str], tell: Tell) -> list[descriptor_pb2.FileDescriptorProto]:
     """The files that define these services; of two with one name, the first."""
     catalog = gateway.catalog
     files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
@@ -145,7 +150,7 @@ def _described(gateway: Gateway, services: list[str]) -> list[descriptor_pb2.Fil
         for file in annotated(schema, services):
             known = files.setdefault(file.name, file)
             if known is not file and known != file and bundled(file.name) is None:
-                note(f"{file.name}: two services define it differently; the first one's is printed")
+                tell(f"{file.name}: two services define it differently; the first one's is printed")
     return list(files.values())
 
 

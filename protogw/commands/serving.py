@@ -93,6 +93,7 @@ class Serving:
         address = self.config.admin
         if address is None:
             return None
+        from protogw.commands.served_documents import ServedDocuments
         from protogw.control.admin import Admin
 
         def ready() -> dict[str, Any]:
@@ -104,7 +105,7 @@ class Serving:
             "listeners": lambda: listeners(gateway),
             **self.views,
         }
-        admin = Admin(address.host, address.port, ready, views)
+        admin = Admin(address.host, address.port, ready, views, ServedDocuments(gateway, self.config))
         await admin.start()
         return admin
 

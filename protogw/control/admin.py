@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,18 +19,35 @@ View: TypeAlias = Callable[[], Any]
 Readiness: TypeAlias = Callable[[], Mapping[str, Any]]
 """What stands between the gateway and being ready; `ready` says whether anything does."""
 
+
+class Documents(Protocol):
+    """Texts that describe what is offered, made when they are first asked for."""
+
+    def names(self) -> Sequence[str]:
+        """The documents that there are now."""
+        ...
+
+    async def read(self, name: str, listener: str | None) -> tuple[str, bytes]:
+        """The media type and the text of a document, of one listener where that matters; raises KeyError saying why
+        there is none."""
+        ...
+
+
 _PROBES = frozenset(("/healthz", "/readyz"))
 """Answered whatever the Host is: orchestrators probe under names of their own, and there is nothing to learn."""
 
 
 class Admin:
-    """Serves `/healthz`, `/readyz`, and each view under its name as JSON."""
+    """Serves `/healthz`, `/readyz`, each view under its name as JSON, and documents below `/schema`."""
 
-    def __init__(self, host: str, port: int, ready: Readiness, views: Mapping[str, View]) -> None:
+    def __init__(
+        self, host: str, port: int, ready: Readiness, views: Mapping[str, View], documents: Documents | None = None
+    ) -> None:
         self._host = host
         self._port = port
         self._ready = ready
         self._views = dict(views)
+        self._documents = documents
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
 
@@ -50,6 +67,9 @@ class Admin:
         app.router.add_get("/readyz", self._readyz)
         for name, view in self._views.items():
             app.router.add_get(f"/{name}", _shown(view))
+        if self._documents is not None:
+            app.router.add_get("/schema", _listed(self._documents))
+            app.router.add_get("/schema/{name}", _read(self._documents))
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -107,7 +127,8 @@ class Admin:
         return True
 
     async def _index(self, _: web.Request) -> web.Response:
-        return _answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in self._views)]})
+        more = ["/schema"] if self._documents is not None else []
+        return _answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in self._views), *more]})
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n", headers=_HEADERS)
@@ -130,5 +151,23 @@ def _answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = N
 def _shown(view: View) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def show(_: web.Request) -> web.Response:
         return _answer(view())
+
+    return show
+
+
+def _listed(documents: Documents) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def show(_: web.Request) -> web.Response:
+        return _answer({"paths": [f"/schema/{name}" for name in documents.names()]})
+
+    return show
+
+
+def _read(documents: Documents) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def show(request: web.Request) -> web.Response:
+        try:
+            media_type, text = await documents.read(request.match_info["name"], request.query.get("listener"))
+        except KeyError as error:
+            return _answer({"error": error.args[0]}, 404)
+        return web.Response(body=text, content_type=media_type, headers=_HEADERS)
 
     return show

@@ -21,6 +21,7 @@ from openapi_spec_validator import validate
 from protogw.assembly import KINDS
 from protogw.cli import main
 from protogw.commands.documents import describe
+from protogw.commands.served_documents import ServedDocuments
 from protogw.config import load
 from protogw.demo import service as library
 from protogw.descriptors.about import About
@@ -206,6 +207,37 @@ def test_streams_are_what_the_document_says(shelves: int, tmp_path: Path) -> Non
             for line in lines:
                 item = {"components": components, **media["x-item-schema"]}
                 Draft202012Validator(item).validate(json.loads(line))
+
+
+# --- the admin address
+
+
+def test_a_running_gateway_serves_its_documents(shelves: int, tmp_path: Path) -> None:
+    with gateway(config(shelves), tmp_path) as running:
+        running.wait_for(library.SERVICE)
+        made = running.gateway
+        served = ServedDocuments(made, load(tmp_path / "gateway.yaml", KINDS))
+        assert {"openapi", "proto", "descriptor-set"} <= set(served.names())
+
+        async def read(name: str, listener: str | None = None) -> tuple[str, bytes]:
+            return await served.read(name, listener)
+
+        media_type, text = running.run(read("openapi.json"))
+        assert media_type == "application/json"
+        assert running.run(read("openapi")) == (media_type, text)
+        assert running.run(read("openapi.json"))[1] is text
+        validate(json.loads(text))
+        assert running.run(read("openapi.yaml", "public"))[1].startswith(b"openapi: '3.1.0'\n")
+        assert b"service Library {" in running.run(read("proto"))[1]
+        names = [
+            one.name for one in descriptor_pb2.FileDescriptorSet.FromString(running.run(read("descriptor-set"))[1]).file
+        ]
+        assert "protogw/demo/library.proto" in names
+        for name, listener in (("nosuch", None), ("openapi.xml", None), ("openapi", "nosuch")):
+            with pytest.raises(KeyError, match="there is no such"):
+                running.run(read(name, listener))
+        running.do(made.offering.install)  # type: ignore[union-attr]
+        assert running.run(read("openapi.json"))[1] is not text
 
 
 # --- check --against

@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,6 +69,10 @@ class Running:
             return work()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await something in the gateway's loop and return what it returns."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     def wait_for(self, service: str, timeout: float = 10.0) -> None:
         """Until the service is offered: reflection may take a moment."""

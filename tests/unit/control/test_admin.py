@@ -91,3 +91,33 @@ async def test_an_address_in_use_is_told_in_one_line(admin: Admin) -> None:
     with pytest.raises(OSError, match=f"admin: cannot listen on {host}:{port}: Address already in use") as raised:
         await other.start()
     assert raised.value.errno == errno.EADDRINUSE
+
+
+class Texts:
+    """Documents that are known beforehand."""
+
+    def names(self) -> list[str]:
+        return ["one"]
+
+    async def read(self, name: str, listener: str | None) -> tuple[str, bytes]:
+        if name != "one":
+            raise KeyError("there is no such document")
+        return "text/plain", f"of {listener}".encode()
+
+
+async def test_documents_are_below_schema(state: State) -> None:
+    admin = Admin("127.0.0.1", 0, lambda: state, {}, Texts())
+    await admin.start()
+    try:
+        assert await get(admin, "/") == (200, {"paths": ["/healthz", "/readyz", "/schema"]})
+        assert await get(admin, "/schema") == (200, {"paths": ["/schema/one"]})
+        assert await get(admin, "/schema/one") == (200, b"of None")
+        assert await get(admin, "/schema/one?listener=public") == (200, b"of public")
+        assert await get(admin, "/schema/two") == (404, {"error": "there is no such document"})
+        assert (await get(admin, "/schema/one", Host="evil.example"))[0] == 421
+    finally:
+        await admin.stop()
+
+
+async def test_there_are_no_documents_without_any(admin: Admin) -> None:
+    assert (await get(admin, "/schema"))[0] == 404

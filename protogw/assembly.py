@@ -36,6 +36,7 @@ from protogw.pools.settings import BalancingSettings
 from protogw.probes import PROBES
 from protogw.probes.base import ProbeSettings
 from protogw.stores.registry import Stores
+from protogw.wire.forwarded import Proxies
 from protogw.wire.protojson import JsonOptions
 
 KINDS = Kinds(front_ends=FRONT_ENDS, translators=TRANSLATORS, policies=POLICIES, balancers=BALANCERS, probes=PROBES)
@@ -117,7 +118,8 @@ def build(
     for name, listener in config.listeners.items():
         bounds = listener.limits.bounds
         front_ends = [FRONT_ENDS[kind](settings, bounds) for kind, settings in listener.settings.items()]
-        door = Door(gateway, front_ends, origins, recorder)
+        proxies = Proxies(listener.trusted_proxies) if listener.trusted_proxies else None
+        door = Door(gateway, front_ends, origins, recorder, proxies)
         gateway.doors[name] = door
         tls = listener.tls
         context = (

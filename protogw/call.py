@@ -17,7 +17,7 @@ from protogw.errors import OK, InvalidRequest, Status
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Codec, Method
-    from protogw.wire.http import Header, Peer, RequestHead, ResponseHead
+    from protogw.wire.http import ByteStream, Header, Peer, RequestHead, ResponseHead
 
 
 class Encoding(enum.Enum):
@@ -230,10 +230,11 @@ class Reply:
     While `payloads` is being read, `status` and `trailers` are not yet known; they are final once the iteration
     has ended. A status other than OK is a reply, not an exception; a failure of transport raises GatewayError,
     also out of the iteration. With `gzip`, its messages may be GzipPayloads. `head` is set for opaque HTTP only: the
-    upstream's own status and fields.
+    upstream's own status and fields. `tunnel` is set when the upstream has switched to the protocol that such a request
+    asked for: both directions, which are their receiver's to end.
     """
 
-    __slots__ = ("gzip", "head", "metadata", "payload", "payloads", "status", "trailers")
+    __slots__ = ("gzip", "head", "metadata", "payload", "payloads", "status", "trailers", "tunnel")
 
     def __init__(
         self,
@@ -245,6 +246,7 @@ class Reply:
         trailers: Metadata = NO_METADATA,
         head: ResponseHead | None = None,
         gzip: bool = False,
+        tunnel: ByteStream | None = None,
     ) -> None:
         self.metadata = metadata
         self.payload = payload
@@ -253,6 +255,7 @@ class Reply:
         self.status = status
         self.trailers = trailers
         self.head = head
+        self.tunnel = tunnel
 
     def __repr__(self) -> str:
         return f"<Reply {self.status.code.name}>"

@@ -22,6 +22,7 @@ from protogw.routing.router import Router
 if TYPE_CHECKING:
     from protogw.offering import Offering
     from protogw.pools.pool import Pool
+    from protogw.wire.forwarded import Proxies
     from protogw.wire.http import RequestHead
 
 log = logging.getLogger("protogw")
@@ -66,6 +67,7 @@ class Door:
         front_ends: Sequence[FrontEnd],
         origins: OriginPolicy | None = None,
         recorder: Recorder | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         self._gateway = gateway
         self._handle = gateway.handle
@@ -73,6 +75,7 @@ class Door:
         self._last = self._front_ends[-1]
         self._origins = origins
         self._recorder = recorder
+        self._proxies = proxies
 
     @property
     def front_ends(self) -> tuple[FrontEnd, ...]:
@@ -85,6 +88,8 @@ class Door:
         front_end = self._last
         failed: GatewayError | None = None
         try:
+            if self._proxies is not None:
+                exchange.peer = self._proxies.see(exchange.head, exchange.peer)
             if self._origins is None or self._admit(exchange, self._origins):
                 front_end = self._front_end_for(exchange.head)
                 await front_end.serve(exchange, self._handle)

@@ -6,6 +6,7 @@ value. Imports nothing of ours.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,6 +107,21 @@ def parse_percent(value: object) -> float:
     return float(match[1])
 
 
+def parse_network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The addresses of `10.0.0.0/8`, `fd00::/8`, or one address alone."""
+    if not isinstance(value, str):
+        refuse("is not a range of addresses: write 10.0.0.0/8 or 192.0.2.1")
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError:
+        pass
+    try:
+        network = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        refuse("is not a range of addresses: write 10.0.0.0/8 or 192.0.2.1")
+    refuse(f"has bits beyond its prefix: write {network} for the range or {value.partition('/')[0]} for one address")
+
+
 DURATION_EXAMPLES = ["250ms", "2s", "5m"]
 SIZE_EXAMPLES = ["4096", "64KiB", "64MiB"]
 
@@ -121,6 +137,11 @@ Bytes = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "examples": SIZE_EXAMPLES}),
 ]
 PerTime = Annotated[Rate, PlainValidator(parse_rate), WithJsonSchema({"type": "string", "examples": ["100/minute"]})]
+Network = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network,
+    PlainValidator(parse_network),
+    WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8"]}),
+]
 
 
 @dataclass(frozen=True)

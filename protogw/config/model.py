@@ -34,7 +34,7 @@ from protogw.expressions import ExpressionText
 from protogw.frontends.base import Bounds
 from protogw.net.limits import Limits
 from protogw.pools.settings import OutlierSettings, Percent
-from protogw.values import Bytes, Positive, Seconds
+from protogw.values import Bytes, Network, Positive, Seconds
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -122,6 +122,9 @@ class Listener(Strict):
     """What is offered, in the order in which a request's protocol is tried. Default: everything there is."""
     tls: ListenerTls | None = None
     """Serve TLS; without it the listener speaks clear text."""
+    trusted_proxies: Annotated[tuple[Network, ...], LISTED] = ()
+    """Addresses of proxies before the gateway, as ranges: what they say in X-Forwarded-*, Forwarded or X-Real-IP of who
+    asks is believed and added to. What anyone else says of itself there is replaced."""
     limits: ListenerLimits = ListenerLimits()
     """Bounds that keep one client from harming others."""
 

@@ -1,7 +1,8 @@
 """Plain HTTP: any request, carried opaque. The last in a listener's order, since it takes what no other does.
 
 A request's path goes upstream as it came or not at all (wire/path_safety.py). Fields about one connection stay behind
-(RFC 9110 section 7.6.1); everything else passes in its order, and bodies pass piece by piece.
+(RFC 9110 section 7.6.1); everything else passes in its order, and bodies pass piece by piece. When the service switches
+to another protocol that the client asked for, its bytes pass as they are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered, Status
 from protogw.frontends.base import Bounds, FrontEndSettings
+from protogw.frontends.relay import relay
 from protogw.wire.http import HOP_BY_HOP, Header, RequestHead, ResponseHead, connection_named
 from protogw.wire.http_status import http_status
 from protogw.wire.path_safety import check_path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from protogw.descriptors.catalog import Catalog
     from protogw.descriptors.model import Type
     from protogw.frontends.base import Exchange, Handler
+    from protogw.wire.http import ByteStream
 
 _REFUSED = frozenset((b"CONNECT", b"TRACE"))
 """Methods that are about the way to a server and not about what is there."""
@@ -135,10 +138,22 @@ class Http:
         assert isinstance(fields, _Fields)
         # What policies add to an opaque reply is in its metadata; the upstream's own fields are in its head.
         pairs = fields.pairs + reply.metadata.pairs if reply.metadata.pairs else fields.pairs
-        if reply.payload is not None:
+        if reply.tunnel is not None:
+            await self._switch(exchange, reply.tunnel, pairs)
+        elif reply.payload is not None:
             exchange.respond(answer.status, pairs, reply.payload.data, reply.trailers.pairs)
         else:
             await self._stream(exchange, reply, answer.status, pairs)
+
+    @staticmethod
+    async def _switch(exchange: Exchange, service: ByteStream, pairs: tuple[Header, ...]) -> None:
+        """What the service has switched to is between it and the client."""
+        try:
+            client = exchange.switch(pairs)
+        except BaseException:
+            service.abort()
+            raise
+        await relay(client, service)
 
     @staticmethod
     async def _stream(exchange: Exchange, reply: Reply, status: int, pairs: tuple[Header, ...]) -> None:

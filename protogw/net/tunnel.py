@@ -170,6 +170,8 @@ class Tunnel(asyncio.Protocol):
         if self._fault is not None:
             return
         if self._peer_ended or not self._half_closes:
+            self._peer_ended = True
+            self._wake_reader()
             self._transport.close()
         else:
             half_close(self._transport)

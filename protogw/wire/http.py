@@ -63,6 +63,9 @@ class Peer:
     tls: bool = False
     identity: str = ""
     """Who a verified client certificate names (`uri:…`, `dns:…`, `email:…`, else its subject), or empty."""
+    forwarded: tuple[Header, ...] = ()
+    """Who asks as trusted proxies before the gateway have it, added to, for services behind; empty without such. `host`
+    is then the client's address as they name it."""
 
 
 class RequestHead:

@@ -184,9 +184,9 @@ def test_a_body_over_the_limit_is_refused(front: Running, backend: Backend) -> N
     assert len(backend.requests) == count
 
 
-def test_an_upgrade_goes_as_plain_http(front: Running, backend: Backend) -> None:
+def test_an_upgrade_to_another_http_goes_as_plain_http(front: Running, backend: Backend) -> None:
     with socket.create_connection(("127.0.0.1", front.port), 10) as client:
-        client.sendall(b"GET /raw/fine HTTP/1.1\r\nhost: gw.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        client.sendall(b"GET /raw/fine HTTP/1.1\r\nhost: gw.test\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
     assert b"upgrade" not in backend.requests[-1][0].lower()
 

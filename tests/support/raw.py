@@ -172,6 +172,17 @@ class Http2:
             stream.send(body, end=True)
         return stream
 
+    def switch(self, target: str, protocol: str, fields: Fields = ()) -> Stream:
+        """Ask to go on as another protocol (RFC 8441), once the peer has said that this can be asked."""
+        while self.h2.remote_settings.enable_connect_protocol != 1:
+            self.receive()
+        number = self.h2.get_next_available_stream_id()
+        asked = [(":method", "CONNECT"), (":protocol", protocol), (":scheme", "http"), (":path", target)]
+        stream = self.streams[number] = Stream(self, number)
+        self.h2.send_headers(number, [*asked, (":authority", self.authority), *fields])
+        self.flush()
+        return stream
+
     def flush(self) -> None:
         self.socket.sendall(self.h2.data_to_send())
 

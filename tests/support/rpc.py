@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
@@ -14,6 +14,7 @@ from protogw.errors import BodyTooLarge, GatewayError, Status, UpstreamReset
 from protogw.frontends.base import FrontEnd
 from protogw.wire.http import HTTP_2, Answer, Header, Peer, RequestHead, ResponseHead
 from tests.support import kit
+from tests.support.pipe import End, pipe
 
 CATALOG = Catalog.merge([load_descriptor_set(kit.DESCRIPTOR_SET)])
 UNARY = CATALOG.methods[b"/kit.v1.Echo/Unary"]
@@ -124,6 +125,18 @@ class Exchange:
             self.written.append(data)
         self.trailers = tuple(trailers)
         self.ended = True
+
+    def switch(self, headers: Sequence[Header]) -> End:
+        """The gateway's end; the client's is `client`."""
+        assert not self.started, "the answer was started twice"
+        self.started = True
+        self.status = 101
+        self.headers = list(headers)
+        self.client, end = pipe()
+        return end
+
+    def when_draining(self, tell: Callable[[], None]) -> None:
+        self.drain = tell
 
     def abort(self) -> None:
         self.aborted = True

@@ -45,14 +45,14 @@ class CallFields:
 
     def __init__(self, user_agent: str) -> None:
         self._user_agent: Header = (b"user-agent", user_agent.encode())
-        self._blocks: dict[tuple[int, str, bool, bytes], tuple[Metadata, bytes]] = {}
+        self._blocks: dict[tuple[int, str, bool, tuple[Header, ...], bytes], tuple[Metadata, bytes]] = {}
 
     def block(self, call: Call) -> bytes:
         """The metadata as fields, and who asks."""
         metadata, peer = call.metadata, call.peer
         authority = call.head.authority if call.head is not None else b""
         # By identity: Metadata is never changed, and is held here, so its id cannot come to mean another.
-        key = (id(metadata), peer.host, peer.tls, authority)
+        key = (id(metadata), peer.host, peer.tls, peer.forwarded, authority)
         found = self._blocks.get(key)
         if found is not None:
             return found[1]

@@ -91,7 +91,7 @@ class ToGrpc:
         self._user_agent = encode([(b"user-agent", user_agent.encode())])
         self._plans: dict[bytes, _Plan] = {}
         self._timeouts: dict[int, bytes] = {}
-        self._origins: dict[tuple[str, bool, bytes], bytes] = {}
+        self._origins: dict[tuple[str, bool, tuple[Header, ...], bytes], bytes] = {}
         self._gzip = GZIP_REQUEST | GZIP_REPLY
         """What the service may be sent of Call.gzip: one that once refused a gzipped message gets none again."""
 
@@ -155,7 +155,7 @@ class ToGrpc:
             made = call.metadata.made = (self, gzip, self._fields(call.metadata, gzip))
         peer = call.peer
         asked = call.head
-        key = (peer.host, peer.tls, asked.authority if asked is not None else b"")
+        key = (peer.host, peer.tls, peer.forwarded, asked.authority if asked is not None else b"")
         origin = self._origins.get(key)
         head = plan.prefix + made[2] + (self._origin(peer, key) if origin is None else origin)
         deadline = call.deadline
@@ -191,11 +191,11 @@ class ToGrpc:
             block += _GZIP_ACCEPTED
         return block
 
-    def _origin(self, peer: Peer, key: tuple[str, bool, bytes]) -> bytes:
+    def _origin(self, peer: Peer, key: tuple[str, bool, tuple[Header, ...], bytes]) -> bytes:
         """Who asked, encoded. Apart from the rest of the head, which clients with equal fields share."""
         if len(self._origins) >= _ORIGINS_KEPT:
             self._origins.clear()
-        block = self._origins[key] = encode(forwarded(peer, key[2]))
+        block = self._origins[key] = encode(forwarded(peer, key[3]))
         return block
 
     def _timeout(self, milliseconds: int, deadline: float) -> bytes:

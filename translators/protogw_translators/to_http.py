@@ -1,29 +1,35 @@
 """Opaque HTTP to a service that speaks HTTP/1.1: an ordinary reverse proxy.
 
 Host stays the client's unless the route or the upstream says otherwise. What clients claim of where they come from
-(X-Forwarded-*, Forwarded, X-Real-IP) is replaced by what the gateway knows. An Upgrade is not passed on: the request
-goes as plain HTTP.
+(X-Forwarded-*, Forwarded, X-Real-IP) is replaced by what the gateway knows. A request to go on as another protocol is
+passed on where the transport has taken it for one (RequestHead.upgrade); every other Upgrade stays behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest
 from protogw.wire.forwarded import forwarded
-from protogw.wire.http import HOP_BY_HOP
+from protogw.wire.http import HOP_BY_HOP, ResponseHead
 from protogw.wire.http1_chunked import encode_fields
 from protogw.wire.recurring import ByName
+from protogw.wire.websocket_handshake import ACCEPT, KEY, WEBSOCKET, accept_of, new_key
 from protogw_translators.request_pump import RequestPump
 
 if TYPE_CHECKING:
     from protogw.translator import HttpConnection, HttpStream
     from protogw.wire.http import Header, Peer, RequestHead
 
+T = TypeVar("T")
+
+_Origin: TypeAlias = "tuple[str, bool, tuple[Header, ...], bytes]"
 _ORIGINS_KEPT = 1024
 
 HEAD_TIMEOUT_S = 15.0
@@ -51,12 +57,23 @@ _passing = ByName(_passes)
 """What `_passes` said of names seen before."""
 
 
+class HttpUpstreamSettings(BaseModel):
+    """What a service that is carried opaque is told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    host: Literal["client", "upstream"] = "client"
+    """The host that it is told: the one that the client asked for, or its own (`authority`, or its first address). A
+    route's `rewrite.host` goes before both."""
+
+
 class ToHttp:
     """The translator to services that are carried opaque: any method, path and body, with no schema."""
 
     kind: ClassVar[str] = "http"
     default_schema: ClassVar[str] = "none"
     transport: ClassVar[str] = "http/1.1"
+    Settings: ClassVar[type[BaseModel]] = HttpUpstreamSettings
 
     def __init__(
         self,
@@ -64,34 +81,41 @@ class ToHttp:
         *,
         message_limit: int = 64 << 20,
         scheme: str = "http",
-        host: Literal["client", "upstream"] = "client",
+        settings: HttpUpstreamSettings | None = None,
         head_timeout_s: float = HEAD_TIMEOUT_S,
     ) -> None:
         self._authority = authority.encode()
-        self._keep_host = host == "client"
+        self._keep_host = settings is None or settings.host == "client"
         self._head_timeout_s = head_timeout_s
-        self._origins: dict[tuple[str, bool, bytes], bytes] = {}
+        self._origins: dict[_Origin, bytes] = {}
 
     async def send(self, call: Call, connection: HttpConnection) -> Reply:
         payload = call.payload
         if payload is None:
             return await self._upload(call, connection)
+        if call.head is not None and call.head.upgrade:
+            return await self._switched(call, call.head, connection)
         stream = connection.open(self._head(call), payload.data)
+        return self._replied(stream, await self._begun(call, stream, stream.head()))
+
+    async def _begun(self, call: Call, stream: HttpStream, beginning: Awaitable[T]) -> T:
+        """The beginning of the reply. A reply may go on for ever, but not take for ever to begin."""
+        bounded = call.deadline is not None
+        if not bounded:
+            loop = asyncio.get_running_loop()
+            call.arm(loop, self._head_timeout_s + loop.time() - call.started)
         try:
-            if call.deadline is None:
-                # A reply may go on for ever, but not take for ever to begin.
-                loop = asyncio.get_running_loop()
-                call.arm(loop, self._head_timeout_s + loop.time() - call.started)
-                try:
-                    head = await stream.head()
-                finally:
-                    call.disarm()
-                    call.deadline = None
-            else:
-                head = await stream.head()
+            return await beginning
         except asyncio.CancelledError:
             stream.cancel()
             raise
+        finally:
+            if not bounded:
+                call.disarm()
+                call.deadline = None
+
+    @staticmethod
+    def _replied(stream: HttpStream, head: ResponseHead) -> Reply:
         if head.status < 200:
             stream.cancel()
             raise BadUpstream(f"the upstream answered HTTP {head.status}, which is no final answer")
@@ -104,6 +128,30 @@ class ToHttp:
         reply = Reply(head=head)
         reply.payloads = ReplyBody(stream, reply, None)
         return reply
+
+    async def _switched(self, call: Call, head: RequestHead, connection: HttpConnection) -> Reply:
+        """Ask the service to go on as the client wants to; it may answer in HTTP as well."""
+        block = self._head(call) + b"connection: Upgrade\r\nupgrade: %b\r\n" % head.upgrade
+        key = b""
+        if head.upgrade == WEBSOCKET and call.metadata.get(KEY) is None:
+            # Over HTTP/2 clients need no key (RFC 8441 section 5): the handshake with the service is ours.
+            key = new_key()
+            block += b"%b: %b\r\n" % (KEY, key)
+        stream = connection.open(block, b"")
+        found = await self._begun(call, stream, stream.switched(head.upgrade))
+        if isinstance(found, ResponseHead):
+            return self._replied(stream, found)
+        # What is agreed on has no deadline; its idle limit is the listener's.
+        call.disarm()
+        call.deadline = None
+        answer = stream.switched_head
+        assert answer is not None
+        if key:
+            if answer.get(ACCEPT) != accept_of(key):
+                found.abort()
+                raise BadUpstream("the upstream switched to something that is no WebSocket")
+            answer = ResponseHead(answer.status, tuple([pair for pair in answer.headers if pair[0] != ACCEPT]))
+        return Reply(head=answer, tunnel=found)
 
     async def _upload(self, call: Call, connection: HttpConnection) -> Reply:
         """A request whose body is still on its way: it is sent on while the reply is awaited, and read."""
@@ -148,7 +196,7 @@ class ToHttp:
             else:
                 made = self._made(call, head)
                 metadata.made = (self, parts, made)
-        key = (peer.host, peer.tls, head.authority)
+        key = (peer.host, peer.tls, peer.forwarded, head.authority)
         origin = self._origins.get(key)
         return made + (self._origin(peer, key) if origin is None else origin)
 
@@ -174,11 +222,11 @@ class ToHttp:
                 fields.append((b"cookie", b"; ".join(cookies)))
         return b"%b HTTP/1.1\r\nhost: %b\r\n%b" % (line, host, encode_fields(fields))
 
-    def _origin(self, peer: Peer, key: tuple[str, bool, bytes]) -> bytes:
+    def _origin(self, peer: Peer, key: _Origin) -> bytes:
         """Who asked, encoded. Apart from the rest of the head, which clients with equal fields share."""
         if len(self._origins) >= _ORIGINS_KEPT:
             self._origins.clear()
-        block = self._origins[key] = encode_fields(forwarded(peer, key[2]))
+        block = self._origins[key] = encode_fields(forwarded(peer, key[3]))
         return block
 
 

@@ -31,7 +31,9 @@ from protogw.frontends.http import Http, HttpSettings
 from protogw.wire.http import Header, ResponseHead
 from protogw.wire.http_status import HTTP_STATUS
 from tests.support import rpc
+from tests.support.pipe import End, pipe
 from tests.support.rpc import Exchange
+from tests.support.transport import settle
 
 LIMIT = 1000
 
@@ -88,6 +90,81 @@ async def serve(exchange: Exchange, service: Service | None = None) -> Exchange:
 
 def exchange(method: str = "GET", path: str = "/a?b=c", *fields: tuple[str, str], body: bytes = b"") -> Exchange:
     return Exchange(rpc.head(path, "", *fields, method=method), body)
+
+
+# --- switching --------------------------------------------------------------------------------------------------------
+
+
+def switching() -> tuple[Exchange, Service, End]:
+    """A client that asks to switch, a service that does, and that service's end."""
+    service, ours = pipe()
+    answer = reply(101, None, (b"connection", b"Upgrade"), (b"upgrade", b"websocket"), (b"sec-websocket-accept", b"x"))
+    answer.tunnel = ours
+    asked = exchange("GET", "/ws", ("sec-websocket-version", "13"))
+    asked.head.upgrade = b"websocket"
+    return asked, Service(answer), service
+
+
+async def test_what_a_service_switches_to_passes_both_ways_and_each_direction_ends_alone() -> None:
+    asked, service, end = switching()
+    serving = asyncio.ensure_future(serve(asked, service))
+    await settle()
+    assert asked.headers == [(b"sec-websocket-accept", b"x")]
+    await asked.client.write(b"up")
+    assert await end.read() == b"up"
+    asked.client.end()
+    assert await end.read() == b""
+    await end.write(b"down")
+    assert await asked.client.read() == b"down"
+    assert not serving.done()
+    end.end()
+    assert await asked.client.read() == b""
+    await serving
+    assert not asked.aborted
+
+
+@pytest.mark.parametrize("by_client", [True, False])
+async def test_what_breaks_one_side_breaks_the_other(by_client: bool) -> None:
+    asked, service, end = switching()
+    serving = asyncio.ensure_future(serve(asked, service))
+    await settle()
+    (asked.client if by_client else end).abort()
+    with pytest.raises(UpstreamReset):
+        await (end if by_client else asked.client).read()
+    await serving
+    assert asked.aborted
+
+
+async def test_a_client_that_goes_away_while_it_relays_takes_the_service_along() -> None:
+    asked, service, end = switching()
+    serving = asyncio.ensure_future(serve(asked, service))
+    await settle()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    with pytest.raises(UpstreamReset):
+        await end.read()
+
+
+async def test_a_slow_reader_makes_the_other_side_wait() -> None:
+    asked, service, end = switching()
+    serving = asyncio.ensure_future(serve(asked, service))
+    await settle()
+    sent = 0
+
+    async def flood() -> None:
+        nonlocal sent
+        while True:
+            await end.write(b"x" * 1000)
+            sent += 1000
+
+    flooding = asyncio.ensure_future(flood())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert sent < 300_000
+    flooding.cancel()
+    serving.cancel()
+    await asyncio.wait((flooding, serving))
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from protogw_translators import TRANSLATORS
-from protogw_translators.to_http import ToHttp
+from protogw_translators.to_http import HttpUpstreamSettings, ToHttp
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import BadUpstream, BodyTooLarge, GatewayError, InvalidRequest, Unprocessed, UpstreamReset
-from protogw.wire.http import HTTP_2, Peer, RequestHead
+from protogw.wire.http import HTTP_2, Peer, RequestHead, ResponseHead
+from protogw.wire.websocket_handshake import accept_of
+from tests.support.pipe import End, pipe
 from tests.support.upstream import Connection, Stream
 
 TEXT = (("content-type", "text/plain"),)
@@ -127,7 +129,7 @@ async def test_the_route_may_rewrite_path_and_host() -> None:
 
 
 async def test_the_upstream_may_want_its_own_host() -> None:
-    stream, _ = await send(call(request()), host="upstream")
+    stream, _ = await send(call(request()), settings=HttpUpstreamSettings(host="upstream"))
     assert stream.get("host") == "legacy:8000"
     stream, _ = await send(call(request(authority="")))
     assert (stream.get("host"), stream.get("x-forwarded-host")) == ("legacy:8000", None)
@@ -206,6 +208,93 @@ async def test_an_interim_reply_is_no_answer(streamed: bool) -> None:
     stream = Stream(101, (("upgrade", "websocket"),))
     with pytest.raises(BadUpstream):
         await send(call(request(), pieces() if streamed else b""), stream)
+    assert stream.cancelled.is_set()
+
+
+# --- switching --------------------------------------------------------------------------------------------------------
+
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+SWITCHED = (("connection", "Upgrade"), ("upgrade", "websocket"))
+
+
+class Switching(Stream):
+    """Switches, with these fields, to one end of a pipe; an empty `accept` is worked out from the key."""
+
+    def __init__(self, *fields: tuple[str, str], answers: ResponseHead | None = None, hang: bool = False) -> None:
+        super().__init__(101, (*SWITCHED, *fields), hang=hang)
+        self.answers = answers
+        self.asked = b""
+        self.switched_head: ResponseHead | None = None
+        self.service, self.ours = pipe()
+
+    async def switched(self, protocol: bytes) -> End | ResponseHead:
+        self.asked = protocol
+        head = await self.head()
+        if self.answers is not None:
+            self._head = self.answers
+            return self.answers
+        if head.get(b"sec-websocket-accept") is None:
+            accept = accept_of((self.get("sec-websocket-key") or "").encode())
+            head = ResponseHead(101, (*head.headers, (b"sec-websocket-accept", accept)))
+        self.switched_head = head
+        return self.ours
+
+
+def asking(*fields: tuple[str, str]) -> RequestHead:
+    head = request("GET", "/ws?token=x", ("sec-websocket-version", "13"), *fields)
+    head.upgrade = b"websocket"
+    return head
+
+
+async def test_a_request_to_switch_is_passed_on_and_both_directions_come_back() -> None:
+    head = asking(("sec-websocket-key", KEY.decode()), ("x-forwarded-for", "203.0.113.9"), ("cookie", "a=1"))
+    stream = Switching(ACCEPT, ("sec-websocket-protocol", "chat"))
+    made = call(head)
+    made.timeout = 1
+    made.arm(asyncio.get_running_loop(), 10)
+    _, reply = await send(made, stream)
+    assert stream.line == "GET /ws?token=x"
+    assert (stream.get("connection"), stream.get("upgrade")) == ("Upgrade", "websocket")
+    assert (stream.get("sec-websocket-key"), stream.get("x-forwarded-for")) == (KEY.decode(), PEER.host)
+    assert (stream.get("cookie"), stream.body, stream.asked) == ("a=1", b"", b"websocket")
+    assert reply.tunnel is stream.ours
+    assert reply.head is not None
+    assert (reply.head.status, reply.head.get(b"sec-websocket-accept")) == (101, ACCEPT[1].encode())
+    assert made.deadline is None  # it was for the handshake
+
+
+async def test_over_http_2_the_handshake_with_the_service_is_the_gateways() -> None:
+    stream = Switching(("sec-websocket-protocol", "chat"))
+    _, reply = await send(call(asking()), stream)
+    assert len(stream.get("sec-websocket-key") or "") == 24
+    assert reply.tunnel is stream.ours
+    assert reply.head is not None
+    assert reply.head.get(b"sec-websocket-accept") is None
+    assert reply.head.get(b"sec-websocket-protocol") == b"chat"
+
+
+async def test_over_http_2_a_service_that_does_not_know_the_key_is_refused() -> None:
+    stream = Switching(ACCEPT)
+    with pytest.raises(BadUpstream):
+        await send(call(asking()), stream)
+    assert stream.ours.aborted
+
+
+async def test_a_service_that_refuses_to_switch_has_answered() -> None:
+    stream = Switching(answers=ResponseHead(403, ((b"content-type", b"text/plain"),)))
+    stream._pieces = [b"no"]
+    _, reply = await send(call(asking()), stream)
+    assert reply.tunnel is None
+    assert reply.head is stream.answers
+    assert await body(reply) == b"no"
+
+
+async def test_a_service_that_says_nothing_to_it_is_given_up() -> None:
+    stream = Switching(hang=True)
+    asked = asyncio.ensure_future(send(call(asking()), stream, head_timeout_s=0.01))
+    with pytest.raises(asyncio.CancelledError):
+        await asked
     assert stream.cancelled.is_set()
 
 

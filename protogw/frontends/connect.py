@@ -15,7 +15,7 @@ from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.connect_head import STREAM, Compression, ConnectTarget, read_head
-from protogw.frontends.enveloped import RequestMessages, close, sealed, written
+from protogw.frontends.enveloped import RequestMessages, close, codec_of, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
 from protogw.wire.connect import END_OK, Describe, decode_timeout, end_stream, error_body, prefixed
 from protogw.wire.envelope import envelope
@@ -93,7 +93,8 @@ class Connect:
         payload: Payload | None = None
         payloads: AsyncIterator[Payload] | None = None
         if target.streaming:
-            messages = RequestMessages(exchange, self._limit, target.coding, target.encoding, method.input.codec)
+            codec = codec_of(method, target.encoding)
+            messages = RequestMessages(exchange, self._limit, target.coding, target.encoding, codec)
             if method.client_streaming:
                 payloads = messages
             else:
@@ -159,7 +160,7 @@ class Connect:
 
     async def _message(self, exchange: Exchange, target: ConnectTarget) -> Payload:
         """The one message of a unary request."""
-        codec = target.method.input.codec
+        codec = codec_of(target.method, target.encoding)
         if target.message is not None:
             # A GET has no body; one that came all the same means nothing (RFC 9110 section 9.3.1).
             return Payload(target.message, target.encoding, codec)

@@ -16,7 +16,7 @@ from protogw.wire.envelope import COMPRESSED, EnvelopeReader, envelope
 from protogw.wire.message_encoding import WORTHWHILE
 
 if TYPE_CHECKING:
-    from protogw.descriptors.model import Codec
+    from protogw.descriptors.model import Codec, Method
     from protogw.frontends.base import Exchange
 
 
@@ -95,12 +95,22 @@ class RequestMessages:
         return first
 
 
+def codec_of(method: Method, encoding: Encoding) -> Codec:
+    """The codec of a request's messages: these protocols' JSON is ProtoJSON, whatever the service's own is."""
+    codec = method.input.codec
+    return codec if encoding is Encoding.PROTO else codec.canonical
+
+
 def written(payload: Payload, encoding: Encoding) -> bytes:
-    """A reply's message in the client's encoding; raises BadUpstream when the upstream's bytes are no such message."""
-    if payload.encoding is encoding:
+    """A reply's message in the client's encoding, which in JSON is ProtoJSON; raises BadUpstream when the upstream's
+    bytes are no such message."""
+    codec = payload.codec
+    if payload.encoding is encoding and (encoding is Encoding.PROTO or codec is None or codec.canonical is codec):
         return payload.data
     try:
-        return payload.json() if encoding is Encoding.JSON else payload.proto()
+        if encoding is Encoding.PROTO:
+            return payload.proto()
+        return payload.json() if codec is None else codec.canonical.to_json(payload.proto())
     except InvalidRequest as error:
         raise BadUpstream(f"the reply does not convert: {error.message}", code=Code.INTERNAL) from error
 

@@ -14,7 +14,7 @@ from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered
 from protogw.frontends.base import Bounds, FrontEndSettings
-from protogw.frontends.enveloped import RequestMessages, close, sealed, written
+from protogw.frontends.enveloped import RequestMessages, close, codec_of, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
 from protogw.wire.envelope import envelope, only_message
 from protogw.wire.grpc import OK_TRAILERS, decode_timeout, status_trailers
@@ -129,7 +129,7 @@ class _FrontEnd:
             elif len(data) > self._limit:
                 raise BodyTooLarge(f"a message of {len(data)} bytes is over the limit of {self._limit}")
             else:
-                payload = Payload(data, target.encoding, method.input.codec)
+                payload = Payload(data, target.encoding, codec_of(method, target.encoding))
         call = exchange.call = Call(
             method,
             target.metadata,
@@ -167,7 +167,7 @@ class _FrontEnd:
 
     def _messages(self, exchange: Exchange, target: GrpcTarget) -> RequestMessages:
         decoder = TextReader() if target.text else None
-        codec = target.method.input.codec
+        codec = codec_of(target.method, target.encoding)
         return RequestMessages(exchange, self._limit, target.coding, target.encoding, codec, decoder)
 
     def _answer(self, exchange: Exchange, target: GrpcTarget, reply: Reply, frame: bytes | None) -> None:
@@ -186,7 +186,8 @@ class _FrontEnd:
             elif payload is None:
                 frame = b""
             else:
-                data = payload.data if payload.encoding is target.encoding else written(payload, target.encoding)
+                is_proto = payload.encoding is target.encoding is Encoding.PROTO
+                data = payload.data if is_proto else written(payload, target.encoding)
                 frame = envelope(data)
             self._respond(exchange, target, head, frame, trailers)
         elif metadata.pairs:

@@ -113,7 +113,8 @@ class NativeCodec:
         """The ProtoJSON of native JSON."""
         if self._read is None:
             self._read = self._reading.message(self._desc)
-        return orjson.dumps(_read(data, self._read))
+        tree = _read(data, self._read)
+        return b"{}" if tree is None else orjson.dumps(tree)
 
     def field_from_json(self, name: str, data: bytes) -> bytes:
         slot = self._slot(name)
@@ -334,14 +335,15 @@ class _Reading(_Direction):
     def _wrapping(self, desc: DescMessage, name: str) -> Turn:
         slot = self._natives.slots(desc)[name]
         made: list[Turn | None] = []
+        free = isinstance(slot.target, DescMessage) and slot.target.type_name in _FREE
 
         def turn(value: Json, depth: int) -> Json:
             depth = _deeper(depth)
             if not made:
                 made.append(self.field(desc, slot))
             inner = made[0]
-            if value is None and slot.target.__class__ is not DescMessage:
-                return {}
+            if value is None and not free:
+                return None
             return {name: value if inner is None else inner(value, depth)}
 
         return turn
@@ -358,7 +360,7 @@ class _Reading(_Direction):
             if not turns:
                 turns.update(self._fields(desc, slots))
             if value is None:
-                return {}
+                return None
             branch = branch_of(union, value)
             if branch is None:
                 if lenient:

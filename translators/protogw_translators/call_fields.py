@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protogw.wire.forwarded import forwarded
@@ -62,6 +63,22 @@ class CallFields:
                 self._blocks.clear()
             self._blocks[key] = (metadata, block)
         return block
+
+    def with_own(self, call: Call, own: Sequence[Header]) -> bytes:
+        """The same with the request's own fields in place of the metadata's; cookies are joined."""
+        authority = call.head.authority if call.head is not None else b""
+        names = {name for name, _ in own}
+        fields: list[Header] = []
+        cookies: list[bytes] = []
+        for pair in (*self.fields(call.metadata, call.peer, authority), *own):
+            if pair[0] == b"cookie":
+                cookies.append(pair[1])
+            elif pair[0] not in names:
+                fields.append(pair)
+        fields += [pair for pair in own if pair[0] != b"cookie"]
+        if cookies:
+            fields.append((b"cookie", b"; ".join(cookies)))
+        return encode_fields(fields)
 
     def fields(self, metadata: Metadata, peer: Peer, authority: bytes) -> list[Header]:
         """The same as pairs."""

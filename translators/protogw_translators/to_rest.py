@@ -1,4 +1,4 @@
-"""Calls as REST: a service that google.api.http annotations describe, spoken to over HTTP/1.1.
+"""Calls as REST: a service that google.api.http annotations or an OpenAPI document describe, spoken to over HTTP/1.1.
 
 JSON that needs no change passes untouched both ways. Unary calls and client streams are read whole; NDJSON, server-sent
 events and JSON arrays come back as server streams. Bidirectional streams do not exist over HTTP/1.1.
@@ -14,6 +14,7 @@ import orjson
 
 from protogw.call import Call, Encoding, Payload, Reply
 from protogw.descriptors.model import Codec, Method
+from protogw.descriptors.openapi_binding import Operation
 from protogw.errors import (
     BadUpstream,
     BodyTooLarge,
@@ -29,8 +30,9 @@ from protogw.wire.protowire import delimited
 from protogw_translators.call_fields import CallFields
 from protogw_translators.request_pump import RequestPump
 from protogw_translators.to_rest_fields import Queries
+from protogw_translators.to_rest_operation import OperationRequests
 from protogw_translators.to_rest_reply import ReplyHead, bad_reply, decoded, error_status, reply_head
-from protogw_translators.to_rest_request import Requests, Rule
+from protogw_translators.to_rest_request import Bound, Requests, Rule
 from protogw_translators.to_rest_stream import ERROR_BYTES, Messages, error_body, records_of
 
 if TYPE_CHECKING:
@@ -44,14 +46,20 @@ _ACCEPT_STREAM = b"application/x-ndjson, text/event-stream, application/json;q=0
 class _Plan:
     """What every call of one method shares. Raises NotOffered when no request can be made of its rules."""
 
-    __slots__ = ("accept", "codec", "method", "requests", "tails")
+    __slots__ = ("accept", "codec", "is_protojson", "method", "requests", "tails")
 
     def __init__(self, method: Method, owner: ToRest) -> None:
         self.method = method
         self.codec: Codec = method.output.codec.lenient
-        self.requests = Requests(method, owner)
+        self.is_protojson = self.codec.canonical is self.codec
+        binding = method.binding
+        self.requests: Requests | OperationRequests = (
+            OperationRequests(method, binding, owner) if isinstance(binding, Operation) else Requests(method, owner)
+        )
         raw = any(rule.reply_http_body for rule in self.requests.rules)
         self.accept = b"*/*" if raw else _ACCEPT_STREAM if method.server_streaming else _JSON
+        if isinstance(self.requests, OperationRequests):
+            self.accept = self.requests.first.accept or self.accept
         self.tails: dict[bytes, bytes] = {}
         """What follows the target in a head, by the content type of the body."""
 
@@ -104,11 +112,9 @@ class ToRest:
         payload = call.payload
         assert payload is not None
         request, rule = plan.requests.encode(payload)
-        head = (
-            request.line
-            + self._tail(plan, request.content_type or _JSON if rule.body else b"")
-            + self._fields.block(call)
-        )
+        content_type = request.content_type or _JSON if rule.body else b""
+        block = self._fields.block(call) if not request.fields else self._fields.with_own(call, request.fields)
+        head = request.line + self._tail(plan, content_type) + block
         stream = connection.open(head, request.body)
         if method.server_streaming:
             return await self._server_stream(plan, rule, stream)
@@ -142,7 +148,7 @@ class ToRest:
 
     # --- whole replies ------------------------------------------------------------------------------------------------
 
-    async def _whole_reply(self, plan: _Plan, rule: Rule, answer: Answer) -> Reply:
+    async def _whole_reply(self, plan: _Plan, rule: Bound, answer: Answer) -> Reply:
         memo = answer.head.memo
         head = memo if memo.__class__ is ReplyHead else reply_head(answer.head)
         assert isinstance(head, ReplyHead)
@@ -152,7 +158,7 @@ class ToRest:
         return Reply(head.metadata, payload=self._payload(plan, rule, head, body))
 
     @staticmethod
-    async def _failed(plan: _Plan, rule: Rule, fields: ResponseHead, head: ReplyHead, body: bytes) -> Reply:
+    async def _failed(plan: _Plan, rule: Bound, fields: ResponseHead, head: ReplyHead, body: bytes) -> Reply:
         """The reply that is an error; raises BadUpstream for what is neither that nor success."""
         head.check()
         try:
@@ -162,7 +168,7 @@ class ToRest:
         return Reply(head.metadata, status=error_status(head, fields, body, rule.verb, plan.method.output.types))
 
     @staticmethod
-    def _payload(plan: _Plan, rule: Rule, head: ReplyHead, body: bytes) -> Payload:
+    def _payload(plan: _Plan, rule: Bound, head: ReplyHead, body: bytes) -> Payload:
         """The one message of a reply."""
         codec = plan.codec
         if rule.reply_http_body:
@@ -170,7 +176,7 @@ class ToRest:
             field = rule.reply_field
             return Payload(delimited(field.number, message) if field else message, Encoding.PROTO, codec)
         if not body:
-            return Payload(b"{}", Encoding.JSON, codec)
+            return Payload(b"{}", Encoding.JSON, codec) if plan.is_protojson else Payload(b"", Encoding.PROTO, codec)
         if head.json:
             return Payload(wrapped(rule.wrap, body) if rule.wrap else body, Encoding.JSON, codec)
         if head.protobuf and not rule.wrap:
@@ -180,7 +186,7 @@ class ToRest:
 
     # --- streams ------------------------------------------------------------------------------------------------------
 
-    async def _server_stream(self, plan: _Plan, rule: Rule, stream: HttpStream) -> Reply:
+    async def _server_stream(self, plan: _Plan, rule: Bound, stream: HttpStream) -> Reply:
         """The reply as soon as its head is there; an error is read whole."""
         try:
             answer = await stream.head()
@@ -206,6 +212,7 @@ class ToRest:
                 "which answers only once the request has ended"
             )
         rule = plan.requests.first
+        assert isinstance(rule, Rule)  # no operation of OpenAPI's takes a stream
         payloads = call.payloads
         assert payloads is not None
         if not rule.body:
@@ -266,7 +273,7 @@ class _Jsons:
 
     __slots__ = ("_codec", "_wrap")
 
-    def __init__(self, plan: _Plan, rule: Rule) -> None:
+    def __init__(self, plan: _Plan, rule: Bound) -> None:
         self._codec = plan.codec
         self._wrap = rule.wrap
 
@@ -279,7 +286,7 @@ class _HttpBodies:
 
     __slots__ = ("_codec", "_content_type", "_field")
 
-    def __init__(self, plan: _Plan, rule: Rule, head: ReplyHead) -> None:
+    def __init__(self, plan: _Plan, rule: Bound, head: ReplyHead) -> None:
         self._codec = plan.codec
         self._field = rule.reply_field
         self._content_type = head.content_type

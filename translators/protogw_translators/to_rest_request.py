@@ -15,6 +15,7 @@ import orjson
 from protogw.call import Encoding, Payload
 from protogw.descriptors.model import Field, HttpRule, Kind, Method, Type
 from protogw.errors import InvalidRequest, NotOffered
+from protogw.wire.http import Header
 from protogw.wire.path_safety import check_path
 from protogw.wire.path_template import Template, Variable, Wildcard, expand, parse
 from protogw_translators.to_rest_fields import Excluded, FieldPath, Parameters, Queries, cut, merge
@@ -28,11 +29,12 @@ _PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~\-]*")
 
 
 class Request(NamedTuple):
-    """What is sent: the verb and the target with a space behind each, the body, and the body's own content type."""
+    """What is sent: the verb and the target, the body, the body's own content type, and header fields of its own."""
 
     line: bytes
     body: bytes
     content_type: bytes
+    fields: tuple[Header, ...] = ()
 
 
 class Settings(Protocol):
@@ -40,6 +42,16 @@ class Settings(Protocol):
 
     base_path: str
     queries: Queries
+
+
+class Bound(Protocol):
+    """What the reading of replies needs to know of the rule that a request was made by."""
+
+    verb: bytes
+    body: str
+    wrap: bytes
+    reply_field: Field | None
+    reply_http_body: bool
 
 
 class RuleFault(Exception):

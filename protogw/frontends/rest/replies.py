@@ -25,9 +25,11 @@ _COMPRESSIBLE = (b"text/", b"application/json", b"application/xml", b"applicatio
 def as_json(binding: Binding, payload: Payload) -> bytes:
     """A reply's message as JSON, or the field of it that the binding selects."""
     field = binding.reply_field
-    if field is None:
-        return payload.data if payload.encoding is Encoding.JSON else written(payload, Encoding.JSON)
+    if field is None and payload.encoding is Encoding.JSON:
+        return payload.data
     try:
+        if field is None:
+            return payload.json()
         return binding.output.codec.field_to_json(field.name, payload.proto())
     except InvalidRequest as error:
         raise BadUpstream(f"the reply does not convert: {error.message}") from error

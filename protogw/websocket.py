@@ -61,12 +61,16 @@ class SocketOptions:
 
 
 class SocketClosed(Exception):
-    """The socket carries no more messages. 1005: a Close without a code; 1006: the connection broke off without one."""
+    """The socket carries no more messages. 1005: a Close without a code; 1006: the connection broke off without one.
 
-    def __init__(self, code: int, reason: str) -> None:
+    With `ours`, the peer has broken the protocol or a limit, and the code is what it was told.
+    """
+
+    def __init__(self, code: int, reason: str, *, ours: bool = False) -> None:
         super().__init__(f"{code} {reason}".rstrip())
         self.code = code
         self.reason = reason
+        self.ours = ours
 
 
 class WebSocket:
@@ -172,7 +176,7 @@ class WebSocket:
                     await self._on_control(event)
         except SocketFault as fault:
             # The peer is told what it did, and not listened to any more (RFC 6455 section 7.1.7).
-            closed = self._over(fault.code, fault.reason)
+            closed = self._over(fault.code, fault.reason, ours=True)
             await self._part(fault.code, fault.reason)
             raise closed from None
         except GatewayError as error:
@@ -257,10 +261,10 @@ class WebSocket:
         self._over(ABNORMAL, "the socket was given up")
         self._stream.abort()
 
-    def _over(self, code: int, reason: str) -> SocketClosed:
+    def _over(self, code: int, reason: str, *, ours: bool = False) -> SocketClosed:
         """It has ended; how it ended first is what counts."""
         if self._closed is None:
-            self._closed = SocketClosed(code, reason)
+            self._closed = SocketClosed(code, reason, ours=ours)
             self._finished.set_result(self._closed)
             self._ping_timer.cancel()
             self._idle_timer.cancel()

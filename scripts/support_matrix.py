@@ -10,6 +10,7 @@ NAMES = {
     "grpc-web": "gRPC-Web",
     "connect": "Connect",
     "graphql": "GraphQL",
+    "websocket": "WebSocket",
     "http": "plain HTTP",
 }
 

@@ -21,6 +21,8 @@ from protogw.values import refuse
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)\Z")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+\Z")
+_SCHEMES = {"http": False, "https": True, "grpc": False, "grpcs": True, "ws": False, "wss": True}
+"""Of an upstream's URL, and whether it says TLS."""
 _LATER_DISCOVERY = ("dns:", "srv:", "dns+srv:", "consul:", "kubernetes:", "xds:")
 
 
@@ -119,14 +121,12 @@ def parse_target(value: object) -> Target:
         return Target(_checked(host, port, lowest=1), None)
     try:
         url = urlsplit(value)
-        secure = {"http": False, "https": True, "grpc": False, "grpcs": True}.get(url.scheme)
+        secure = _SCHEMES.get(url.scheme)
         port = str(url.port) if url.port is not None else "443" if secure else "80"
     except ValueError:
         refuse("is not a URL: write http://host:port")
     if secure is None:
-        refuse(
-            f"has a scheme that is not supported here: write http:// or https://{hint(url.scheme, ['http', 'https'])}"
-        )
+        refuse(f"has a scheme that is not supported here: write http:// or https://{hint(url.scheme, _SCHEMES)}")
     if url.username is not None:
         refuse("carries a user name: credentials do not belong in an address")
     if url.query or url.fragment:

@@ -44,7 +44,7 @@ def _verdict(name: bytes) -> int:
     if name == b"connection":
         return _CONNECTION
     # Some servers read "_" as "-": a field must not come in again under its other spelling.
-    if name.replace(b"_", b"-") in RESERVED or name.startswith((b"grpc-", b"trailer-")):
+    if name.replace(b"_", b"-") in RESERVED or name.startswith((b"grpc-", b"trailer-", b"sec-websocket-")):
         return _DROPPED
     return _BINARY if name.endswith(b"-bin") else _PLAIN
 
@@ -55,9 +55,9 @@ _verdicts = ByName(_verdict)
 def forwardable(headers: Iterable[Header]) -> tuple[Header, ...]:
     """The fields that travel on as metadata.
 
-    Reserved names (also with "_" for "-"), `grpc-*`, `trailer-*` (Connect's) and whatever Connection lists are dropped,
-    as are plain values outside 0x20-0x7E. A `-bin` field that joins several values with commas is split, and padding is
-    removed.
+    Reserved names (also with "_" for "-"), `grpc-*`, `trailer-*` (Connect's), `sec-websocket-*` and whatever Connection
+    lists are dropped, as are plain values outside 0x20-0x7E. A `-bin` field that joins several values with commas is
+    split, and padding is removed.
     """
     kept: list[Header] = []
     connection: list[bytes] = []

@@ -15,6 +15,7 @@ from tests.support.drivers import Driver
 from tests.support.gateway import Running, config_of, gateway
 from tests.support.graphql_backend import graphql_backend, schema
 from tests.support.rest_backend import rest_backend
+from tests.support.websocket_backend import websocket_backend
 
 BODY_LIMIT = 8 << 20
 
@@ -30,7 +31,9 @@ class Behind:
 
 def _behind(kind: str, service: Any, folder: Path, *, path: str = "", schema: Schema | None = None) -> Iterator[Behind]:
     (folder / "kit.pb").write_bytes(kit.DESCRIPTOR_SET)
-    upstream = {kind: [f"http://127.0.0.1:{service.port}{path}"], "schema": "kit.pb"}
+    upstream: dict[str, Any] = {kind: [f"http://127.0.0.1:{service.port}{path}"], "schema": "kit.pb"}
+    if options := getattr(service, "options", None):
+        upstream[f"{kind}_options"] = options
     limits = {"limits": {"body": BODY_LIMIT}}
     with gateway(
         config_of({"kit": upstream}, listener=limits), folder, {"kit": schema} if schema is not None else None
@@ -54,6 +57,12 @@ def rest_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
 def graphql_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
     with graphql_backend() as service:
         yield from _behind("graphql", service, tmp_path_factory.mktemp("graphql"), path="/graphql", schema=schema())
+
+
+@pytest.fixture(scope="session")
+def websocket_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    with websocket_backend() as service:
+        yield from _behind("websocket", service, tmp_path_factory.mktemp("websocket"))
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ HALF_DUPLEX = {
 }
 """What a front end's own protocol says of its streams."""
 
-NO_TRAILERS = frozenset(("rest", "graphql"))
+NO_TRAILERS = frozenset(("rest", "graphql", "websocket"))
 """Translators whose services have no trailers to give."""
 
 TRAILERS_DROPPED = frozenset(("graphql",))

@@ -30,7 +30,7 @@ TEXT = "Zoë ☃"
 def test_the_table_has_a_driver_and_a_service_for_each_kind(kind, translator) -> None:
     assert {driver.kind for driver in DRIVERS} == set(pairs.fronts())
     assert kind.kind in pairs.fronts()
-    assert translator in ("grpc", "rest", "graphql")
+    assert translator in ("grpc", "rest", "graphql", "websocket")
 
 
 def test_a_unary_call_carries_its_message_and_metadata_both_ways(driver: Driver, behind: Behind) -> None:

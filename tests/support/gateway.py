@@ -103,7 +103,9 @@ class Running:
         self._ready.set()
         await self._stop.wait()
         pools = self.gateway.pools.values()
-        kept = [one for pool in pools for endpoint in pool.endpoints for one in endpoint._connections]
+        endpoints = [endpoint for pool in pools for endpoint in pool.endpoints]
+        endpoints += [lane for endpoint in endpoints for lane in endpoint._lanes.values()]
+        kept = [one for endpoint in endpoints for one in endpoint._connections]
         await self.gateway.drain(0.2)
         while not all(one.transport.is_closing() for one in kept):  # type: ignore[attr-defined]  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # they linger until the service has closed its side; nothing tells when

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 from protogw.errors import GatewayError, UpstreamError, UpstreamReset
 
-if TYPE_CHECKING:
-    from protogw.translator import HttpStream
+_Piece = TypeVar("_Piece")
+_Taken = TypeVar("_Taken", contravariant=True)
+
+
+class Sink(Protocol[_Taken]):
+    """Where a request is written: the writing half of an HttpStream, or of a socket."""
+
+    async def write(self, data: _Taken, /) -> None: ...
+
+    def end(self) -> None: ...
+
+    def cancel(self) -> None: ...
 
 
 class RequestPump:
@@ -17,13 +27,13 @@ class RequestPump:
 
     __slots__ = ("_error", "_task", "consumed")
 
-    def __init__(self, stream: HttpStream, pieces: AsyncIterator[bytes], *, consumed: bool = False) -> None:
+    def __init__(self, stream: Sink[_Piece], pieces: AsyncIterator[_Piece], *, consumed: bool = False) -> None:
         self.consumed = consumed
         """Something of the request's payloads has been read, so that it cannot be sent again."""
         self._error: GatewayError | None = None
         self._task = asyncio.get_running_loop().create_task(self._run(stream, pieces))
 
-    async def _run(self, stream: HttpStream, pieces: AsyncIterator[bytes]) -> None:
+    async def _run(self, stream: Sink[_Piece], pieces: AsyncIterator[_Piece]) -> None:
         done = False
         try:
             async for piece in pieces:
@@ -40,6 +50,12 @@ class RequestPump:
             if not done:
                 # Wakes the reader of the reply, who then asks `blame`.
                 stream.cancel()
+
+    async def done(self) -> None:
+        """Until all is sent; raises the request's own fault."""
+        await asyncio.wait((self._task,))
+        if self._error is not None:
+            raise self._error
 
     async def stop(self) -> None:
         """Stop sending: the reply has ended, or nobody wants it any more."""

@@ -20,7 +20,8 @@ from protogw.descriptors.model import Schema
 from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.read import LIVE, Fetch, read
 from protogw.frontends import FRONT_ENDS
-from protogw.gateway import Door, Gateway, Recorder
+from protogw.frontends.base import Recorder
+from protogw.gateway import Door, Gateway
 from protogw.net.http1_client import Http1Connector
 from protogw.net.http2_client import Http2Connector
 from protogw.net.limits import Limits

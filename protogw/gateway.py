@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from protogw.call import Call, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import DeadlineExceeded, GatewayError, InternalError, NotOffered
-from protogw.frontends.base import Exchange, FrontEnd
+from protogw.frontends.base import Exchange, FrontEnd, Recorder, RecordsCalls
 from protogw.policies.base import OriginPolicy
 from protogw.routing.router import Router
 
@@ -26,17 +26,6 @@ if TYPE_CHECKING:
     from protogw.wire.http import RequestHead
 
 log = logging.getLogger("protogw")
-
-
-class Recorder(Protocol):
-    """Writes one line per request; never waits."""
-
-    def record(self, exchange: Exchange, elapsed_s: float, error: GatewayError | None, front_end: str) -> None:
-        """Called once a request has been answered, with the error it was answered with, or its client has gone.
-
-        `front_end` is the kind of the one that answered.
-        """
-        ...
 
 
 class Listening(Protocol):
@@ -76,6 +65,9 @@ class Door:
         self._origins = origins
         self._recorder = recorder
         self._proxies = proxies
+        for front_end in self._front_ends:
+            if isinstance(front_end, RecordsCalls):
+                front_end.recorder = recorder
 
     @property
     def front_ends(self) -> tuple[FrontEnd, ...]:
@@ -169,7 +161,9 @@ class Gateway:
         timeout = call.timeout
         if timeout is None:
             method = call.method
-            timeout = route.unary_timeout if method is not None and method.unary else route.stream_timeout
+            # A method that takes one message may be carried for a client that sends many (a fan-in).
+            lone = method is not None and method.unary and call.payloads is None
+            timeout = route.unary_timeout if lone else route.stream_timeout
         elif route.max_timeout is not None and timeout > route.max_timeout:
             timeout = route.max_timeout
         if timeout is not None:

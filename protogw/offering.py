@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from protogw.config import Config
 from protogw.config import Route as ConfigRoute
@@ -16,11 +17,13 @@ from protogw.descriptors.from_proto import with_offers, with_rules
 from protogw.descriptors.model import HttpRule, Method, Schema, SchemaError
 from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.read import Fetch, Send
+from protogw.descriptors.sockets import with_sockets
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
 from protogw.policies.base import OriginPolicy, Policy
 from protogw.routing.route import Conditions, Rewrite, Route, Target
 from protogw.routing.router import HttpRoute, Router
+from protogw.sharing import Sharing
 from protogw.wire.path_template import parse
 
 log = logging.getLogger("protogw")
@@ -74,6 +77,12 @@ class Offering:
             )
             for index, route in enumerate(config.routes)
         )
+        self._sockets = {
+            route.match.call: [replace(binding.rule, many=route.fan_in is not None) for binding in route.websocket]
+            for route in config.routes
+            if route.match.call is not None and route.websocket
+        }
+        self._sharing = Sharing(gateway.own)
         self._told: set[str] = set()
 
     def _compiled(self, index: int, route: ConfigRoute) -> _Compiled:
@@ -168,7 +177,7 @@ class Offering:
             candidates = [
                 route
                 for compiled in self._routes
-                if (route := compiled.for_method(method, target, self._schemas)) is not None
+                if (route := compiled.for_method(method, target, self._schemas, self._sharing, faults)) is not None
             ]
             methods[method.full_name] = [*candidates, Route("default", target, self._use)]
         http = [found for compiled in self._routes if (found := compiled.http) is not None]
@@ -195,7 +204,7 @@ class Offering:
                 schema = with_rules(schema, {call: rules}, replace=replace)
             except SchemaError as error:
                 faults.append(f"routes[{index}].rest: {error}")
-        return schema
+        return with_sockets(schema, self._sockets)
 
     def _unknown_calls(self, catalog: Catalog) -> list[str]:
         faults = []
@@ -272,7 +281,9 @@ class _Compiled:
         else:
             self._conditions = Conditions(host=match.host, headers=match.headers, path=match.path, verbs=match.method)
 
-    def for_method(self, method: Method, target: Target, schemas: Mapping[str, Schema]) -> Route | None:
+    def for_method(
+        self, method: Method, target: Target, schemas: Mapping[str, Schema], sharing: Sharing, faults: list[str]
+    ) -> Route | None:
         """This route for the method, or None when it is not for it."""
         if self.http is not None:
             return None
@@ -286,7 +297,8 @@ class _Compiled:
             schema = schemas.get(upstream)
             if schema is None or method.service not in schema.services:
                 return None
-        return self._made(self._target or target, self._conditions)
+        target = sharing.target(self._name, self._route, method, self._target or target, faults)
+        return self._made(target, self._conditions)
 
     def _made(self, target: Target, conditions: Conditions) -> Route:
         rewrite = None

@@ -19,7 +19,9 @@ from protogw.config.units import Address, admin_address, parse_listen_address, p
 from protogw.values import parse_duration
 
 _BINDINGS = (*VERBS, "custom")
-_SAYS = frozenset(("to", "rest", "timeout", "max_timeout", "use"))
+_OF_ONE_METHOD = ("rest", "websocket", "fan_in")
+"""What a route may say of a single method only."""
+_SAYS = frozenset(("to", *_OF_ONE_METHOD, "share", "timeout", "max_timeout", "use"))
 """What a route without `call` may be there for."""
 
 
@@ -242,12 +244,15 @@ def _route(
         document.fault(place, "says nothing: plain HTTP needs `to`; calls take timeout, max_timeout or use", key=True)
     _to(document, (*place, "to"), route.get("to"), upstreams)
     _names(document, (*place, "use"), route.get("use"), policies, "policy")
+    for key in _OF_ONE_METHOD:
+        if key in route and (not isinstance(call, str) or call.endswith("*")):
+            document.fault((*place, key), "needs a match with the call of one method", key=True)
     if "rest" in route:
-        if not isinstance(call, str) or call.endswith("*"):
-            document.fault((*place, "rest"), "needs a match with the call of one method", key=True)
         for steps, binding in _many(route["rest"]):
             if isinstance(binding, dict):
                 _binding(document, (*place, "rest", *steps), binding)
+    if "fan_in" in route and "share" in route:
+        document.fault((*place, "share"), "a route has fan_in or share, not both", key=True)
     timeout = _parsed(parse_duration, route.get("timeout"))
     longest = _parsed(parse_duration, route.get("max_timeout"))
     if timeout is not None and longest is not None and timeout > longest:

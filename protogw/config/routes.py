@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from protogw.config.strict import LISTED, Strict
-from protogw.descriptors.model import HttpRule
+from protogw.config.fan_in import FanIn, Share
+from protogw.config.strict import LISTED, TRUTH, Strict
+from protogw.descriptors.model import HttpRule, SocketRule
 from protogw.values import Positive, Short, refuse
 from protogw.wire.path_template import TemplateError, parse
 
@@ -132,6 +135,30 @@ class RestBinding(Strict):
         )
 
 
+class SocketBinding(Strict):
+    """A path under which one method is offered to sockets: written as text, or as a mapping with more to say."""
+
+    path: Template
+    """The path template. Its variables are request fields, which every message of the socket then has."""
+    start: Literal["open", "message"] | None = None
+    """When the call of a method that takes one message begins: once the socket is `open`, made of path and query, or
+    with its first `message`. Default: `open` where the path has variables."""
+
+    @property
+    def rule(self) -> SocketRule:
+        return SocketRule(template=self.path, starts=None if self.start is None else self.start == "open")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler.resolve_ref_schema(handler(core))
+        return {"anyOf": [{"type": "string", "examples": ["/chat"]}, written]}
+
+
 class Rewrite(Strict):
     """What the upstream is told instead of what the client asked for."""
 
@@ -164,6 +191,12 @@ class Route(Strict):
     """The longest that a client may ask for."""
     rest: Annotated[tuple[RestBinding, ...], LISTED] = ()
     """How the method is offered as REST, one binding or a list."""
+    websocket: Annotated[tuple[SocketBinding, ...], LISTED] = ()
+    """Paths under which the method is offered to sockets, beside its own; one or a list."""
+    fan_in: FanIn | None = None
+    """Let all clients of the method share one upstream stream."""
+    share: Annotated[Share | None, TRUTH] = None
+    """Open equal server streams once; `true` for all defaults."""
     rewrite: Rewrite | None = None
     """What the upstream is told instead; for plain HTTP."""
     use: Annotated[tuple[str, ...] | None, LISTED] = None

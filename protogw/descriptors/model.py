@@ -163,6 +163,20 @@ class HttpRule:
     success: int = 200
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketRule:
+    """One path under which a method is offered to sockets, each of which is a call of it.
+
+    `starts` says that the call begins with the socket, made of path and query, instead of with the first message; None
+    leaves it to the path: whether it has variables. With `many`, messages of a socket are many although the method
+    takes one: whoever carries the call makes something of each.
+    """
+
+    template: str
+    starts: bool | None = None
+    many: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Method:
     """What is called: `package.Service/Method`, its types and its shape. Compared and hashed by identity."""
@@ -178,6 +192,8 @@ class Method:
     """How it is offered as REST."""
     described: tuple[HttpRule, ...] | None = None
     """How its own schema says it is served as REST, where the config offers it otherwise; see `annotated`."""
+    sockets: tuple[SocketRule, ...] = ()
+    """Under which paths it is offered to sockets, beside its own."""
     binding: object = None
     """How its own service is asked, where that is described by something else than a proto: made by the reader of that
     schema language and read by the translator that speaks to such services, nobody else."""

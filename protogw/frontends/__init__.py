@@ -9,6 +9,7 @@ from protogw.frontends.graphql import Graphql
 from protogw.frontends.grpc import Grpc, GrpcWeb
 from protogw.frontends.http import Http
 from protogw.frontends.rest import Rest
+from protogw.frontends.websocket import WebSockets
 from protogw.kinds import table
 
-FRONT_ENDS = table("frontends", Grpc, GrpcWeb, Connect, Graphql, Rest, Http)
+FRONT_ENDS = table("frontends", Grpc, GrpcWeb, Connect, Graphql, WebSockets, Rest, Http)

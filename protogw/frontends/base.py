@@ -84,6 +84,47 @@ class Exchange(Protocol):
         ...
 
 
+class Recorded(Protocol):
+    """What the log says of a request, or of one call of a connection that carries many."""
+
+    @property
+    def head(self) -> RequestHead: ...
+
+    @property
+    def peer(self) -> Peer: ...
+
+    @property
+    def call(self) -> Call | None: ...
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def bytes_in(self) -> int: ...
+
+    @property
+    def bytes_out(self) -> int: ...
+
+
+class Recorder(Protocol):
+    """Writes one line per request; never waits."""
+
+    def record(self, exchange: Recorded, elapsed_s: float, error: GatewayError | None, front_end: str) -> None:
+        """Called once a request has been answered, with the error it was answered with, or its client has gone.
+
+        `front_end` is the kind of the one that answered.
+        """
+        ...
+
+
+@runtime_checkable
+class RecordsCalls(Protocol):
+    """A front end whose requests carry many calls, and which records each of them itself."""
+
+    recorder: Recorder | None
+    """Set by the door."""
+
+
 Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
 
 

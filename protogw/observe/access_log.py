@@ -19,7 +19,7 @@ from protogw.errors import Code
 if TYPE_CHECKING:
     from protogw.call import Call
     from protogw.errors import GatewayError
-    from protogw.frontends.base import Exchange
+    from protogw.frontends.base import Recorded
     from protogw.observe.line_sink import LineSink
     from protogw.wire.http import RequestHead
 
@@ -117,7 +117,7 @@ class AccessLog:
         self._told_dropped = 0
         self._told_at = 0.0
 
-    def record(self, exchange: Exchange, elapsed_s: float, error: GatewayError | None, front_end: str) -> None:
+    def record(self, exchange: Recorded, elapsed_s: float, error: GatewayError | None, front_end: str) -> None:
         """Keep what the line will say; called for every request."""
         call = exchange.call
         peer = exchange.peer

@@ -22,7 +22,7 @@ _REST_BIDI = Limit(12, "a REST service answers once the request has ended")
 
 _GRAPHQL = Limit(12, "GraphQL has no streams from the client")
 
-_FRONTS = ("rest", "grpc", "grpc-web", "connect")
+_FRONTS = ("rest", "grpc", "grpc-web", "connect", "websocket")
 
 LIMITS: dict[tuple[str, str], dict[str, Limit]] = {
     **{(front, "rest"): {"bidi": _REST_BIDI} for front in _FRONTS},

@@ -18,6 +18,7 @@ from google.rpc import status_pb2
 
 from tests.support import kit
 from tests.support.raw import Cut, Exchange, Fields, Http1, Http2
+from tests.support.websocket_driver import SocketJson, SocketProto
 
 PATHS = {"Unary": "/v1/echo", "Down": "/v1/down", "Up": "/v1/up", "Chat": "/v1/chat", "Absent": "/v1/absent"}
 CONNECT_CODES = (
@@ -352,4 +353,15 @@ class RestEvents(Rest):
     accept = "text/event-stream"
 
 
-DRIVERS: tuple[type[Driver], ...] = (Rest, RestArray, RestEvents, Grpc, GrpcWeb, GrpcWebText, Connect, ConnectJson)
+DRIVERS: tuple[type[Any], ...] = (
+    Rest,
+    RestArray,
+    RestEvents,
+    Grpc,
+    GrpcWeb,
+    GrpcWebText,
+    Connect,
+    ConnectJson,
+    SocketJson,
+    SocketProto,
+)

@@ -31,7 +31,8 @@ CLOSE_S = 1.0
 """How long a goodbye may take: the caller has its answer, or is gone."""
 
 _ID = "1"
-_BAD_MESSAGE = 4400
+_APPLICATIONS = 3000
+"""Close codes from here on are applications' own."""
 
 
 class Refused(Exception):
@@ -113,6 +114,8 @@ def _status_of(closed: SocketClosed) -> Status:
     code = code_of_close(closed.code)
     if code in (Code.OK, Code.UNAVAILABLE):
         raise UpstreamReset(f"the upstream ended the subscription before it was complete: {closed}") from closed
+    if closed.code < _APPLICATIONS and code is Code.INVALID_ARGUMENT:
+        code = Code.INTERNAL  # frames that break the protocol, whoever says so: nothing that the caller sent
     return Status(code, bounded(closed.reason) or f"the upstream closed the subscription: {closed}")
 
 

@@ -48,7 +48,8 @@ class ReplyHead:
         utf8 = charset in (b"", b"utf-8", b"utf8", b"us-ascii")
         self.json = utf8 and (not self.media or _is_json(self.media))
         self.protobuf = self.media in (b"application/x-protobuf", b"application/protobuf")
-        codings = [value for name, value in head.headers if name == b"content-encoding"]
+        # Some servers say "none" so that no proxy compresses a stream of events.
+        codings = [value for name, value in head.headers if name == b"content-encoding" and value.lower() != b"none"]
         self.coding = b", ".join(codings)
 
     def check(self) -> None:

@@ -184,7 +184,7 @@ class Types:
                 branches = [one for one in message.fields.values() if one.oneof == field.oneof]
                 named = self._branches(message, schema, branches, output=output)
                 parts[field.oneof] = Member(part=Part.ONEOF, oneof=field.oneof, branches=named)
-        wishes = {key: (self._field_name(key, member),) for key, member in parts.items()}
+        wishes = {key: _field_names(key, member) for key, member in parts.items()}
         names, clashed = allocate(wishes)
         for key, name in clashed:
             fault = f"{message.name}.{key.lstrip('.')}: another field has its name, so it is {name} in GraphQL"
@@ -192,14 +192,10 @@ class Types:
                 self.faults.append(fault)
         return {names[key]: member for key, member in parts.items()}
 
-    @staticmethod
-    def _field_name(key: str, member: Member) -> str:
-        return field_name(member.field.json_name if member.field is not None else key)
-
     def _branches(self, message: Type, schema: Schema, fields: list[Field], *, output: bool) -> dict[str, Field]:
         if output:
             return {self._names[self._key("branch", message.name, schema, one.name)]: one for one in fields}
-        names, _ = allocate({one.name: (field_name(one.json_name),) for one in fields})
+        names, _ = allocate({one.name: _numbered(one) for one in fields})
         return {names[one.name]: one for one in fields}
 
     def _keep(self, name: str, node: Node, members: Mapping[str, Member]) -> None:
@@ -367,6 +363,16 @@ class Types:
         self.enums[name] = EnumNames(enum=enum, numbers=numbers, names=names)
         values = {one: GraphQLEnumValue(one) for one in numbers}
         return GraphQLEnumType(name, values, description=enum.doc or None)
+
+
+def _field_names(key: str, member: Member) -> tuple[str, ...]:
+    return _numbered(member.field) if member.field is not None else (field_name(key),)
+
+
+def _numbered(field: Field) -> tuple[str, str]:
+    """A field's name, and the one that it gets when others want that too."""
+    name = field_name(field.json_name)
+    return name, f"{name}_{field.number}"
 
 
 def _entry_members(field: Field) -> dict[str, Member]:

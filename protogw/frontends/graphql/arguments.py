@@ -50,6 +50,8 @@ class Requests:
                 data: bytes = made(**fill(values)).SerializeToString()
             except (TypeError, ValueError) as error:
                 raise InvalidRequest(f"an argument does not fit its type: {error}") from error
+            except RecursionError:
+                raise InvalidRequest("an argument is nested too deeply") from None
             return data
 
         return build

@@ -22,7 +22,7 @@ from graphql import (
 from protogw.descriptors.to_graphql_model import GraphqlOffer
 from protogw.frontends.graphql.bound import Bound
 from protogw.frontends.graphql.coerce import Coercers, Variable, variables_of
-from protogw.frontends.graphql.limits import TOKENS, Limiter, over
+from protogw.frontends.graphql.limits import DEPTH, TOKENS, Limiter, over
 from protogw.frontends.graphql.plan import Plan, Planner
 from protogw.frontends.graphql.refusals import (
     NO_OPERATION,
@@ -151,6 +151,8 @@ class Documents:
         try:
             ast = parse(text, max_lexical_tokens=limits.tokens, max_comments=limits.tokens)
         except GraphQLSyntaxError as error:
+            if "deeply" in error.message:
+                raise over(DEPTH, "more depth than can be parsed", limits.depth) from error
             if "Parsing aborted" in error.message:
                 raise over(TOKENS, "more tokens or comments", limits.tokens) from error
             raise of_graphql(PARSE_FAILED, [error]) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -16,8 +17,9 @@ from protogw.descriptors.to_graphql import offers_any, sdl
 from protogw.errors import BodyTooLarge, GatewayError
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.graphql import persisted
-from protogw.frontends.graphql.documents import Operation
+from protogw.frontends.graphql.answers import as_events, as_parts, check_verb
 from protogw.frontends.graphql.execute import Origin, Response
+from protogw.frontends.graphql.origins import Origins
 from protogw.frontends.graphql.refusals import BAD_REQUEST, Refused, of_whole, refused
 from protogw.frontends.graphql.request import (
     EVENTS,
@@ -29,20 +31,24 @@ from protogw.frontends.graphql.request import (
     posted,
     queried,
 )
+from protogw.frontends.graphql.reserved import Reservations
 from protogw.frontends.graphql.served import Served, Texts
 from protogw.frontends.graphql.settings import GraphqlRoute, GraphqlSettings
 from protogw.frontends.graphql.streams import Events, Increments, Parts
+from protogw.frontends.graphql.transport_ws import NOT_ACCEPTABLE, SUBPROTOCOL, Session
+from protogw.websocket import GOING_AWAY, SocketOptions, accept
 from protogw.wire.http import Header
 from protogw.wire.http_status import http_status
 from protogw.wire.metadata import forwardable
 
 if TYPE_CHECKING:
-    from protogw.call import Call
+    from protogw.call import Call, Metadata
     from protogw.frontends.base import Exchange, Handler
     from protogw.wire.http import RequestHead
 
 _COMPRESS_FROM = 1024
 _VERBS = b"GET, POST, OPTIONS"
+_TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"),)
 _HEADS: Mapping[bytes, tuple[Header, ...]] = {
     kind: ((b"content-type", kind + b"; charset=utf-8"),) for kind in (JSON, RESPONSE_JSON)
 }
@@ -73,6 +79,8 @@ class Graphql:
         self._facts = FactsCache()
         known = persisted.read(settings.persisted) if settings.persisted is not None else {}
         self._texts = Texts(settings, known)
+        self._reservations = Reservations(settings)
+        self._origins = Origins(settings.origins)
 
     def offer(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -124,15 +132,9 @@ class Graphql:
         verb = head.method
         if head.path not in (self._path, self._stream_path):
             raise refused(BAD_REQUEST, "nothing is served here", http=404)
-        if verb == b"POST":
-            asked = posted(await self._body(exchange, facts), head.content_type, self._settings.limits.batch)
-        elif verb == b"GET":
-            asked = queried(head.query)
-        elif verb == b"OPTIONS":
-            exchange.respond(204, ((b"allow", _VERBS),))
+        if head.upgrade == b"websocket":
+            await self._socket(exchange, handle, facts)
             return
-        else:
-            raise refused(BAD_REQUEST, "only GET and POST are served", http=405, headers=((b"allow", _VERBS),))
 
         def saw(call: Call) -> None:
             if exchange.call is None:
@@ -141,20 +143,47 @@ class Graphql:
         origin = Origin(
             self.kind, handle, head, exchange.peer, facts.metadata, started=started, timeout=facts.timeout, saw=saw
         )
+        token = facts.token if facts.token is not None else _token(head)
+        if token is not None and verb in (b"GET", b"POST", b"DELETE"):
+            await self._reserved(exchange, facts, verb, token, origin)
+            return
+        if verb == b"POST":
+            asked = posted(await self._body(exchange, facts), head.content_type, self._settings.limits.batch)
+        elif verb == b"GET":
+            asked = queried(head.query)
+        elif verb == b"PUT":
+            exchange.respond(201, _TEXT, self._reservations.reserve().encode())
+            return
+        elif verb == b"OPTIONS":
+            exchange.respond(204, ((b"allow", _VERBS),))
+            return
+        else:
+            raise refused(BAD_REQUEST, "only GET and POST are served", http=405, headers=((b"allow", _VERBS),))
         if isinstance(asked, list):
             self._needs_json(facts)
             responses = [await self._batched(one, origin) for one in asked]
             await self._send(exchange, facts, orjson.dumps(responses), [])
-        elif facts.stream is not None:
-            await self._stream(exchange, facts, asked, origin)
-        else:
-            self._needs_json(facts)
-            operation = self.served.operation(asked)
-            self._check(operation, verb)
-            variables = operation.read(asked.variables)
-            plan = operation.plan(variables, defer=False)
-            response, metadata = await self.served.executor.run(plan, variables, origin)
-            await self._send(exchange, facts, orjson.dumps(response), metadata)
+            return
+        if facts.stream is not None:
+            if facts.stream == EVENTS:
+                await as_events(exchange, self.served, asked, origin, self._settings.heartbeat)
+                return
+            if await as_parts(exchange, self.served, asked, origin, self._settings.heartbeat):
+                return
+        self._needs_json(facts)
+        response, metadata = await self._run(asked, origin, verb)
+        await self._send(exchange, facts, orjson.dumps(response), metadata)
+
+    async def _run(self, params: Params, origin: Origin, verb: bytes) -> tuple[Response, list[Header]]:
+        """The one response of a query or mutation."""
+        served = self.served
+        operation = served.operation(params)
+        check_verb(operation, verb)
+        if operation.root == "subscription":
+            message = "a subscription needs text/event-stream, multipart/mixed or a WebSocket"
+            raise refused(BAD_REQUEST, message, http=406)
+        variables = operation.read(params.variables)
+        return await served.executor.run(operation.plan(variables, defer=False), variables, origin)
 
     @staticmethod
     def _needs_json(facts: Facts) -> None:
@@ -164,73 +193,48 @@ class Graphql:
     async def _batched(self, params: Params, origin: Origin) -> Response:
         """One response of several; a refusal is its own."""
         try:
-            operation = self.served.operation(params)
-            self._check(operation, b"POST")
-            variables = operation.read(params.variables)
-            response, _ = await self.served.executor.run(operation.plan(variables, defer=False), variables, origin)
+            response, _ = await self._run(params, origin, b"POST")
         except Refused as refusal:
             return {"errors": list(refusal.errors)}
         return response
 
-    @staticmethod
-    def _check(operation: Operation, verb: bytes) -> None:
-        """Raises Refused when the request cannot carry such an operation."""
-        if verb == b"GET" and operation.root == "mutation":
-            raise refused(BAD_REQUEST, "a mutation needs POST", http=405, headers=((b"allow", b"POST"),))
-        if operation.root == "subscription":
-            message = "a subscription needs text/event-stream, multipart/mixed or a WebSocket"
-            raise refused(BAD_REQUEST, message, http=406)
+    async def _socket(self, exchange: Exchange, handle: Handler, facts: Facts) -> None:
+        """Serve a WebSocket until it is closed."""
+        head = exchange.head
+        self._origins.check(head)
+        socket = await accept(exchange, SocketOptions(message_bytes=self._limit), (SUBPROTOCOL,))
+        if not socket.subprotocol:
+            await socket.close(NOT_ACCEPTABLE, "Subprotocol not acceptable")
+            return
+        loop = asyncio.get_running_loop()
 
-    async def _stream(self, exchange: Exchange, facts: Facts, params: Params, origin: Origin) -> None:
-        """Answer a client that takes responses one after another."""
-        every_s = self._settings.heartbeat
-        served = self.served
-        if facts.stream == EVENTS:
-            events = Events(exchange, every_s)
-            exchange.state = events
-            try:
-                operation = served.operation(params)
-                if operation.root != "subscription":
-                    self._check(operation, exchange.head.method)
-                variables = operation.read(params.variables)
-            except Refused as refusal:
-                if refusal.http != 400 or refusal.errors[0]["extensions"]["code"] == BAD_REQUEST:
-                    exchange.state = facts
-                    raise
-                events.start()
-                events.end(list(refusal.errors))
-                return
-            plan = operation.plan(variables, defer=False)
-            try:
-                events.start()
-                if operation.root == "subscription":
-                    await served.executor.stream(plan, variables, origin, events.send)
-                else:
-                    await events.send((await served.executor.run(plan, variables, origin))[0])
-                events.end()
-            finally:
-                events.stop()
+        def origin(metadata: Metadata) -> Origin:
+            return Origin(
+                self.kind, handle, head, exchange.peer, metadata, started=loop.time(), timeout=None, saw=_unseen
+            )
+
+        leaving: set[asyncio.Task[None]] = set()
+        exchange.when_draining(lambda: leaving.add(loop.create_task(socket.close(GOING_AWAY, "the gateway is going"))))
+        try:
+            await Session(socket, self._settings, lambda: self.served, origin, facts.metadata).run()
+        finally:
+            socket.abort()
+            await asyncio.gather(*leaving, return_exceptions=True)
+
+    async def _reserved(self, exchange: Exchange, facts: Facts, verb: bytes, token: str, origin: Origin) -> None:
+        """A request about an event stream that carries many operations."""
+        if verb == b"GET":
+            await self._reservations.open(token, exchange)
             return
-        operation = served.operation(params)
-        variables = operation.read(params.variables)
-        if operation.root == "subscription":
-            parts = Parts(exchange, every_s)
-            exchange.state = parts
-            try:
-                parts.start()
-                await served.executor.stream(operation.plan(variables, defer=False), variables, origin, parts.send)
-                parts.end()
-            finally:
-                parts.stop()
+        if verb == b"DELETE":
+            name = parse_qs(exchange.head.query.decode("latin-1")).get("operationId", [""])[0]
+            self._reservations.stop(token, name)
+            exchange.respond(200, ())
             return
-        self._check(operation, exchange.head.method)
-        plan = operation.plan(variables, defer=True)
-        if not plan.later:
-            response, metadata = await served.executor.run(plan, variables, origin)
-            await self._send(exchange, facts, orjson.dumps(response), metadata)
-            return
-        increments = exchange.state = Increments(exchange, 0)
-        await served.executor.increments(plan, variables, origin, increments)
+        params = posted(await self._body(exchange, facts), exchange.head.content_type, 0)
+        assert isinstance(params, Params)
+        self._reservations.start(token, params, lambda: self.served, origin)
+        exchange.respond(202, ())
 
     async def _body(self, exchange: Exchange, facts: Facts) -> bytes:
         body = exchange.buffered()
@@ -272,3 +276,15 @@ class Graphql:
         kind = state.json if isinstance(state, Facts) and state.json is not None else JSON
         status = error.http_status or http_status(error.status.code)
         exchange.respond(status, _HEADS[kind] + error.headers, orjson.dumps({"errors": [of_whole(error)]}))
+
+
+def _token(head: RequestHead) -> str | None:
+    """The event stream that the request is about, where its client cannot send the field that says so."""
+    if b"token=" not in head.query:
+        return None
+    found = parse_qs(head.query.decode("latin-1"), max_num_fields=None).get("token")
+    return found[0] if found else None
+
+
+def _unseen(call: Call) -> None:
+    """A socket's calls are not the request's own: there are many."""

@@ -6,7 +6,7 @@ quickly as any other.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from graphql import (
@@ -29,8 +29,9 @@ DIRECTIVES = "MAX_DIRECTIVES_LIMIT"
 COST = "COST_ESTIMATED_TOO_EXPENSIVE"
 
 _OBJECT_COST, _LEAF_COST, _DEPTH_FACTOR = 2.0, 1.0, 1.5
-_REPEATED = 20
-"""How often one response name may stand in one selection set, fragments expanded: each is compared with each."""
+_REPEATED = 100
+"""How often one response name may stand in one place, fragments expanded and equal parents merged: validation compares
+each with each."""
 
 
 class _Measure(NamedTuple):
@@ -40,10 +41,15 @@ class _Measure(NamedTuple):
     aliases: int
     cost: float
     fields: float
-    names: Counter[str]
+    names: Mapping[str, tuple[int, int]]
+    """How often each is there, and how often one stands in one place below it."""
+
+    @property
+    def repeated(self) -> int:
+        return max([count * below for count, below in self.names.values()], default=1)
 
 
-_NOTHING = _Measure(0, 0, 0.0, 0.0, Counter())
+_NOTHING = _Measure(0, 0, 0.0, 0.0, {})
 
 
 class Limiter:
@@ -59,16 +65,17 @@ class Limiter:
         self._operations = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
 
     def check(self) -> None:
-        """Raises Refused for the first limit that an operation, or a fragment, is over."""
+        """Raises Refused for the first limit that an operation is over."""
         for operation in self._operations:
             self._directives += len(operation.directives or ())
             measured = self._of_set(operation.selection_set)
             self._hold(measured)
-            roots = measured.names.total()
+            roots = sum(count for count, _ in measured.names.values())
             if roots > self._limits.root_fields:
                 raise over(ROOT_FIELDS, f"{roots} fields at the top", self._limits.root_fields)
         for name in self._fragments:
-            self._hold(self._of_fragment(name))
+            # One that no operation spreads is refused by validation, which must get through it all the same.
+            self._of_fragment(name)
 
     def _hold(self, measured: _Measure) -> None:
         limits = self._limits
@@ -96,12 +103,14 @@ class Limiter:
     def _of_set(self, selections: SelectionSetNode) -> _Measure:
         depth = aliases = 0
         cost = fields = 0.0
-        names: Counter[str] = Counter()
+        names: dict[str, tuple[int, int]] = {}
         for selection in selections.selections:
             self._directives += len(selection.directives or ())
             if isinstance(selection, FieldNode):
                 inner = _NOTHING if selection.selection_set is None else self._of_set(selection.selection_set)
-                names[(selection.alias or selection.name).value] += 1
+                name = (selection.alias or selection.name).value
+                count, below = names.get(name, (0, 1))
+                names[name] = (count + 1, max(below, inner.repeated))
                 aliases += (selection.alias is not None) + inner.aliases
                 fields += 1 + inner.fields
                 if selection.name.value.startswith("__"):
@@ -121,11 +130,13 @@ class Limiter:
             aliases += inner.aliases
             cost += inner.cost
             fields += inner.fields
-            names.update(inner.names)
-        if names and max(names.values()) > _REPEATED:
-            name = max(names, key=names.__getitem__)
-            raise over(COST, f"{names[name]} times {name[:40]} in one place", _REPEATED)
-        return _Measure(depth, aliases, cost, fields, names)
+            for name, (more, deeper) in inner.names.items():
+                count, below = names.get(name, (0, 1))
+                names[name] = (count + more, max(below, deeper))
+        found = _Measure(depth, aliases, cost, fields, names)
+        if found.repeated > _REPEATED:
+            raise over(COST, f"one name {found.repeated} times in one place", _REPEATED)
+        return found
 
 
 def over(code: str, what: str, limit: float) -> Refused:

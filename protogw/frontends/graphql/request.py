@@ -144,7 +144,7 @@ class Facts:
         self.coding = b""
         self.content_encoding = b""
         self.fault: Refused | None = None
-        self.token: bytes | None = None
+        self.token: str | None = None
         for name, value in head.headers:
             if name == b"accept":
                 accept.append(value)
@@ -153,7 +153,7 @@ class Facts:
             elif name == b"content-encoding":
                 self.content_encoding = value
             elif name == TOKEN:
-                self.token = value
+                self.token = value.decode("latin-1")
             elif name == b"x-server-timeout":
                 if _SECONDS.match(value) is None:
                     self.fault = refused(BAD_REQUEST, "x-server-timeout: not a number of seconds")

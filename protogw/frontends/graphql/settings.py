@@ -55,6 +55,9 @@ class GraphqlSettings(FrontEndSettings):
     """Tell clients the schema; without it errors suggest no names either."""
     graphiql: bool = True
     """Serve GraphiQL to browsers."""
+    origins: tuple[str, ...] = ()
+    """Pages of other origins that may open a WebSocket, such as `https://app.example.com`; `*` for all. A page of the
+    gateway's own origin always may, and so may whoever is no page."""
     errors: Literal["status", "code"] = "status"
     """What a client learns of a call that failed: the service's whole status, or its code alone."""
     persisted: Path | None = None

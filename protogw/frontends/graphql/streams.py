@@ -104,7 +104,7 @@ class Parts(Answer):
 class Increments(Answer):
     """A query's response in parts: what is there, then what was deferred (deferSpec 20220824)."""
 
-    def __init__(self, exchange: Exchange, every_s: float) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         kind = MULTIPART + b';boundary="-";deferSpec=20220824'
         # There is no part that says nothing: a client would take it for the next one.
         super().__init__(exchange, ((b"content-type", kind), *_UNSTORED), b"", 0)

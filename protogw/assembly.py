@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +30,7 @@ from protogw.net.listener import Listener
 from protogw.net.tls import client_context, server_context
 from protogw.offering import AssemblyError, Offering
 from protogw.policies import POLICIES
-from protogw.policies.base import Equipped, OriginPolicy, Started
+from protogw.policies.base import Equipped, OriginPolicy, ReadsQuery, Started
 from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
 from protogw.pools.pool import Address, Pool
@@ -104,7 +105,7 @@ def build(
         numbers = load_numbers(config)
     pools = {name: _pool(name, upstream, config) for name, upstream in config.upstreams.items()}
     gateway = Gateway(pools)
-    policies = {name: POLICIES[policy.kind](policy.settings) for name, policy in config.policies.items()}
+    policies = _policies(config)
     stores = Stores()
     for name, policy in policies.items():
         if isinstance(policy, Equipped):
@@ -116,8 +117,11 @@ def build(
     offering = Offering(gateway, config, policies, pools, builtin, builtin.schema, numbers)
     gateway.offering = offering
     origins = _origins(config.use, policies)
+    hidden = frozenset(
+        name for policy in policies.values() if isinstance(policy, ReadsQuery) for name in policy.query_names
+    )
     for name, listener in config.listeners.items():
-        bounds = listener.limits.bounds
+        bounds = replace(listener.limits.bounds, hidden_query=hidden)
         front_ends = [FRONT_ENDS[kind](settings, bounds) for kind, settings in listener.settings.items()]
         proxies = Proxies(listener.trusted_proxies) if listener.trusted_proxies else None
         door = Door(gateway, front_ends, origins, recorder, proxies)
@@ -218,6 +222,20 @@ def _check(gateway: Gateway, config: Config) -> None:
         authority = upstream.authority or str(upstream.endpoints[0].address)
         probe = PROBES[kind](settings, authority, "https" if upstream.secure else "http")
         gateway.when_started(partial(gateway.pools[name].check, probe, settings), f"health of {name}")
+
+
+def _policies(config: Config) -> dict[str, object]:
+    """The policies by name; raises AssemblyError for each whose files cannot be used."""
+    made: dict[str, object] = {}
+    faults: list[str] = []
+    for name, policy in config.policies.items():
+        try:
+            made[name] = POLICIES[policy.kind](policy.settings)
+        except ValueError as error:
+            faults.append(f"policies.{name}: {error}")
+    if faults:
+        raise AssemblyError(*faults)
+    return made
 
 
 def _origins(use: Sequence[str], policies: Mapping[str, object]) -> OriginPolicy | None:

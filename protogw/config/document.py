@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from protogw.config.faults import Fault, Place, dotted
-
-
-class Written(str):
-    """Text of the document that knows the folder of the file it stands in, for paths are relative to that."""
-
-    __slots__ = ("folder",)
-    folder: Path
-
-    def __new__(cls, text: str, folder: Path) -> Written:
-        self = super().__new__(cls, text)
-        self.folder = folder
-        return self
 
 
 class Mark(NamedTuple):

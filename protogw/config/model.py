@@ -28,11 +28,12 @@ from protogw.config.routes import Route
 from protogw.config.sources import LIVE, SchemaSource
 from protogw.config.strict import LISTED, TRUTH, Strict
 from protogw.config.tls import ListenerTls, UpstreamTls
-from protogw.config.units import Address, AdminAddress, Folder, ListenAddress, LogPath, Name, TargetAddress, one_of
+from protogw.config.units import Address, AdminAddress, ListenAddress, LogPath, Name, TargetAddress, one_of
 from protogw.descriptors.numbers import LOCK
 from protogw.expressions import ExpressionText
 from protogw.frontends.base import Bounds
 from protogw.net.limits import Limits
+from protogw.paths import Folder
 from protogw.pools.settings import OutlierSettings, Percent
 from protogw.values import Bytes, Network, Positive, Seconds
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from protogw.config.document import NOTHING, Document, Mark, Written
+from protogw.config.document import NOTHING, Document, Mark
 from protogw.config.faults import Fault, Place, dotted, quoted
+from protogw.paths import Written
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import PlainValidator, WithJsonSchema
 
 from protogw.config.faults import nearest
-from protogw.config.units import parse_path
 from protogw.descriptors.read import DOCUMENT_SUFFIXES
+from protogw.paths import parse_path
 from protogw.values import refuse
 
 DESCRIPTOR_SUFFIXES = (".pb", ".binpb", ".protoset", ".desc", ".fds")

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.config.strict import Strict
-from protogw.config.units import ReadableFile
+from protogw.paths import ReadableFile
 
 
 def _as_text(value: object) -> object:

@@ -6,16 +6,14 @@ Each is a pydantic type; what it raises reads as the end of a sentence that begi
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
-from protogw.config.document import Written
 from protogw.config.faults import hint
+from protogw.paths import parse_path
 from protogw.values import refuse
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
@@ -138,39 +136,6 @@ def parse_target(value: object) -> Target:
     return Target(_checked(url.hostname, port, lowest=1), secure, url.path)
 
 
-def _folder(value: str) -> Path:
-    return value.folder if isinstance(value, Written) else Path()
-
-
-def parse_path(value: object) -> Path:
-    """A path, relative to the folder of the file it is written in."""
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value or "\0" in value:
-        refuse("is not a path")
-    return _folder(value) / os.path.expanduser(value)
-
-
-def parse_file(value: object) -> Path:
-    """A file that can be read now."""
-    path = parse_path(value)
-    try:
-        if path.is_dir():
-            refuse("is a folder: a file is expected")
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        refuse(f"cannot be read: {(error.strerror or 'error').lower()}")
-    return path
-
-
-def parse_folder(value: object) -> Path:
-    path = parse_path(value)
-    if not path.is_dir():
-        refuse("is not a folder" if path.exists() else "cannot be read: no such file or directory")
-    return path
-
-
 def parse_name(value: object) -> str:
     """The name of a listener, an upstream or a policy."""
     if not isinstance(value, str) or not _NAME.match(value) or len(value) > 100:
@@ -215,8 +180,6 @@ def log_path(value: object) -> str:
 
 ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), _text_schema(examples=["0.0.0.0:8080"])]
 TargetAddress = Annotated[Target, PlainValidator(parse_target), _text_schema(examples=["127.0.0.1:50051"])]
-ReadableFile = Annotated[Path, PlainValidator(parse_file), _text_schema()]
-Folder = Annotated[Path, PlainValidator(parse_folder), _text_schema()]
 Name = Annotated[str, AfterValidator(parse_name), _text_schema(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 AdminAddress = Annotated[
     Address | None,

@@ -136,9 +136,12 @@ class FrontEndSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What the listener's limits mean for a front end: the largest whole body or single message, in bytes."""
+    """What the rest of the config means for a front end."""
 
     body: int = 64 << 20
+    """The largest whole body or single message, in bytes."""
+    hidden_query: frozenset[bytes] = frozenset()
+    """Query parameters that are some policy's business and no field of a message."""
 
 
 class FrontEnd(Protocol):

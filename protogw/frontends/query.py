@@ -70,13 +70,23 @@ class Parameter:
 
 
 class QueryMap:
-    """The query of one binding. `bound` are the dotted proto names that path and body already give."""
+    """The query of one binding. `bound` are the dotted proto names that path and body already give, `hidden` the
+    parameters that are passed over whatever fields there are."""
 
-    def __init__(self, message: Type, schema: Schema, bound: frozenset[str], *, ignore_unknown: bool) -> None:
+    def __init__(
+        self,
+        message: Type,
+        schema: Schema,
+        bound: frozenset[str],
+        *,
+        ignore_unknown: bool,
+        hidden: frozenset[bytes] = frozenset(),
+    ) -> None:
         self._message = message
         self._schema = schema
         self._bound = bound
         self._ignore_unknown = ignore_unknown
+        self._hidden = hidden
         self._known: dict[bytes, Parameter] = {}
         self._by_path: dict[str, Parameter] = {}
 
@@ -122,6 +132,8 @@ class QueryMap:
             name = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
         except UnicodeDecodeError:
             raise InvalidRequest(f"query: {_shown(raw)} is not UTF-8") from None
+        if name.encode() in self._hidden:
+            return None
         try:
             parameter = self._map_entry(name) if name.endswith("]") else self._field(name)
         except PathFault as fault:

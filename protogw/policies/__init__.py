@@ -1,7 +1,8 @@
 """Policies: one step around a call, one policy a file."""
 
 from protogw.kinds import table
+from protogw.policies.api_key import ApiKey
 from protogw.policies.cors import Cors
 from protogw.policies.rate_limit import RateLimit
 
-POLICIES = table("policies", Cors, RateLimit)
+POLICIES = table("policies", Cors, ApiKey, RateLimit)

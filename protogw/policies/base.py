@@ -56,6 +56,16 @@ class Equipped(Protocol):
 
 
 @runtime_checkable
+class ReadsQuery(Protocol):
+    """A policy that finds something in the query which is no field of a message; asked for once, at assembly."""
+
+    @property
+    def query_names(self) -> frozenset[bytes]:
+        """The parameters that are its business."""
+        ...
+
+
+@runtime_checkable
 class Started(Protocol):
     """A policy with work in the background; asked for once, at assembly."""
 

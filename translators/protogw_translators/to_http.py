@@ -207,7 +207,8 @@ class ToHttp:
         host: bytes | None = attributes.get("host")
         if host is None:
             host = (head.authority if self._keep_host else b"") or self._authority
-        line = head.method + b" " + path + (b"?" + head.query if head.query else b"")
+        query: bytes = attributes.get("query", head.query)
+        line = head.method + b" " + path + (b"?" + query if query else b"")
         # The transports have checked all this; a second look costs little.
         if _REQUEST_LINE.fullmatch(line) is None:
             raise InvalidRequest("the request's method, path or query holds what none may")

@@ -62,6 +62,7 @@ class Binding:
         *,
         ignore_unknown: bool = False,
         empty_is_204: bool = False,
+        hidden: frozenset[bytes] = frozenset(),
         is_default: bool = False,
     ) -> None:
         self.method = method
@@ -86,7 +87,7 @@ class Binding:
         bound = set(given.names)
         if rule.body:
             bound.add(self.body_field.name if self.body_field is not None else "*")
-        self.query = QueryMap(method.input, schema, frozenset(bound), ignore_unknown=ignore_unknown)
+        self.query = QueryMap(method.input, schema, frozenset(bound), ignore_unknown=ignore_unknown, hidden=hidden)
         self.mask_field = self._mask_field()
 
         selected = "" if rule.response_body == "*" else rule.response_body

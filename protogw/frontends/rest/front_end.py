@@ -53,6 +53,7 @@ class Rest:
         # Larger than any body: never.
         self._compress_from = settings.compression_min_bytes if settings.compression else 1 << 62
         self._facts = FactsCache()
+        self._hidden = bounds.hidden_query
         self._table = self._compiled(EMPTY)
 
     def _compiled(self, catalog: Catalog) -> Table:
@@ -61,6 +62,7 @@ class Rest:
             catalog,
             ignore_unknown=settings.unknown_query == "ignore",
             empty_is_204=settings.empty_status == 204,
+            hidden=self._hidden,
         )
 
     @property

@@ -36,18 +36,27 @@ class Table:
     """`bindings` are those that requests can reach; `faults` are rules that cannot be served or never match, each with
     the reason."""
 
-    def __init__(self, catalog: Catalog, *, ignore_unknown: bool, empty_is_204: bool) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        ignore_unknown: bool,
+        empty_is_204: bool,
+        hidden: frozenset[bytes] = frozenset(),
+    ) -> None:
         self.catalog = catalog
         self.faults: list[str] = []
-        self._options = {"ignore_unknown": ignore_unknown, "empty_is_204": empty_is_204}
+        self._ignore_unknown = ignore_unknown
+        self._empty_is_204 = empty_is_204
+        self._hidden = hidden
         methods = [method for service in catalog.services.values() for method in service.methods.values()]
         entries = [entry for method in methods for entry in self._entries(method)]
         self._matcher = Matcher.build(entries)
-        shadowed = {id(hidden.found) for hidden, _ in self._matcher.shadowed}
+        shadowed = {id(one.found) for one, _ in self._matcher.shadowed}
         self.bindings = tuple(entry.found for entry in entries if id(entry.found) not in shadowed)
-        for hidden, by in self._matcher.shadowed:
+        for one, by in self._matcher.shadowed:
             self.faults.append(
-                f"{_described(hidden)} never matches: {_described(by)} has the same path and verb and comes first"
+                f"{_described(one)} never matches: {_described(by)} has the same path and verb and comes first"
             )
 
     def _entries(self, method: Method) -> Iterator[Entry[Binding]]:
@@ -55,7 +64,16 @@ class Table:
         for rule in method.http or (HttpRule(verb="POST", template=method.path.decode(), body="*"),):
             try:
                 template = parse(rule.template)
-                binding = Binding(method, rule, template, schema, is_default=not method.http, **self._options)
+                binding = Binding(
+                    method,
+                    rule,
+                    template,
+                    schema,
+                    ignore_unknown=self._ignore_unknown,
+                    empty_is_204=self._empty_is_204,
+                    hidden=self._hidden,
+                    is_default=not method.http,
+                )
             except (TemplateError, BindingFault) as fault:
                 self.faults.append(f"{method.full_name}: {rule.verb} {rule.template}: {fault}")
             else:

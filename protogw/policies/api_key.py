@@ -1,0 +1,190 @@
+"""API keys: a secret that a client sends with each call says which consumer it is.
+
+Keys are kept as SHA-256 digests, which is enough for secrets that are random (a password needs more: use `basic`), and
+looked up by digest, so that nothing is learnt from how long a look-up takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from protogw.call import Call, Reply
+from protogw.errors import Unauthenticated
+from protogw.identity import Identity
+from protogw.paths import ReadableFile
+from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.policies.credentials import PlaceList, Places
+
+log = logging.getLogger("protogw")
+
+WATCH_S = 2.0
+"""How often a file of keys is looked at for changes."""
+MAX_FILE = 64 << 20
+
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
+
+
+class KeyEntry(BaseModel):
+    """One key and who has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    consumer: Annotated[str, Field(min_length=1, max_length=255)]
+    """The consumer that the key stands for; several keys may stand for one."""
+    key: Annotated[str, Field(min_length=16, max_length=4096)] | None = None
+    """The key itself, at least 16 characters: best as `${NAME}` or `file:PATH`, so that it is not in the file."""
+    hash: str | None = None
+    """Its digest instead, `sha256:` and 64 hex digits (`printf %s KEY | sha256sum`)."""
+    groups: tuple[str, ...] = ()
+    """Groups that the consumer is in."""
+    scopes: tuple[str, ...] = ()
+    """What this key is good for."""
+    expires: Annotated[float, Field(gt=0)] | None = None
+    """Unix seconds from which on it is no longer taken."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.key is None) == (self.hash is None):
+            raise PydanticCustomError("key", "{reason}", {"reason": "needs either key or hash"})
+        if self.hash is not None and _DIGEST.fullmatch(self.hash) is None:
+            raise PydanticCustomError("key", "{reason}", {"reason": "hash is not sha256: and 64 hex digits"})
+        return self
+
+    @property
+    def digest(self) -> bytes:
+        if self.hash is not None:
+            return bytes.fromhex(self.hash[7:])
+        assert self.key is not None
+        return hashlib.sha256(self.key.encode()).digest()
+
+
+class ApiKeySettings(PolicySettings):
+    """Where keys are found in a call, and which there are."""
+
+    places: Annotated[PlaceList, Field(alias="in")] = ("header.x-api-key",)
+    """Where a key may be: `header.NAME`, `query.NAME`, `cookie.NAME`."""
+    keys: tuple[KeyEntry, ...] = ()
+    """The keys, each with its consumer."""
+    file: ReadableFile | None = None
+    """A YAML file with a list of more of them, read again when it changes."""
+    hide: bool = True
+    """Take the key out of what the service gets."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.keys and self.file is None:
+            raise PydanticCustomError("keys", "{reason}", {"reason": "has neither keys nor a file of them"})
+        return self
+
+
+class ApiKey:
+    """Takes calls that carry a known key; the key says which consumer calls."""
+
+    kind: ClassVar[str] = "api_key"
+    Settings: ClassVar[type[PolicySettings]] = ApiKeySettings
+
+    def __init__(self, settings: ApiKeySettings) -> None:
+        self._places = Places(settings.places, hide=settings.hide)
+        self._written = settings.keys
+        self._file = settings.file
+        self._stamp: tuple[int, int] | None = None
+        self._name = "api_key"
+        self._known: Mapping[bytes, Identity] = _table(settings.keys)
+        if self._file is not None:
+            self._known = _table((*settings.keys, *_read(self._file)))
+            self._stamp = _stamp(self._file)
+
+    @property
+    def query_names(self) -> frozenset[bytes]:
+        return self._places.query_names
+
+    def equip(self, tools: Tools) -> None:
+        self._name = tools.name
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        key = self._places.take(call)
+        if key is None:
+            raise Unauthenticated("an API key is needed", "ApiKey")
+        identity = self._known.get(hashlib.sha256(key).digest())
+        if identity is None:
+            raise Unauthenticated("the API key is not known", "ApiKey")
+        if identity.expires_at is not None and identity.expires_at <= time.time():
+            raise Unauthenticated("the API key has expired", "ApiKey")
+        call.identity = identity
+        return await forward(call)
+
+    async def run(self) -> None:
+        """Read the file again whenever it changes, until cancelled."""
+        file = self._file
+        if file is None:
+            return
+        while True:
+            await asyncio.sleep(WATCH_S)
+            stamp = await asyncio.to_thread(_stamp, file)
+            if stamp is None or stamp == self._stamp:
+                continue
+            self._stamp = stamp
+            try:
+                entries = await asyncio.to_thread(_read, file)
+            except ValueError as error:
+                log.warning("policies.%s: %s; the keys stay as they were", self._name, error)
+                continue
+            self._known = _table((*self._written, *entries))
+            log.info("policies.%s: %s: %d keys", self._name, file, len(self._known))
+
+
+def _table(entries: Iterable[KeyEntry]) -> dict[bytes, Identity]:
+    return {
+        entry.digest: Identity(
+            subject=entry.consumer,
+            consumer=entry.consumer,
+            scheme="api_key",
+            groups=frozenset(entry.groups),
+            scopes=frozenset(entry.scopes),
+            expires_at=entry.expires,
+        )
+        for entry in entries
+    }
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None  # between two versions, perhaps
+    return found.st_mtime_ns, found.st_size
+
+
+_ENTRIES = TypeAdapter(tuple[KeyEntry, ...])
+
+
+def _read(path: Path) -> tuple[KeyEntry, ...]:
+    """The entries of a file; raises ValueError in one line, which holds nothing of any key."""
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise ValueError(f"{path}: larger than {MAX_FILE} bytes")
+        found: Any = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark is not None else ""
+        raise ValueError(f"{path}{where}: not YAML") from None
+    try:
+        return _ENTRIES.validate_python(found or ())
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise ValueError(f"{path}: {place}: {first['msg']}") from None

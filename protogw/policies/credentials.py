@@ -1,0 +1,129 @@
+"""Where a call carries a credential, how it is taken out, and that it goes no further: for policies that authenticate.
+
+A place is written `header.NAME`, `query.NAME` or `cookie.NAME`. Two that differ in one call are no credential: whoever
+reads another one than this gateway must not come to another caller.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import unquote_to_bytes
+
+from pydantic import AfterValidator, Field
+
+from protogw.call import Call, Metadata
+from protogw.errors import Unauthenticated
+from protogw.values import LISTED, refuse
+from protogw.wire.http import Header
+
+MAX_BYTES = 16 << 10
+"""The largest credential that is looked at."""
+
+_KEPT = 256
+
+_PLACE = re.compile(r"(header|query|cookie)\.([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100})")
+
+
+def _checked(value: str) -> str:
+    if _PLACE.fullmatch(value) is None:
+        refuse("is not a place: write header.NAME, query.NAME or cookie.NAME")
+    return value
+
+
+Place = Annotated[str, AfterValidator(_checked)]
+PlaceList = Annotated[tuple[Place, ...], LISTED, Field(min_length=1, max_length=8)]
+
+
+class Places:
+    """Where to look, in order. `scheme` is what a header's value must begin with ("Bearer"), if anything."""
+
+    def __init__(self, places: tuple[str, ...], scheme: str = "", *, hide: bool = True) -> None:
+        split = [place.partition(".") for place in places]
+        self._headers = tuple(name.lower().encode() for kind, _, name in split if kind == "header")
+        self._cookies = tuple(name.encode() for kind, _, name in split if kind == "cookie")
+        self.query_names = frozenset(name.encode() for kind, _, name in split if kind == "query")
+        self._scheme = scheme.lower().encode()
+        self._hide = hide
+        # By identity: equal heads share one Metadata, which is never changed, held here so that its id stays its own.
+        self._memo: dict[int, tuple[Metadata, frozenset[bytes], Metadata]] = {}
+
+    def take(self, call: Call) -> bytes | None:
+        """The call's credential, None without any; it is taken out of what goes on where that is wanted.
+
+        Raises Unauthenticated when there are several that differ, or it is too large.
+        """
+        metadata = call.metadata
+        known = self._memo.get(id(metadata))
+        if known is None:
+            known = (metadata, *self._parted(metadata))
+            if len(self._memo) >= _KEPT:
+                self._memo.clear()
+            self._memo[id(metadata)] = known
+        _, found, rest = known
+        head = call.head
+        if self.query_names and head is not None and head.query:
+            found = found.union([text for name, text in _parameters(head.query) if name in self.query_names])
+        if not found:
+            return None
+        if len(found) > 1:
+            raise Unauthenticated("several credentials that differ")
+        (credential,) = found
+        if len(credential) > MAX_BYTES:
+            raise Unauthenticated(f"the credential is longer than {MAX_BYTES} bytes")
+        if self._hide:
+            call.metadata = rest
+            if self.query_names:
+                self._strip_query(call)
+        return credential
+
+    def _parted(self, metadata: Metadata) -> tuple[frozenset[bytes], Metadata]:
+        """The credentials in the metadata, and the metadata without them."""
+        found: set[bytes] = set()
+        kept: list[Header] = []
+        for name, value in metadata.pairs:
+            if name in self._headers:
+                bare = self._bare(value)
+                if bare is not None:
+                    found.add(bare)
+                    continue
+            elif name == b"cookie" and self._cookies:
+                found |= {text for cookie, text in _cookies(value) if cookie in self._cookies}
+                parts = [part for part in value.split(b";") if part.partition(b"=")[0].strip() not in self._cookies]
+                value = b";".join(parts).strip()
+                if not value:
+                    continue
+            kept.append((name, value))
+        return frozenset(found), Metadata(tuple(kept)) if found else metadata
+
+    def _bare(self, value: bytes) -> bytes | None:
+        if not self._scheme:
+            return value or None
+        scheme, _, rest = value.partition(b" ")
+        return rest.strip() or None if scheme.lower() == self._scheme else None
+
+    def _strip_query(self, call: Call) -> None:
+        head = call.head
+        if head is not None and head.query:
+            kept = [part for part in head.query.split(b"&") if _name(part) not in self.query_names]
+            attributes = call.attributes if call.attributes is not None else {}
+            attributes["query"] = b"&".join(kept)
+            call.attributes = attributes
+
+
+def _name(part: bytes) -> bytes:
+    return unquote_to_bytes(part.partition(b"=")[0].replace(b"+", b" "))
+
+
+def _parameters(query: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (_name(part), unquote_to_bytes(part.partition(b"=")[2].replace(b"+", b" ")))
+        for part in query.split(b"&")
+        if part
+    ]
+
+
+def _cookies(value: bytes) -> list[tuple[bytes, bytes]]:
+    """The pairs of a Cookie field (RFC 6265 section 4.2)."""
+    pairs = (part.partition(b"=") for part in value.split(b";"))
+    return [(name.strip(), text.strip().strip(b'"')) for name, _, text in pairs]

@@ -93,10 +93,10 @@ def build(
                 found = pool.FindMessageTypeByName(name)
                 types[name] = _type(found, message, path, docs, codec_of, types, known.json_schemas.get(name))
             for index, enum in enumerate(message.enum_type):
-                one = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""))
+                one = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""), known)
                 enums[one.name] = one
         for index, enum in enumerate(file.enum_type):
-            one = _enum(pool, _qualified(file, enum.name), enum, docs.get((5, index), ""))
+            one = _enum(pool, _qualified(file, enum.name), enum, docs.get((5, index), ""), known)
             enums[one.name] = one
     for file in files:
         docs = _docs(file)
@@ -188,12 +188,19 @@ def _field(found: FieldDescriptor, proto: descriptor_pb2.FieldDescriptorProto, d
     )
 
 
-def _enum(pool: descriptor_pool.DescriptorPool, name: str, proto: descriptor_pb2.EnumDescriptorProto, doc: str) -> Enum:
+def _enum(
+    pool: descriptor_pool.DescriptorPool,
+    name: str,
+    proto: descriptor_pb2.EnumDescriptorProto,
+    doc: str,
+    foreign: Foreign,
+) -> Enum:
     return Enum(
         name=name,
         values={value.name: value.number for value in proto.value},
         closed=pool.FindEnumTypeByName(name).is_closed,
         doc=doc,
+        written=foreign.shapes.enums.get(name, {}),
     )
 
 

@@ -41,10 +41,8 @@ class _Comparison:
         self._old = old
         self._new = new
         self._seen: set[tuple[int, str, int]] = set()
-        self._bound: dict[_Key, tuple[Method, HttpRule]] = {}
-        for method in new.methods.values():
-            for rule in _rules(method):
-                self._bound.setdefault(_key(rule), (method, rule))
+        self._was_bound = _bound(old)
+        self._bound = _bound(new)
 
     def service(self, old: Service) -> Iterator[Change]:
         new = self._new.services.get(old.name)
@@ -75,7 +73,9 @@ class _Comparison:
     def _bindings(self, old: Method, new: Method) -> Iterator[Change]:
         for rule in _rules(old):
             shown = f"{rule.verb} {rule.template}"
-            verb, path = _key(rule)
+            verb, path = key = _key(rule)
+            if self._was_bound[key] != (old, rule):
+                continue  # another was the one that requests reached
             found = self._bound.get((verb, path)) or self._bound.get(("*", path))
             if found is None:
                 yield Change(old.full_name, f"{shown} is gone")
@@ -147,6 +147,15 @@ class _Comparison:
                 yield Change(f"{old.name}.{name}", what)
             elif now != number:
                 yield Change(f"{old.name}.{name}", f"its number was {number}, is {now}")
+
+
+def _bound(catalog: Catalog) -> dict[_Key, tuple[Method, HttpRule]]:
+    """Who gets a request: the first that wants it."""
+    found: dict[_Key, tuple[Method, HttpRule]] = {}
+    for method in catalog.methods.values():
+        for rule in _rules(method):
+            found.setdefault(_key(rule), (method, rule))
+    return found
 
 
 def _rules(method: Method) -> tuple[HttpRule, ...]:

@@ -50,7 +50,10 @@ class Sources:
         """All schemas that were referred to; what was `written` refers to them by their names from now on."""
         components = Components()
         for source in self._known.values():
-            names = components.add({**source.schemas.finished(), **source.bodies})
+            schemas, names = source.schemas.finished()
+            bodies = {name: renamed(body, names) for name, body in source.bodies.items()}
+            moved = components.add({**schemas, **bodies})
+            names = {**moved, **{name: moved.get(one, one) for name, one in names.items()}}
             if names:
                 for part in source.written:
                     part.update(renamed(part, names))

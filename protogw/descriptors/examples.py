@@ -124,6 +124,9 @@ class Examples:
     def _enum(self, field: Field) -> Any:
         if field.type_name == "google.protobuf.NullValue":
             return None
-        values = self._enums[field.type_name].values
+        enum = self._enums[field.type_name]
+        if enum.written:
+            return next(iter(enum.written.values()))
+        values = enum.values
         name, number = next(((name, number) for name, number in values.items() if number), next(iter(values.items())))
         return name if self._schemas.options.enums == "name" else number

@@ -122,10 +122,10 @@ class JsonSchemas:
 
     def field(self, owner: Type, field: Field, *, request: bool = False) -> Json:
         """A field's schema, with what is said of the field."""
-        foreign = (owner.json_schema or {}).get("properties", {}).get(field.json_name)
-        if isinstance(foreign, Mapping):
+        foreign = _member(owner.json_schema, field.json_name)
+        if foreign is not None:
             self._follow(foreign)
-            return dict(foreign)
+            return foreign
         notes = self.notes.fields.get(f"{owner.name}.{field.name}", NONE)
         found = self.value(field, request=request)
         if notes.format:
@@ -156,12 +156,14 @@ class JsonSchemas:
         """A request message's schema without the top-level fields of these proto names, which are given elsewhere."""
         return self._object(found, request=True, bound=bound)
 
-    def finished(self) -> dict[str, Json]:
-        """Every schema that was referred to, by name, and those that they refer to in turn."""
+    def finished(self) -> tuple[dict[str, Json], dict[str, str]]:
+        """Every schema that was referred to, by name, and those that they refer to in turn; and the names that have
+        changed: references made until now have the old ones."""
         while self._wanted:
             name = self._wanted.pop()
             self._made[name] = self._make(name)
-        return _joined(self._made) if self.options.emit_defaults else dict(self._made)
+        names = _joined(self._made) if self.options.emit_defaults else {}
+        return {names.get(name, name): renamed(schema, names) for name, schema in self._made.items()}, names
 
     def _make(self, name: str) -> Json:
         request = name.endswith(INPUT)
@@ -176,7 +178,7 @@ class JsonSchemas:
             return {}
         if found.json_schema is not None:
             self._follow(found.json_schema)
-            return dict(found.json_schema)
+            return dict(found.json_schema) if isinstance(found.json_schema, Mapping) else {}
         return self._object(found, request=request)
 
     def _object(self, found: Type, *, request: bool, bound: frozenset[str] = frozenset()) -> Json:
@@ -215,22 +217,22 @@ class JsonSchemas:
 
     def _enum(self, enum: Enum) -> Json:
         notes = self.notes.enums.get(enum.name, NO_VALUES)
-        named = self.options.enums == "name"
-        made: Json = (
-            {"type": "string", "enum": list(enum.values)}
-            if named
-            else {"type": "integer", "format": "int32", "enum": list(dict.fromkeys(enum.values.values()))}
-        )
-        lines = [enum.doc] if enum.doc else []
+        numbered = not enum.written and self.options.enums == "number"
+        shown: Mapping[str, Any] = enum.written or (enum.values if numbered else {name: name for name in enum.values})
+        values = list(dict.fromkeys(shown.values()))
+        made: Json = {"enum": values}
+        if all(isinstance(value, str) for value in values):
+            made = {"type": "string", **made}
+        elif numbered:
+            made = {"type": "integer", "format": "int32", **made}
         told = [
-            f"- `{name if named else number}`{'' if named else f' {name}'}"
+            f"- `{value}`{f' {name}' if numbered else ''}"
             f"{': ' + notes.docs[name] if name in notes.docs else ''}"
             f"{' (deprecated)' if name in notes.deprecated else ''}"
-            for name, number in enum.values.items()
-            if not named or name in notes.docs or name in notes.deprecated
+            for name, value in shown.items()
+            if numbered or name in notes.docs or name in notes.deprecated
         ]
-        if told:
-            lines.append("\n".join(told))
+        lines = [text for text in (enum.doc, "\n".join(told)) if text]
         if lines:
             made["description"] = "\n\n".join(lines)
         return made
@@ -240,6 +242,13 @@ class JsonSchemas:
         for target in references(foreign):
             if target.startswith(REFERENCE):
                 self._reference(target.removeprefix(REFERENCE))
+
+
+def _member(schema: object, name: str) -> Json | None:
+    """What a foreign schema says of an object's member, if it says it in so many words."""
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    found = properties.get(name) if isinstance(properties, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else None
 
 
 def _one_of(oneofs: Mapping[str, list[str]]) -> Json:
@@ -280,8 +289,8 @@ def renamed(value: Any, names: Mapping[str, str]) -> Any:
     return [renamed(one, names) for one in value] if isinstance(value, (list, tuple)) else value
 
 
-def _joined(made: Mapping[str, Json]) -> dict[str, Json]:
-    """The schemas with one for requests and replies wherever they turn out to be the same."""
+def _joined(made: Mapping[str, Json]) -> dict[str, str]:
+    """The names of schemas for requests that turn out to be the same as those for replies, or the only ones."""
     pairs = {name for name in made if not name.endswith(INPUT) and name + INPUT in made}
     same = {name + INPUT: name for name in made}
     differ: set[str] = set()
@@ -292,6 +301,5 @@ def _joined(made: Mapping[str, Json]) -> dict[str, Json]:
         if not more:
             break
         differ |= more
-    names = {name: name.removesuffix(INPUT) for name in made if name.endswith(INPUT)}
-    names = {name: plain for name, plain in names.items() if plain not in differ}
-    return {names.get(name, name): renamed(schema, names) for name, schema in made.items()}
+    plain = {name: name.removesuffix(INPUT) for name in made if name.endswith(INPUT)}
+    return {name: one for name, one in plain.items() if one not in differ}

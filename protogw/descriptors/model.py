@@ -113,12 +113,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enum:
-    """An enum type; `values` maps names to numbers in order of declaration (aliases included)."""
+    """An enum type; `values` maps names to numbers in order of declaration (aliases included).
+
+    `written` is what a service without a proto writes for a value of this name; a value without is never written.
+    """
 
     name: str
     values: Mapping[str, int]
     closed: bool = False
     doc: str = ""
+    written: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

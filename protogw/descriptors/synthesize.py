@@ -357,8 +357,8 @@ class _Synthesis:
                 name=method_name,
                 input_type=self._type_of(draft.input),
                 output_type=self._type_of(draft.output),
-                client_streaming=draft.client_streaming,
-                server_streaming=draft.server_streaming,
+                client_streaming=draft.client_streaming or None,
+                server_streaming=draft.server_streaming or None,
             )
             if draft.idempotency is not Idempotency.UNKNOWN:
                 made.options.idempotency_level = draft.idempotency.value

@@ -223,6 +223,9 @@ def _floating(number: int, kind: Kind) -> Encoder:
 def _enum(number: int, enum: Enum) -> Encoder:
     opening = tag(number, VARINT)
     numbers = {name.encode(): opening + varint(value & 0xFFFFFFFFFFFFFFFF) for name, value in enum.values.items()}
+    # The service's own words come before the names that were made of them.
+    for name, written in enum.written.items():
+        numbers[written.encode() if isinstance(written, str) else orjson.dumps(written)] = numbers[name.encode()]
     known = frozenset(enum.values.values())
     parse = _integer(number, Kind.INT32)
     closed = enum.closed

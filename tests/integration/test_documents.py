@@ -73,9 +73,12 @@ def written(shelves: int, tmp_path: Path) -> Path:
 
 
 def test_the_sample_librarys_openapi_is_valid(written: Path, tmp_path: Path) -> None:
-    for name in ("openapi.yaml", "openapi.json"):
-        assert main(["print-schema", "openapi", str(written), "-o", str(tmp_path / name)]) == 0
-    assert problems("openapi", tmp_path / "openapi.yaml", tmp_path / "openapi.json") == []
+    config_of_all = json.loads(written.read_text())
+    config_of_all["upstreams"]["library"]["json"] = {"emit_defaults": True, "names": "proto", "enums": "number"}
+    (tmp_path / "all.yaml").write_text(json.dumps(config_of_all))
+    for source, name in ((written, "openapi.yaml"), (written, "openapi.json"), (tmp_path / "all.yaml", "all.json")):
+        assert main(["print-schema", "openapi", str(source), "-o", str(tmp_path / name)]) == 0
+    assert problems("openapi", *(tmp_path / name for name in ("openapi.yaml", "openapi.json", "all.json"))) == []
     validate(json.loads((tmp_path / "openapi.json").read_text()))
 
 

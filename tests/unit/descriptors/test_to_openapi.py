@@ -10,10 +10,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from protogw.descriptors import from_graphql
 from protogw.descriptors.about import About
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.from_proto import load
+from protogw.descriptors.json_schema import references
 from protogw.descriptors.model import Schema
+from protogw.descriptors.numbers import Numbers
 from protogw.errors import Code, Status
 from protogw.frontends.base import Bounds
 from protogw.frontends.rest import Rest, RestSettings
@@ -115,6 +118,10 @@ def described(
     assert isinstance(document.content, dict)
     validate(document.content)
     assert front_end.document(about).content == document.content
+    components = document.content["components"]
+    for target in references(document.content):
+        _, _, kind, name = target.split("/")
+        assert name in components[kind]
     return document.content, document.omitted
 
 
@@ -390,3 +397,26 @@ def test_equal_names_of_different_types_are_told_apart(tmp_path: Path) -> None:
     }
     ids = [one["operationId"] for item in document["paths"].values() for one in item.values()]
     assert ids == ["A_Do", "B_Do", "A_Do_2"]
+
+
+def test_a_service_without_a_proto_is_described_in_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "a.graphql").write_text(
+        """
+        type Query { shelf(kind: Kind, id: ID!): Shelf! any: Any }
+        enum Kind { OPEN "Not for all." closed @deprecated }
+        type Shelf { id: ID! kind: Kind books: [[String!]] }
+        type Book { title: String! }
+        union Any = Shelf | Book
+        """
+    )
+    document, _ = described(from_graphql.load([tmp_path / "a.graphql"], upstream="shelves", numbers=Numbers()))
+    schemas = document["components"]["schemas"]
+    assert schemas["shelves.Kind"] == {
+        "type": "string",
+        "enum": ["OPEN", "closed"],
+        "description": "- `closed`: Not for all. (deprecated)",
+    }
+    assert schemas["shelves.Shelf"]["properties"]["kind"]["anyOf"][0] == {"$ref": "#/components/schemas/shelves.Kind"}
+    body = document["paths"]["/shelves.Shelves/Shelf"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"] == {"$ref": "#/components/schemas/shelves.ShelfRequest"}
+    assert schemas["shelves.ShelfRequest"]["required"] == ["id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -12,6 +13,8 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protogw.descriptors import from_graphql
+from protogw.descriptors.numbers import Numbers
 from protogw.errors import InvalidRequest
 from protogw.frontends.query import QueryMap
 from tests.support.rest import SCHEMA, THING, Service, ask, front, message, request, thing
@@ -256,3 +259,14 @@ def test_any_query_is_a_message_or_refused(query: bytes) -> None:
     except InvalidRequest:
         return
     thing(data)
+
+
+def test_an_enum_of_a_service_without_a_proto_is_given_in_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "a.graphql").write_text("type Query { find(kind: Kind): Int } enum Kind { open closed }")
+    schema = from_graphql.load([tmp_path / "a.graphql"], upstream="a", numbers=Numbers())
+    wanted = schema.types["a.FindRequest"]
+    query = QueryMap(wanted, schema, frozenset(), ignore_unknown=False)
+    for text in (b"kind=closed", b"kind=KIND_CLOSED", b"kind=2"):
+        assert json.loads(wanted.codec.to_json(query.encode(text))) == {"kind": "closed"}
+    with pytest.raises(InvalidRequest, match=r"kind: expected a value of a\.Kind"):
+        query.encode(b"kind=ajar")

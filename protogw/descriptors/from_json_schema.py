@@ -415,6 +415,8 @@ def _name_of(target: Node, node: Node, name: str) -> str:
     steps = target.steps
     if len(steps) > 1 and steps[-2] in _NAMED:
         return target.name
+    if len(steps) > 2 and steps[-1] == "payload" and steps[-3] == "messages":
+        return str(steps[-2])
     if not steps and target is not node:
         return PurePath(target.document.path.name.partition(".")[0]).name
     return name

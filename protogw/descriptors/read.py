@@ -44,7 +44,7 @@ class Fetch(Protocol):
         ...
 
 
-LANGUAGES: Mapping[str, str] = {"GraphQL": "from_graphql", "OpenAPI": "from_openapi"}
+LANGUAGES: Mapping[str, str] = {"AsyncAPI": "from_asyncapi", "GraphQL": "from_graphql", "OpenAPI": "from_openapi"}
 """The modules of this package that have a `load` of documents, by language."""
 
 _SETTLED = frozenset(("GraphQL",))

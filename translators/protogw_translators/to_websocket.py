@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from protogw.call import Call, Metadata, Payload, Reply
+from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import OK, BadUpstream, Code, GatewayError, InvalidRequest, UpstreamReset
 from protogw_translators.request_pump import RequestPump
 from protogw_translators.to_websocket_handshake import Handshakes
@@ -135,11 +135,26 @@ class ToWebSocket:
         if method.server_streaming:
             reply.payloads = OwnStream(reply, socket, plan.replies, pump)
             return reply
+        if not plan.answered:
+            return await self._delivered(plan, socket, reply, pump)
         found = await next_found(socket.wire, plan.replies)
         _only(plan, found, reply)
         if pump is not None:
             await pump.stop()
         socket.close()
+        return reply
+
+    @staticmethod
+    async def _delivered(plan: Plan, socket: OwnSocket, reply: Reply, pump: RequestPump | None) -> Reply:
+        """The reply to a call that gets none: once all is sent, and the service has closed as well."""
+        if pump is not None:
+            await pump.done()
+        await socket.wire.close()
+        while (found := await next_found(socket.wire, plan.replies)).final is None:
+            pass  # what came before it heard of the end is for nobody
+        reply.status = found.final
+        if found.final.code is Code.OK:
+            reply.payload = Payload(b"", Encoding.PROTO, plan.method.output.codec)
         return reply
 
     # --- shared sockets -----------------------------------------------------------------------------------------------
@@ -149,6 +164,10 @@ class ToWebSocket:
         assert payload is not None
         inbox, own = await socket.ask(plan, payload)
         reply = Reply()
+        if not plan.answered:
+            socket.leave(inbox)
+            reply.payload = Payload(b"", Encoding.PROTO, plan.method.output.codec)
+            return reply
         cancel = plan.settings.cancel
         if plan.method.server_streaming:
             reply.payloads = SharedStream(reply, socket, inbox, own, cancel)

@@ -35,7 +35,7 @@ class Member:
         self._names = tuple(name.split("."))
         found = _resolved(owner, self._names)
         self._numbers = tuple(field.number for field in found)
-        self._kind = found[-1].kind if found else Kind.STRING
+        self._kind = found[-1].kind if found else _kind_within(owner, self._names)
         if needed and not found:
             raise ValueError(f"{name} is not a member of {owner.name}")
         if self._kind is not Kind.STRING and self._kind not in _NUMBERS:
@@ -125,6 +125,16 @@ def _resolved(owner: Type, names: tuple[str, ...]) -> list[Field]:
         found.append(field)
         inside = inside.types.get(field.type_name)
     return found
+
+
+def _kind_within(owner: Type, names: tuple[str, ...]) -> Kind:
+    """The kind of a union's member: as the first of its alternatives that has it says."""
+    for field in owner.fields.values():
+        inside = owner.types.get(field.type_name) if field.oneof else None
+        found = _resolved(inside, names) if inside is not None else []
+        if found:
+            return found[-1].kind
+    return Kind.STRING
 
 
 class Mark:

@@ -11,6 +11,7 @@ from protogw.call import Encoding, Payload
 from protogw.descriptors.channel_binding import ChannelBinding
 from protogw.descriptors.model import Codec, Method
 from protogw.errors import OK, BadUpstream, GatewayError, InvalidRequest, Status
+from protogw.wire.native_unions import branch_of
 from protogw.wire.protowire import fields
 from protogw_translators.error_records import status_of_record
 from protogw_translators.to_websocket_members import Json, Mark, Member
@@ -34,8 +35,10 @@ class Found(NamedTuple):
 class Requests:
     """Writes a method's requests."""
 
-    def __init__(self, method: Method, settings: MethodOptions, binding: ChannelBinding | None) -> None:
-        """Raises ValueError for a correlation that the request type has no place for."""
+    def __init__(
+        self, method: Method, settings: MethodOptions, binding: ChannelBinding | None, *, keyed: bool = True
+    ) -> None:
+        """Raises ValueError for a correlation that the request type has no place for, where calls are `keyed` by it."""
         self._codec: Codec = method.input.codec
         self._native = self._codec.canonical is not self._codec
         self.binary = settings.encoding == "proto"
@@ -45,7 +48,7 @@ class Requests:
             field = owner.fields[self._field]
             self._number = field.number
             owner = owner.types[field.type_name]
-        pair = settings.correlation or settings.topic
+        pair = (settings.correlation or settings.topic) if keyed else None
         self.member = Member(owner, pair.request, needed=self.binary) if pair is not None else None
         self._top = self.member.top if self.member is not None else b""
 
@@ -119,12 +122,14 @@ def _read(member: Member, data: bytes) -> str:
 class Replies:
     """Reads a method's replies."""
 
-    def __init__(self, method: Method, settings: MethodOptions) -> None:
-        """Raises ValueError for a correlation that the reply type has no place for."""
+    def __init__(
+        self, method: Method, settings: MethodOptions, binding: ChannelBinding | None, *, keyed: bool = True
+    ) -> None:
+        """Raises ValueError for a correlation that the reply type has no place for, where calls are `keyed` by it."""
         self._types = method.output.types
         self._codec: Codec = method.output.codec.lenient
         self.binary = settings.encoding == "proto"
-        pair = settings.correlation or settings.topic
+        pair = (settings.correlation or settings.topic) if keyed else None
         self.member = Member(method.output, pair.reply, needed=self.binary) if pair is not None else None
         self._ignore, self._end, self._last, self._error = (
             Mark(marker) if marker is not None else None
@@ -132,6 +137,8 @@ class Replies:
         )
         self._marked = any((self._ignore, self._end, self._last, self._error))
         self._plain_errors = self._error is None and not self.binary and method.output.field("error") is None
+        self._channel = binding.channel if binding is not None else None
+        self._expected = binding.expected if binding is not None else frozenset()
 
     def parse(self, data: bytes, text: bool) -> Json:
         """The message's JSON; None of protobuf, whose bytes are looked at where need be. Raises BadUpstream."""
@@ -168,7 +175,7 @@ class Replies:
             return Found(None, status_of_record(said, self._types))
         if mark is _Mark.ENDED:
             return Found(None, OK)
-        if mark is _Mark.NOBODY:
+        if mark is _Mark.NOBODY or not self._is_reply(tree):
             return None
         encoding = Encoding.PROTO if self.binary else Encoding.JSON
         return Found(Payload(data, encoding, self._codec), OK if mark is _Mark.LAST else None)
@@ -197,6 +204,12 @@ class Replies:
         if self._end is not None and self._end.on(tree):
             return _Mark.ENDED
         return _Mark.LAST if self._last is not None and self._last.on(tree) else _Mark.NONE
+
+    def _is_reply(self, tree: Json) -> bool:
+        if self._channel is None or self.binary:
+            return True
+        branch = branch_of(self._channel, tree)
+        return branch is not None and branch.key in self._expected
 
 
 class _Mark(enum.Enum):

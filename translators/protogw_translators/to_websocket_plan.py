@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ValidationError
+
 from protogw.call import Payload
 from protogw.descriptors.channel_binding import ChannelBinding
 from protogw.descriptors.model import Method
@@ -19,7 +21,10 @@ _PATH_SAFE = "!$&'()*+,;=:@-._~"
 
 
 class Plan:
-    """How one method is spoken to. Raises NotOffered, naming what does not fit, where config and schema disagree."""
+    """How one method is spoken to. Raises NotOffered, naming what does not fit, where config and schema disagree.
+
+    A `silent` method sends no message, since the socket's address says all; one that is not `answered` gets none.
+    """
 
     __slots__ = (
         "_headers",
@@ -39,12 +44,18 @@ class Plan:
     def __init__(self, method: Method, settings: WebSocketOptions, base_path: str) -> None:
         self.method = method
         binding = method.binding if isinstance(method.binding, ChannelBinding) else None
-        self.settings = chosen = settled(settings, method.full_name, _described(binding))
         try:
-            self.requests = Requests(method, chosen, binding)
-            self.replies = Replies(method, chosen)
+            self.settings = chosen = settled(settings, method.full_name, _described(binding))
+            self.silent = binding is not None and binding.message == ""
+            shared = chosen.sockets == "shared" and not (method.client_streaming or self.silent)
+            self.requests = Requests(method, chosen, binding, keyed=shared)
+            self.replies = Replies(method, chosen, binding, keyed=shared)
             self._path, self._query, self._headers = _address(method, chosen, binding, base_path)
-            self.lane_key = self._lane_key(chosen)
+            self.lane_key = self._lane_key(chosen) if shared else None
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise NotOffered(f"{method.full_name}: x-protogw.{where}: {fault['msg']}") from error
         except ValueError as error:
             raise NotOffered(f"{method.full_name}: {error}") from error
         closes = chosen.half_close == "close"
@@ -52,8 +63,6 @@ class Plan:
         """What is sent when the client's messages have ended, if anything is."""
         self.closes = closes
         """The socket is closed then."""
-        self.silent = binding is not None and binding.message == ""
-        """No request is sent: the socket's address says all."""
         self.answered = binding is None or binding.answered
 
     @property
@@ -83,10 +92,8 @@ class Plan:
         headers = [(name, _value(field, text)) for name, field in self._headers if (text := _text(field, data))]
         return path.encode(), headers
 
-    def _lane_key(self, chosen: MethodOptions) -> tuple[Any, ...] | None:
-        """What methods have in common that can share sockets; None for a method that has a socket for each call."""
-        if chosen.sockets != "shared" or self.method.client_streaming:
-            return None
+    def _lane_key(self, chosen: MethodOptions) -> tuple[Any, ...]:
+        """What methods have in common that can share sockets."""
         if self.replies.member is None:
             raise ValueError("its sockets are shared, which needs a correlation or a topic")
         if not self.fixed:
@@ -101,13 +108,15 @@ class Plan:
 
 
 def _described(binding: ChannelBinding | None) -> Mapping[str, Any]:
-    """What the schema says of a method, as settings say it."""
-    if binding is None or binding.correlation is None:
+    """What the schema says of a method, as settings say it. Raises ValidationError."""
+    if binding is None:
         return {}
-    request, reply = binding.correlation
-    return {
-        "correlation": MethodOptions.model_validate({"correlation": {"request": request, "reply": reply}}).correlation
-    }
+    said = dict(binding.options)
+    if binding.correlation is not None and "topic" not in said:
+        request, reply = binding.correlation
+        said.setdefault("correlation", {"request": request, "reply": reply})
+    found = MethodOptions.model_validate(said)
+    return {name: getattr(found, name) for name in found.model_fields_set}
 
 
 def _address(
@@ -120,6 +129,7 @@ def _address(
         return [base + named], [], []
     if binding is None:
         return [base_path if base else f"/{method.service}/{method.name}"], [], []
+    base = base or binding.base_path
     owner = method.input
     path: list[str | FieldPath] = [base]
     rest = "/" + binding.address.lstrip("/") if binding.address.strip("/") else ("" if base else "/")

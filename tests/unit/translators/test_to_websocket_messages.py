@@ -24,7 +24,7 @@ def requests(name: str = "Ask", **said: Any) -> Requests:
 
 
 def replies(name: str = "Ask", **said: Any) -> Replies:
-    return Replies(feed.method(name), settings(**said))
+    return Replies(feed.method(name), settings(**said), None)
 
 
 def read(reader: Replies, data: bytes, *, text: bool = True) -> Any:

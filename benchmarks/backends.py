@@ -1,7 +1,9 @@
-"""What stands behind every peer: nginx with canned gRPC replies, a stream of messages, and canned JSON."""
+"""What stands behind every peer: nginx with canned gRPC replies, a stream of messages, and canned JSON; an echo of
+WebSocket messages."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from benchmarks import shop
@@ -31,10 +33,10 @@ http {{
 
 
 class Backends:
-    """The backends' ports and their one process."""
+    """The backends' ports and their processes."""
 
     def __init__(self, folder: Path) -> None:
-        self.grpc, self.http = free_port(), free_port()
+        self.grpc, self.http, self.socket = free_port(), free_port(), free_port()
         www = folder / "www" / "shop.v1.Catalog"
         www.mkdir(parents=True)
         item = shop.framed(shop.ITEM)
@@ -48,6 +50,9 @@ class Backends:
         self.program = Program([tool("nginx"), "-e", str(folder / "start.log"), "-c", str(config)], folder, "backend")
         self.program.wait_for_port(self.grpc)
         self.program.wait_for_port(self.http)
+        self.echo = Program([sys.executable, "-m", "benchmarks.sockets", "echo", str(self.socket)], folder, "echo")
+        self.echo.wait_for_port(self.socket)
 
     def stop(self) -> None:
         self.program.stop()
+        self.echo.stop()

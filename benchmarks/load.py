@@ -35,6 +35,8 @@ class Load:
     body: bytes = b""
     varied: bool = False
     """Every request has its own path and header values, and ten more headers."""
+    message: int = 0
+    """Not requests but WebSocket messages of this many bytes, each of which is echoed."""
     content: str = ""
     """Text that a correct answer's body holds; asked once before measuring."""
 
@@ -63,11 +65,15 @@ class Burst:
 
 def send(load: Load, port: int, requests: int, folder: Path) -> Burst:
     """Send that many requests and wait for their answers."""
-    return _varied(load, port, requests, folder) if load.varied else _h2load(load, port, requests, folder)
+    if load.message or load.varied:
+        return _ours(load, port, requests, folder)
+    return _h2load(load, port, requests, folder)
 
 
 def probe(load: Load, port: int) -> str:
     """What is wrong with the answer to one request, or nothing."""
+    if load.message:
+        return ""  # the load itself looks at every echo
     status, body = (_ask_http2 if load.http2 else _ask_http1)(load, port)
     return "" if status == 200 and load.content.encode() in body else f"HTTP {status} {body[:200]!r}"
 
@@ -136,8 +142,10 @@ def _h2load(load: Load, port: int, requests: int, folder: Path) -> Burst:
     )
 
 
-def _varied(load: Load, port: int, requests: int, folder: Path) -> Burst:
-    order = folder / "varied.json"
+def _ours(load: Load, port: int, requests: int, folder: Path) -> Burst:
+    """Load from a client of our own, in a process of its own."""
+    client = "benchmarks.sockets" if load.message else "benchmarks.varied"
+    order = folder / "order.json"
     order.write_text(
         json.dumps(
             {
@@ -149,12 +157,13 @@ def _varied(load: Load, port: int, requests: int, folder: Path) -> Burst:
                 "streams": load.streams,
                 "headers": load.headers,
                 "body": load.body.hex(),
+                "message": load.message,
             }
         )
     )
     result = folder / "burst.json"
-    argv = [sys.executable, "-m", "benchmarks.varied", str(order), str(result)]
+    argv = [sys.executable, "-m", client, str(order), str(result)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     if done.returncode:
-        raise RuntimeError(f"the varied load failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{client} failed:\n{done.stderr[-2000:]}")
     return Burst(**json.loads(result.read_text()))

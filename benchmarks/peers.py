@@ -12,7 +12,7 @@ from benchmarks import shop
 from benchmarks.backends import Backends
 from benchmarks.processes import NGINX_USER, Program, free_port, tool
 
-JOBS = ("rest", "grpc", "grpc-web", "connect", "http")
+JOBS = ("rest", "grpc", "grpc-web", "connect", "http", "socket")
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http."
 _HTTP_OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -50,8 +50,12 @@ class Protogw(Peer):
                     "upstreams": {
                         "shop": {"grpc": [f"127.0.0.1:{backends.grpc}"], "schema": "shop.pb"},
                         "www": {"http": [f"http://127.0.0.1:{backends.http}"]},
+                        "echo": {"http": [f"http://127.0.0.1:{backends.socket}"]},
                     },
-                    "routes": [{"match": {"path": "/raw/**"}, "to": "www"}],
+                    "routes": [
+                        {"match": {"path": "/raw/**"}, "to": "www"},
+                        {"match": {"path": "/socket"}, "to": "echo"},
+                    ],
                     "access_log": "off",
                     "admin": "off",
                 }
@@ -84,15 +88,19 @@ class Envoy(Peer):
             "grpc-web": [{"@type": _FILTERS + "grpc_web.v3.GrpcWeb"}],
             "connect": [{"@type": _FILTERS + "connect_grpc_bridge.v3.FilterConfig"}],
             "http": [],
+            "socket": [],
         }
+        clusters = {"http": "www", "socket": "echo"}
         config = {
             "static_resources": {
                 "listeners": [
-                    _listener(self.ports[job], filters[job], "www" if job == "http" else "shop") for job in JOBS
+                    _listener(self.ports[job], filters[job], clusters.get(job, "shop"), switches=job == "socket")
+                    for job in JOBS
                 ],
                 "clusters": [
                     _cluster("shop", backends.grpc, {_HTTP_OPTIONS: {"http2_protocol_options": {}}}),
                     _cluster("www", backends.http, {_HTTP_OPTIONS: {"http_protocol_options": {}}}),
+                    _cluster("echo", backends.socket, {_HTTP_OPTIONS: {"http_protocol_options": {}}}),
                 ],
             }
         }
@@ -105,13 +113,13 @@ class Envoy(Peer):
 
 
 class Nginx(Peer):
-    """nginx with one worker: gRPC → gRPC and HTTP → HTTP, which is all of it that it can do."""
+    """nginx with one worker: gRPC → gRPC, HTTP → HTTP and WebSocket, which is all of it that it can do."""
 
     name = "nginx"
 
     def __init__(self, folder: Path, backends: Backends) -> None:
         super().__init__()
-        self.ports = {"grpc": free_port(), "http": free_port()}
+        self.ports = {"grpc": free_port(), "http": free_port(), "socket": free_port()}
         temp = " ".join(f"{kind}_temp_path {folder}/n-{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
         config = folder / "nginx.conf"
         config.write_text(
@@ -131,6 +139,13 @@ class Nginx(Peer):
                 listen 127.0.0.1:{self.ports["http"]};
                 location / {{ proxy_pass http://www; proxy_http_version 1.1; proxy_set_header Connection ""; }}
               }}
+              server {{
+                listen 127.0.0.1:{self.ports["socket"]};
+                location / {{
+                  proxy_pass http://127.0.0.1:{backends.socket}; proxy_http_version 1.1; proxy_read_timeout 1h;
+                  proxy_set_header Connection upgrade; proxy_set_header Upgrade $http_upgrade;
+                }}
+              }}
             }}
             """
         )
@@ -143,7 +158,7 @@ class Nginx(Peer):
 PEERS = (Protogw, Envoy, Nginx)
 
 
-def _listener(port: int, filters: list[dict[str, Any]], cluster: str) -> dict[str, Any]:
+def _listener(port: int, filters: list[dict[str, Any]], cluster: str, *, switches: bool = False) -> dict[str, Any]:
     router = {"@type": _FILTERS + "router.v3.Router"}
     return {
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
@@ -157,6 +172,7 @@ def _listener(port: int, filters: list[dict[str, Any]], cluster: str) -> dict[st
                             "http_connection_manager.v3.HttpConnectionManager",
                             "stat_prefix": "in",
                             "codec_type": "AUTO",
+                            **({"upgrade_configs": [{"upgrade_type": "websocket"}]} if switches else {}),
                             "route_config": {
                                 "virtual_hosts": [
                                     {

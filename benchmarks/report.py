@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import Outcome
+from benchmarks.rows import Row
 
 OURS, PEER = "protogw", "Envoy"
+"""Ratios are to this peer where a row names no other."""
 _COLOURS = {"protogw": "#2a78d6", "Envoy": "#9a9890", "nginx": "#c9c7bf"}
-_HEADINGS = ("job", "gateway", "CPU µs each", "each core-second", "p50 ms", "p99 ms", "× Envoy", "aim")
+_HEADINGS = ("job", "gateway", "CPU µs each", "each core-second", "p50 ms", "p99 ms", "× peer", "aim")
 
 
 def _lines(outcomes: Sequence[Outcome], *, short: bool = False) -> list[tuple[str, ...]]:
@@ -27,7 +29,8 @@ def _lines(outcomes: Sequence[Outcome], *, short: bool = False) -> list[tuple[st
             if score.refused:
                 lines.append((title, score.peer, "cannot", "", "", "", "", ""))
                 continue
-            ratio = outcome.ratio(score.peer, PEER)
+            against = outcome.row.against
+            ratio = outcome.ratio(score.peer, against)
             mine = score.peer == OURS
             lines.append(
                 (
@@ -37,11 +40,17 @@ def _lines(outcomes: Sequence[Outcome], *, short: bool = False) -> list[tuple[st
                     f"{score.per_core_second:,.0f}",
                     f"{statistics.median(score.p50) * 1e3:.2f}",
                     f"{statistics.median(score.p99) * 1e3:.2f}",
-                    f"{ratio:.2f}" if ratio is not None and score.peer != PEER else "",
-                    f"{outcome.row.target:.1f}" if mine and outcome.row.target else "",
+                    f"{ratio:.2f}" if ratio is not None and score.peer != against else "",
+                    _aim(outcome.row) if mine else "",
                 )
             )
     return lines
+
+
+def _aim(row: Row) -> str:
+    if not row.target:
+        return ""
+    return f"{row.target:.1f}" if row.against == PEER else f"{row.target:.1f} × {row.against}"
 
 
 def show(outcomes: Sequence[Outcome], console: Console) -> None:
@@ -54,7 +63,7 @@ def show(outcomes: Sequence[Outcome], console: Console) -> None:
         title, ratio, aim = line[0], line[6], line[7]
         if last and title != last:
             table.add_section()
-        colour = "" if not (ratio and aim) else "[green]" if float(ratio) >= float(aim) else "[red]"
+        colour = "" if not (ratio and aim) else "[green]" if float(ratio) >= float(aim.split()[0]) else "[red]"
         table.add_row("" if title == last else title, *line[1:6], colour + ratio, aim)
         last = title
     console.print(table)
@@ -76,7 +85,8 @@ def save(outcomes: Sequence[Outcome], folder: Path, *, rounds: int, seconds: flo
                 "title": outcome.row.title,
                 "unit": outcome.row.unit,
                 "target": outcome.row.target,
-                "ratio_to_envoy": outcome.ratio(OURS, PEER),
+                "against": outcome.row.against,
+                "ratio": outcome.ratio(OURS, outcome.row.against),
                 "scores": [score.as_json() for score in outcome.scores.values()],
             }
             for outcome in outcomes
@@ -88,7 +98,8 @@ def save(outcomes: Sequence[Outcome], folder: Path, *, rounds: int, seconds: flo
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     written[1].write_text(
         f"# Measured {when}\n\n{machine}. {rounds} rounds of about {seconds:g} s for each gateway, in turn; medians.\n"
-        "CPU is user and system time of the gateway's processes, from /proc. Compare within one run only.\n\n"
+        "CPU is user and system time of the gateway's processes, from /proc. Compare within one run only.\n"
+        f"The peer is {PEER} where the aim names no other.\n\n"
         f"{table}\n"
     )
     plot = folder / f"{name}.png"

@@ -23,7 +23,9 @@ class Row:
     """Which of a peer's ports is used."""
     load: Load
     target: float = 0.0
-    """At least this many times Envoy's requests for each second of CPU."""
+    """At least this many times the peer's requests for each second of CPU."""
+    against: str = "Envoy"
+    """The peer that the target is about."""
     unit: str = "requests"
     per_request: int = 1
     """Units in one request."""
@@ -162,6 +164,26 @@ ROWS = (
         job="http",
         target=1.2,
         load=Load(path="/raw/items/1", varied=True, content=_TITLE),
+    ),
+    Row(
+        key="socket-64",
+        title="WebSocket relay, messages of 64 B",
+        job="socket",
+        target=0.5,
+        against="nginx",
+        unit="messages",
+        per_request=2,
+        load=Load(path="/socket", message=64),
+    ),
+    Row(
+        key="socket-16k",
+        title="WebSocket relay, messages of 16 KiB",
+        job="socket",
+        target=0.5,
+        against="nginx",
+        unit="messages",
+        per_request=2,
+        load=Load(path="/socket", message=16 << 10),
     ),
     Row(
         key="rest-alone",

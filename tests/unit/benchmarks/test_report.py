@@ -32,7 +32,7 @@ def test_percentiles_are_those_of_the_answers() -> None:
 def test_results_are_saved_as_json_and_markdown(tmp_path: Path) -> None:
     written = report.save([outcome()], tmp_path, rounds=3, seconds=1.0, name="made-up")
     data = json.loads(written[0].read_text())
-    assert data["rows"][0]["ratio_to_envoy"] == 2.0
+    assert data["rows"][0]["ratio"] == 2.0
     assert data["rows"][0]["scores"][2] == {"peer": "nginx", "refused": "404"}
     assert "| protogw | 50.00 | 20,000 |" in written[1].read_text()
 

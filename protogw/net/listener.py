@@ -1,14 +1,12 @@
 """A bound address: accepts connections, finds out what each speaks, and looks after all of them.
 
 One port takes every protocol: with TLS, ALPN decides; without, HTTP/2 is known by its preface (RFC 9113 section 3.3)
-and everything else is HTTP/1.1. Accepting is done here and not by the event loop's server, so that the bound on
-connections also counts those still in their handshake, and a process out of file descriptors waits instead of spinning.
+and everything else is HTTP/1.1.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -16,10 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
+from protogw.net.acceptor import Acceptor
 from protogw.net.http1_server import Http1ServerConnection
 from protogw.net.http2_server import Http2ServerConnection
 from protogw.net.limits import Limits
-from protogw.net.sockets import said, tune
+from protogw.net.sockets import tune
 from protogw.net.tls import H2, peer_identity
 from protogw.wire.http import Peer
 from protogw.wire.http1 import CACHED_HEADS, Request
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 1024
-_ACCEPTS_A_TURN = 64
-_OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-_RETRY_ACCEPT_S = 1.0
 _CLOSE_S = 1.0
 _SWEEPS_A_SECOND = 8
 """Each connection is swept once a second; not all in one go, which would be felt with ten thousand of them."""
@@ -74,8 +69,6 @@ class Counters:
     handshakes_failed: int = 0
     http1: int = 0
     http2: int = 0
-    accepts_held: int = 0
-    """Times that accepting paused for want of file descriptors or memory."""
 
 
 class Listener:
@@ -94,15 +87,11 @@ class Listener:
     ) -> None:
         self.name = name
         self.counters = Counters()
-        self._host = host
-        self._port = port
+        self._acceptor = Acceptor(name, host, port, self._accepted, reuse_port=reuse_port)
         self._serve = serve
         self._limits = limits
         self._tls = tls
-        self._reuse_port = reuse_port
         self._loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
-        self._sockets: list[socket.socket] = []
-        self._accepting = False
         self._draining = False
         self._greetings: set[asyncio.Task[None]] = set()
         self._greeted = 0
@@ -111,16 +100,17 @@ class Listener:
         self._slices: list[dict[ServerConnection, None]] = [{} for _ in range(_SWEEPS_A_SECOND)]
         self._heads: Recurring[bytes, Request] = Recurring(CACHED_HEADS)
         self._sweeper: asyncio.TimerHandle | None = None
-        self._retry: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it is bound; the port is the kernel's choice if 0 was asked for."""
-        if not self._sockets:
-            return self._host, self._port
-        name = self._sockets[0].getsockname()
-        return name[0], name[1]
+        return self._acceptor.address
+
+    @property
+    def accepts_held(self) -> int:
+        """Times that accepting paused for want of file descriptors or memory."""
+        return self._acceptor.held
 
     @property
     def connections(self) -> int:
@@ -135,85 +125,29 @@ class Listener:
     async def start(self) -> None:
         """Bind and accept; raises OSError with a text to show."""
         self._loop = asyncio.get_running_loop()
-        try:
-            await self._bind()
-        except OSError as error:
-            for sock in self._sockets:
-                sock.close()
-            self._sockets.clear()
-            what = f"listener {self.name}: cannot listen on {self._host}:{self._port}: {said(error)}"
-            raise OSError(error.errno, what) from error
-        self._accepting = True
-        for sock in self._sockets:
-            self._loop.add_reader(sock, self._accept, sock)
+        await self._acceptor.start()
         self._sweeper = self._loop.call_later(1 / _SWEEPS_A_SECOND, self._sweep)
-
-    async def _bind(self) -> None:
-        host = None if self._host in ("", "*") else self._host
-        found = await self._loop.getaddrinfo(
-            host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
-        )
-        port = self._port
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            sock = socket.socket(family, kind, protocol)
-            self._sockets.append(sock)
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self._reuse_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((address[0], port, *address[2:]))
-            sock.listen(_BACKLOG)
-            port = sock.getsockname()[1]
 
     # --- accepting ----------------------------------------------------------------------------------------------------
 
-    def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_ACCEPTS_A_TURN):
-            try:
-                sock, address = listening.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
-                    self._hold_accepting(error)
-                    return
-                continue  # the client was gone before it was accepted (accept(2) lists the errors)
-            self.counters.accepted += 1
-            if self.connections >= self._limits.connections:
-                self.counters.refused += 1
-                self._turn_away(sock)
-                continue
-            sock.setblocking(False)
-            self._greeted += 1
-            task = self._loop.create_task(self._greet(sock, address[0], address[1]))
-            self._greetings.add(task)
-            task.add_done_callback(self._greetings.discard)
+    def _accepted(self, sock: socket.socket, host: str, port: int) -> None:
+        self.counters.accepted += 1
+        if self.connections >= self._limits.connections:
+            self.counters.refused += 1
+            self._turn_away(sock)
+            return
+        self._greeted += 1
+        task = self._loop.create_task(self._greet(sock, host, port))
+        self._greetings.add(task)
+        task.add_done_callback(self._greetings.discard)
 
     def _turn_away(self, sock: socket.socket) -> None:
         with sock:
             if self._tls is None:
                 try:
-                    sock.setblocking(False)
                     sock.send(_FULL)
                 except OSError:
                     pass  # it is closed either way
-
-    def _hold_accepting(self, error: OSError) -> None:
-        """Out of file descriptors or memory: what waits in the backlog would wake us again at once, for nothing."""
-        self.counters.accepts_held += 1
-        logger.warning("listener %s: accepts nothing for %g s: %s", self.name, _RETRY_ACCEPT_S, error.strerror)
-        for sock in self._sockets:
-            self._loop.remove_reader(sock)
-        if self._retry is None:
-            self._retry = self._loop.call_later(_RETRY_ACCEPT_S, self._resume_accepting)
-
-    def _resume_accepting(self) -> None:
-        self._retry = None
-        if self._accepting:
-            for sock in self._sockets:
-                self._loop.add_reader(sock, self._accept, sock)
 
     async def _greet(self, sock: socket.socket, host: str, port: int) -> None:
         """Bring an accepted connection to the point where its protocol is known, or may be told from its bytes."""
@@ -281,22 +215,7 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the address; connections go on."""
-        if self._accepting:
-            # Connections that wait to be accepted would be reset by the close, whatever they have sent.
-            for sock in self._sockets:
-                self._accept(sock)
-        self._accepting = False
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        self._close_sockets()
-
-    def _close_sockets(self) -> None:
-        self._host, self._port = self.address
-        for sock in self._sockets:
-            self._loop.remove_reader(sock)
-            sock.close()
-        self._sockets.clear()
+        self._acceptor.stop()
 
     async def drain(self, timeout_s: float) -> None:
         """Accept nothing more, let requests in progress finish for `timeout_s`, then close everything."""

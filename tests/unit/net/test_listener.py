@@ -328,7 +328,7 @@ async def main():
     spare = socket.socket()
     resource.setrlimit(resource.RLIMIT_NOFILE, (spare.fileno() + 1, hard))
     print("full", flush=True)
-    while not listener.counters.accepts_held:
+    while not listener.accepts_held:
         await asyncio.sleep(0.01)
     turns = 0
     until = loop.time() + 0.3
@@ -336,7 +336,7 @@ async def main():
         await asyncio.sleep(0.01)
         turns += 1
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    print(listener.counters.accepts_held, flush=True)
+    print(listener.accepts_held, flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
     listener.close()
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from protogw_translators import TRANSLATORS
 
+from protogw.assembly_raw import build_raw, sources_of
 from protogw.balancers import BALANCERS
 from protogw.builtin import Builtin
 from protogw.config import Config, Kinds, Upstream
@@ -21,7 +22,7 @@ from protogw.descriptors.model import Schema
 from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.read import LIVE, Fetch, read
 from protogw.frontends import FRONT_ENDS
-from protogw.frontends.base import Recorder
+from protogw.frontends.base import Recorder as RequestRecorder
 from protogw.gateway import Door, Gateway
 from protogw.net.http1_client import Http1Connector
 from protogw.net.http2_client import Http2Connector
@@ -29,6 +30,8 @@ from protogw.net.limits import Limits
 from protogw.net.listener import Listener
 from protogw.net.tls import client_context, server_context
 from protogw.offering import AssemblyError, Offering
+from protogw.passthrough import PASSTHROUGHS
+from protogw.passthrough.base import Recorder as ConnectionRecorder
 from protogw.policies import POLICIES
 from protogw.policies.base import Equipped, OriginPolicy, ReadsQuery, Started
 from protogw.policies.tools import PolicyTools
@@ -41,7 +44,19 @@ from protogw.stores.registry import Stores
 from protogw.wire.forwarded import Proxies
 from protogw.wire.protojson import JsonOptions
 
-KINDS = Kinds(front_ends=FRONT_ENDS, translators=TRANSLATORS, policies=POLICIES, balancers=BALANCERS, probes=PROBES)
+
+class Recorder(RequestRecorder, ConnectionRecorder, Protocol):
+    """Writes one line per request, and one per connection that is passed through."""
+
+
+KINDS = Kinds(
+    front_ends=FRONT_ENDS,
+    translators=TRANSLATORS,
+    passthroughs=PASSTHROUGHS,
+    policies=POLICIES,
+    balancers=BALANCERS,
+    probes=PROBES,
+)
 """What a config may name."""
 
 _CONNECTORS: Mapping[str, tuple[type[Any], int, bool]] = {
@@ -103,7 +118,7 @@ def build(
     """
     if numbers is None:
         numbers = load_numbers(config)
-    pools = {name: _pool(name, upstream, config) for name, upstream in config.upstreams.items()}
+    pools = {name: _pool(name, upstream, config) for name, upstream in config.upstreams.items() if not upstream.raw}
     gateway = Gateway(pools)
     policies = _policies(config)
     stores = Stores()
@@ -120,7 +135,10 @@ def build(
     hidden = frozenset(
         name for policy in policies.values() if isinstance(policy, ReadsQuery) for name in policy.query_names
     )
+    build_raw(gateway, config, recorder)
     for name, listener in config.listeners.items():
+        if listener.raw is not None:
+            continue
         bounds = replace(listener.limits.bounds, hidden_query=hidden)
         front_ends = [FRONT_ENDS[kind](settings, bounds) for kind, settings in listener.settings.items()]
         proxies = Proxies(listener.trusted_proxies) if listener.trusted_proxies else None
@@ -133,7 +151,13 @@ def build(
             else None
         )
         gateway.listeners[name] = Listener(
-            name, listener.address.host, listener.address.port, door.serve, listener.limits.net, context
+            name,
+            listener.address.host,
+            listener.address.port,
+            door.serve,
+            listener.limits.net,
+            context,
+            sources=sources_of(listener),
         )
     _learn(gateway, offering, config, schemas or {})
     _check(gateway, config)

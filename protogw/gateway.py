@@ -21,6 +21,8 @@ from protogw.routing.router import Router
 
 if TYPE_CHECKING:
     from protogw.offering import Offering
+    from protogw.passthrough.base import Passthrough
+    from protogw.passthrough.endpoints import Endpoints
     from protogw.pools.pool import Pool
     from protogw.wire.forwarded import Proxies
     from protogw.wire.http import RequestHead
@@ -141,6 +143,10 @@ class Gateway:
         self.pools = dict(pools)
         self.listeners: dict[str, Listening] = {}
         self.doors: dict[str, Door] = {}
+        self.passthroughs: dict[str, Passthrough] = {}
+        """The listeners that have no door: what comes in is carried on as it is."""
+        self.endpoints: Mapping[str, Endpoints] = {}
+        """What is behind them, by upstream."""
         self.catalog: Catalog = EMPTY
         self.offered = object()
         """Another one whenever what is offered changes."""

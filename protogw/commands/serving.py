@@ -24,6 +24,7 @@ from protogw.descriptors.model import SchemaError
 from protogw.gateway import Gateway
 from protogw.observe import program_log
 from protogw.observe.access_log import AccessLog, coloured_line, console_line, json_line
+from protogw.observe.connection_log import console_connection, json_connection
 from protogw.observe.line_sink import LineSink
 
 if TYPE_CHECKING:
@@ -134,8 +135,13 @@ class Serving:
         log.info("protogw %s", __version__)
         for name, listener in self.config.listeners.items():
             host, port = gateway.listeners[name].address
-            scheme = "https" if listener.tls is not None else "http"
             where = f"[{host}]" if ":" in host else host
+            raw = listener.raw
+            if raw is not None:
+                secure = " with TLS" if listener.tls is not None else ""
+                log.info("listening on %s://%s:%d (%s): passed through%s", raw[0], where, port, name, secure)
+                continue
+            scheme = "https" if listener.tls is not None else "http"
             log.info("listening on %s://%s:%d (%s): %s", scheme, where, port, name, ", ".join(listener.offered))
         if self.admin is not None:
             host, port = self.admin.address
@@ -217,8 +223,10 @@ def access_log(config: Config) -> AccessLog | None:
         raise CommandFailed(f"access_log.path: {written.path}: cannot be written: {error.strerror}") from error
     terminal = stream is not None and stream.isatty()
     if written.format == "json" or (written.format == "auto" and not terminal):
-        return AccessLog(sink, json_line)
-    return AccessLog(sink, coloured_line if stream is not None and colours(stream) else console_line)
+        return AccessLog(sink, json_line, json_connection)
+    return AccessLog(
+        sink, coloured_line if stream is not None and colours(stream) else console_line, console_connection
+    )
 
 
 def readiness(gateway: Gateway) -> dict[str, Any]:
@@ -230,7 +238,8 @@ def readiness(gateway: Gateway) -> dict[str, Any]:
 
 def upstreams(gateway: Gateway) -> dict[str, Any]:
     """Each pool and its endpoints, as they are now."""
-    return {
+    raw = {name: endpoints.shown() for name, endpoints in gateway.endpoints.items()}
+    return raw | {
         name: {
             "kind": pool.kind,
             "reachable": pool.reachable,
@@ -271,6 +280,10 @@ def listeners(gateway: Gateway) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, listener in gateway.listeners.items():
         host, port = listener.address
+        raw = gateway.passthroughs.get(name)
+        if raw is not None:
+            found[name] = {"host": host, "port": port, **raw.state()}
+            continue
         offered = [front_end.kind for front_end in gateway.doors[name].front_ends]
         found[name] = {"host": host, "port": port, "offer": offered}
     return found

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from protogw.config.document import Document
 from protogw.config.faults import Place, hint, quoted
 from protogw.config.model import Kinds, Upstream, default_schema, goes_by_key, options_key, takes_path
+from protogw.config.raw_checks import check_raw_listener, check_raw_upstream, raw_kind, transport
 from protogw.config.routes import VERBS, RestBinding
 from protogw.config.sources import LIVE
 from protogw.config.units import Address, admin_address, parse_listen_address, parse_target
@@ -31,7 +32,7 @@ def check(document: Document, kinds: Kinds) -> None:
     listeners = _mapping(data.get("listeners"))
     upstreams = _mapping(data.get("upstreams"))
     policies = _mapping(data.get("policies"))
-    _listeners(document, listeners, kinds)
+    _listeners(document, listeners, upstreams, kinds)
     for name, upstream in upstreams.items():
         if isinstance(upstream, dict):
             _upstream(document, ("upstreams", name), upstream, kinds)
@@ -42,7 +43,7 @@ def check(document: Document, kinds: Kinds) -> None:
     routes = data.get("routes")
     for index, route in enumerate(routes if isinstance(routes, list) else ()):
         if isinstance(route, dict):
-            _route(document, ("routes", index), route, upstreams, policies)
+            _route(document, ("routes", index), route, upstreams, policies, kinds)
             _offers(document, ("routes", index), route, kinds)
 
 
@@ -65,15 +66,19 @@ def _parsed(parse: Callable[[object], Any], value: object) -> Any:
         return None
 
 
-def _listeners(document: Document, listeners: Mapping[str, Any], kinds: Kinds) -> None:
-    taken: list[tuple[Address, Place]] = []
+def _listeners(document: Document, listeners: Mapping[str, Any], upstreams: Mapping[str, Any], kinds: Kinds) -> None:
+    taken: list[tuple[Address, Place, str]] = []
     for name, listener in listeners.items():
         if not isinstance(listener, dict):
             continue
         place: Place = ("listeners", name)
         address = _parsed(parse_listen_address, listener.get("address"))
         if address is not None:
-            _clash(document, taken, address, (*place, "address"))
+            _clash(document, taken, address, (*place, "address"), transport=transport(listener, kinds))
+        if listener.get("proxy_protocol") is True and not listener.get("trusted_proxies"):
+            message = "needs trusted_proxies, the addresses whose word is believed"
+            document.fault((*place, "proxy_protocol"), message, key=True)
+        check_raw_listener(document, place, listener, upstreams, kinds)
         offer = [item for _, item in _many(listener.get("offer"))]
         for kind in kinds.front_ends:
             if kind in listener and offer and kind not in offer:
@@ -88,17 +93,24 @@ def _listeners(document: Document, listeners: Mapping[str, Any], kinds: Kinds) -
         _clash(document, taken, admin, ("admin",))
 
 
-def _clash(document: Document, taken: list[tuple[Address, Place]], address: Address, place: Place) -> None:
-    for other, where in taken:
+def _clash(
+    document: Document,
+    taken: list[tuple[Address, Place, str]],
+    address: Address,
+    place: Place,
+    transport: str = "tcp",
+) -> None:
+    for other, where, used in taken:
         if (
             address.port
+            and transport == used
             and address.port == other.port
             and (address.host == other.host or address.wildcard or other.wildcard)
         ):
             owner = ".".join(map(str, where))
             document.fault(place, f"{quoted(str(address))} clashes with {owner}, which is {quoted(str(other))}")
             return
-    taken.append((address, place))
+    taken.append((address, place, transport))
 
 
 def _one_kind(
@@ -123,9 +135,15 @@ _COMMON = frozenset(Upstream.model_fields[name].alias or name for name in Upstre
 
 
 def _upstream(document: Document, place: Place, upstream: Mapping[str, Any], kinds: Kinds) -> None:
-    kind = _one_kind(document, place, upstream, kinds.translators, "an upstream")
+    kind = _one_kind(document, place, upstream, {**kinds.translators, **kinds.passthroughs}, "an upstream")
     if kind is None:
         return
+    if kind in kinds.passthroughs:
+        check_raw_upstream(document, place, upstream, kind, kinds)
+        _endpoints(document, (*place, kind), upstream.get(kind), None)
+        return
+    if "proxy_protocol" in upstream:
+        document.fault((*place, "proxy_protocol"), f"is for raw connections: {kind} has fields for that", key=True)
     rule = default_schema(kinds.translators[kind])
     if rule == "none" and "schema" in upstream:
         document.fault((*place, "schema"), f"an upstream that speaks {kind} takes no schema", key=True)
@@ -231,6 +249,7 @@ def _route(
     route: Mapping[str, Any],
     upstreams: Mapping[str, Any],
     policies: Mapping[str, Any],
+    kinds: Kinds,
 ) -> None:
     match = _mapping(route.get("match"))
     call = match.get("call")
@@ -242,7 +261,7 @@ def _route(
             document.fault((*place, "rewrite"), "is for plain HTTP: a call's path is its method's", key=True)
     elif isinstance(route.get("match"), dict) and not _SAYS.intersection(route):
         document.fault(place, "says nothing: plain HTTP needs `to`; calls take timeout, max_timeout or use", key=True)
-    _to(document, (*place, "to"), route.get("to"), upstreams)
+    _to(document, (*place, "to"), route.get("to"), upstreams, kinds)
     _names(document, (*place, "use"), route.get("use"), policies, "policy")
     for key in _OF_ONE_METHOD:
         if key in route and (not isinstance(call, str) or call.endswith("*")):
@@ -267,12 +286,14 @@ def _offers(document: Document, place: Place, route: Mapping[str, Any], kinds: K
             document.fault((*place, kind), "needs a match with the call of one method", key=True)
 
 
-def _to(document: Document, place: Place, value: object, upstreams: Mapping[str, Any]) -> None:
+def _to(document: Document, place: Place, value: object, upstreams: Mapping[str, Any], kinds: Kinds) -> None:
     names = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
     for name in names:
         if name not in upstreams:
             at = place if isinstance(value, str) else (*place, name)
             document.fault(at, f"no upstream has the name {quoted(name)}{hint(name, upstreams)}", key=at != place)
+        elif (raw := raw_kind(upstreams[name], kinds)) is not None:
+            document.fault(place, f"{quoted(name)} is {raw}, which a listener passes through: a route carries calls")
     if len(names) > 1:
         document.fault(place, "names several upstreams: shares between them are not supported by this version")
 

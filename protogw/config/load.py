@@ -19,8 +19,8 @@ from protogw.config.model import Config, Kinds, configured
 from protogw.config.reader import read
 
 _LATER: Mapping[str, frozenset[str]] = {
-    "Listener": frozenset(("proxy_protocol", "tcp", "udp")),
-    "Upstream": frozenset(("graphql", "websocket", "tcp", "udp")),
+    "Listener": frozenset(("udp",)),
+    "Upstream": frozenset(("graphql", "websocket", "udp")),
     "Route": frozenset(("sticky_by", "mirror")),
     "Config": frozenset(("workers",)),
 }

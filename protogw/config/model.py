@@ -6,7 +6,7 @@ module names no protocol: `configured` builds the models whose keys are those ki
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,8 @@ class Kinds:
 
     front_ends: Mapping[str, type[Any]] = field(default_factory=dict)
     translators: Mapping[str, type[Any]] = field(default_factory=dict)
+    passthroughs: Mapping[str, type[Any]] = field(default_factory=dict)
+    """What listeners and upstreams may be instead of speaking a protocol: raw transports."""
     policies: Mapping[str, type[Any]] = field(default_factory=dict)
     balancers: Mapping[str, type[Any]] = field(default_factory=dict)
     probes: Mapping[str, type[Any]] = field(default_factory=dict)
@@ -116,6 +118,7 @@ class Listener(Strict):
     """One address that clients connect to; every protocol that it offers shares it."""
 
     front_ends: ClassVar[Mapping[str, type[Any]]] = {}
+    passthroughs: ClassVar[Mapping[str, type[Any]]] = {}
 
     address: ListenAddress
     """Where to listen. Port 0 lets the system choose a free one."""
@@ -126,8 +129,24 @@ class Listener(Strict):
     trusted_proxies: Annotated[tuple[Network, ...], LISTED] = ()
     """Addresses of proxies before the gateway, as ranges: what they say in X-Forwarded-*, Forwarded or X-Real-IP of who
     asks is believed and added to. What anyone else says of itself there is replaced."""
+    proxy_protocol: bool = False
+    """Every connection begins with a PROXY header (version 1 or 2) that tells where it really comes from. Those of
+    `trusted_proxies` are believed, connections from elsewhere are closed."""
+    allow: Annotated[tuple[Network, ...], LISTED] = ()
+    """The addresses that may connect, `10.0.0.0/8`. Default: all."""
+    deny: Annotated[tuple[Network, ...], LISTED] = ()
+    """Addresses that may not connect, whatever `allow` says."""
     limits: ListenerLimits = ListenerLimits()
     """Bounds that keep one client from harming others."""
+
+    @property
+    def raw(self) -> tuple[str, Any] | None:
+        """The kind of passthrough that it is, with its settings; None when protocols are spoken."""
+        for kind in self.passthroughs:
+            settings = getattr(self, _field_name(kind))
+            if settings is not None:
+                return kind, settings
+        return None
 
     @property
     def offered(self) -> tuple[str, ...]:
@@ -208,6 +227,7 @@ class Upstream(Strict):
     """A service and its equal addresses, under the key that says what it speaks."""
 
     translators: ClassVar[Mapping[str, type[Any]]] = {}
+    passthroughs: ClassVar[Mapping[str, type[Any]]] = {}
 
     schema_written: Annotated[tuple[SchemaSource, ...] | None, LISTED, Field(alias="schema")] = None
     """Where its services are described: `reflection` or `introspection`, a `.proto` file, a folder, a descriptor set,
@@ -232,13 +252,21 @@ class Upstream(Strict):
     """How its messages are written as JSON."""
     connect_timeout: Positive = 5.0
     """How long one connection may take to be ready, TLS included."""
+    proxy_protocol: Literal["v1", "v2"] | None = None
+    """Tell it where a raw connection comes from, in a PROXY header of this version."""
     authority: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:\[\]-]+$")] | None = None
     """The host that the service is told; the address itself by default."""
 
     @property
     def kind(self) -> str:
         """What it speaks."""
-        return next(kind for kind in self.translators if self._written(kind) is not None)
+        kinds = (*self.translators, *self.passthroughs)
+        return next(kind for kind in kinds if self._written(kind) is not None)
+
+    @property
+    def raw(self) -> bool:
+        """Connections are passed through to it; it has no part in calls."""
+        return self.kind in self.passthroughs
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -270,6 +298,8 @@ class Upstream(Strict):
         """Where its services are described; empty for an upstream that has no schema."""
         if self.schema_written is not None:
             return self.schema_written
+        if self.raw:
+            return ()
         live = LIVE.get(default_schema(self.translators[self.kind]))
         return () if live is None else (live,)
 
@@ -411,8 +441,9 @@ def configured(kinds: Kinds) -> type[Config]:
     }
     offered: Any = one_of(tuple(kinds.front_ends), "offered")
     ends["offer"] = _narrowed(Listener, "offer", Annotated[tuple[offered, ...], LISTED])
-    listener: Any = _extended(Listener, ends)
+    listener: Any = _extended(Listener, ends | _raw(kinds, settings_of))
     listener.front_ends = kinds.front_ends
+    listener.passthroughs = kinds.passthroughs
 
     spoken: dict[str, Any] = {
         kind: (_ENDPOINTS | None, Field(None, alias=kind, description=summary(part)))
@@ -436,8 +467,9 @@ def configured(kinds: Kinds) -> type[Config]:
     health.probes = kinds.probes
     spoken["health"] = (health, Field(health(), description=Upstream.model_fields["health"].description))
     spoken["balance"] = _narrowed(Upstream, "balance", one_of(tuple(kinds.balancers), "a balancer"))
-    upstream: Any = _extended(Upstream, spoken)
+    upstream: Any = _extended(Upstream, spoken | _raw(kinds, lambda _: _ENDPOINTS))
     upstream.translators = kinds.translators
+    upstream.passthroughs = kinds.passthroughs
 
     steps: dict[str, Any] = {
         kind: (settings_of(part) | None, Field(None, alias=kind, description=summary(part)))
@@ -463,6 +495,14 @@ def configured(kinds: Kinds) -> type[Config]:
             "policies": _narrowed(Config, "policies", Mapping[Name, policy]),
         },
     )
+
+
+def _raw(kinds: Kinds, annotation: Callable[[type[Any]], Any]) -> dict[str, Any]:
+    """A field for each passthrough."""
+    return {
+        kind: (annotation(part) | None, Field(None, alias=kind, description=summary(part)))
+        for kind, part in kinds.passthroughs.items()
+    }
 
 
 _ENDPOINTS: Any = Annotated[tuple[Endpoint, ...], LISTED, Field(min_length=1)]

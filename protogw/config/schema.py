@@ -83,6 +83,7 @@ def reference(kinds: Kinds) -> str:
     for title, table in (
         ("Front ends", kinds.front_ends),
         ("Upstream kinds", kinds.translators),
+        ("Passed through", kinds.passthroughs),
         ("Policies", kinds.policies),
         ("Balancers", kinds.balancers),
         ("Health checks", kinds.probes),

@@ -15,14 +15,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from protogw.net.acceptor import Acceptor
+from protogw.net.first_bytes import read_proxy_header
 from protogw.net.http1_server import Http1ServerConnection
 from protogw.net.http2_server import Http2ServerConnection
 from protogw.net.limits import Limits
 from protogw.net.sockets import tune
+from protogw.net.sources import Sources
+from protogw.net.tcp_relay import close
 from protogw.net.tls import H2, peer_identity
 from protogw.wire.http import Peer
 from protogw.wire.http1 import CACHED_HEADS, Request
 from protogw.wire.http2 import PREFACE
+from protogw.wire.proxy_protocol import BadProxyHeader
 from protogw.wire.recurring import Recurring
 
 if TYPE_CHECKING:
@@ -64,6 +68,8 @@ class Counters:
     """What a listener has seen since it started."""
 
     accepted: int = 0
+    denied: int = 0
+    """By the rules over sources, or no trusted proxy."""
     refused: int = 0
     """Over the bound on connections."""
     handshakes_failed: int = 0
@@ -83,6 +89,7 @@ class Listener:
         limits: Limits,
         tls: ssl.SSLContext | None = None,
         *,
+        sources: Sources | None = None,
         reuse_port: bool = False,
     ) -> None:
         self.name = name
@@ -91,6 +98,7 @@ class Listener:
         self._serve = serve
         self._limits = limits
         self._tls = tls
+        self._sources = sources or Sources()
         self._loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
         self._draining = False
         self._greetings: set[asyncio.Task[None]] = set()
@@ -132,6 +140,11 @@ class Listener:
 
     def _accepted(self, sock: socket.socket, host: str, port: int) -> None:
         self.counters.accepted += 1
+        sources = self._sources
+        if not (sources.trusts(host) if sources.proxied else sources.admits(host)):
+            self.counters.denied += 1
+            close(sock, reset=True)
+            return
         if self.connections >= self._limits.connections:
             self.counters.refused += 1
             self._turn_away(sock)
@@ -154,19 +167,38 @@ class Listener:
         greeter = _Greeter(self, host, port)
         try:
             tune(sock)
+            if self._sources.proxied and not await self._introduced(sock, greeter):
+                close(sock, reset=True)
+                return
             await self._loop.connect_accepted_socket(
                 lambda: greeter,
                 sock,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._limits.handshake_timeout_s if self._tls is not None else None,
             )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, BadProxyHeader) as error:
             sock.close()
             self.counters.handshakes_failed += 1
             logger.debug("listener %s: %s: no connection: %s", self.name, host, error)
         finally:
             if not greeter.made:
                 self._greeted -= 1
+
+    async def _introduced(self, sock: socket.socket, greeter: _Greeter) -> bool:
+        """Learn from its PROXY header whom a connection comes from; False when that source may not connect."""
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout_s):
+                proxied = await read_proxy_header(sock)
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+        if proxied.source is None:
+            return True
+        greeter.host, greeter.port = proxied.source
+        if self._sources.admits(greeter.host):
+            return True
+        self.counters.denied += 1
+        return False
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -260,8 +292,8 @@ class _Greeter(asyncio.Protocol):
 
     def __init__(self, listener: Listener, host: str, port: int) -> None:
         self._listener = listener
-        self._host = host
-        self._port = port
+        self.host = host
+        self.port = port
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._begun = b""
         self._since = -1.0
@@ -276,7 +308,7 @@ class _Greeter(asyncio.Protocol):
         if secure is None:
             self._listener.add(self)
             return
-        peer = Peer(self._host, self._port, True, peer_identity(secure))
+        peer = Peer(self.host, self.port, True, peer_identity(secure))
         self._hand_over(
             self._listener.speaks_http2(peer)
             if secure.selected_alpn_protocol() == H2
@@ -288,7 +320,7 @@ class _Greeter(asyncio.Protocol):
         if len(begun) < len(PREFACE) and PREFACE.startswith(begun):
             self._begun = begun
             return
-        peer = Peer(self._host, self._port)
+        peer = Peer(self.host, self.port)
         listener = self._listener
         connection = listener.speaks_http2(peer) if begun.startswith(PREFACE) else listener.speaks_http1(peer)
         self._hand_over(connection)

@@ -101,6 +101,19 @@ async def connect(
         raise Unreachable(f"{host}:{port}: {said(error)}") from error
 
 
+async def dial(host: str, port: int, *, timeout_s: float) -> socket.socket:
+    """A connected, tuned, non-blocking socket; raises Unreachable within `timeout_s`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            sock = await _connected(asyncio.get_running_loop(), host, port)
+    except TimeoutError as error:
+        raise Unreachable(f"{host}:{port}: no connection in {timeout_s:g} s") from error
+    except OSError as error:
+        raise Unreachable(f"{host}:{port}: {said(error)}") from error
+    tune(sock)
+    return sock
+
+
 async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     if len(found) == 1:

@@ -20,18 +20,26 @@ HTTP_1_1 = "http/1.1"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 # TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 section 4.2); TLS 1.3 has no others.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-_ALPN = {"http/2": (H2,), "http/1.1": (HTTP_1_1,)}
+_ALPN = {"http": (H2, HTTP_1_1), "http/2": (H2,), "http/1.1": (HTTP_1_1,), "raw": ()}
 
 
 def server_context(
-    cert: PathLike, key: PathLike, client_ca: PathLike | None = None, min_version: str = "1.2"
+    cert: PathLike,
+    key: PathLike,
+    client_ca: PathLike | None = None,
+    min_version: str = "1.2",
+    *,
+    transport: str = "http",
 ) -> ssl.SSLContext:
-    """What a listener speaks: HTTP/2 or HTTP/1.1 by ALPN; with `client_ca`, only to clients that those vouch for."""
+    """What a listener speaks; with `client_ca`, only to clients that those vouch for.
+
+    `transport` is "http", HTTP/2 or HTTP/1.1 as ALPN says, or "raw", where ALPN says nothing.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[min_version]
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols([H2, HTTP_1_1])
+    _offer(context, transport)
     _load_pair(context, cert, key)
     if client_ca is not None:
         _load_authorities(context, client_ca)
@@ -47,7 +55,7 @@ def client_context(
     verify: bool = True,
     transport: str = "http/2",
 ) -> ssl.SSLContext:
-    """How an upstream is spoken to; `transport` is "http/2" or "http/1.1", offered by ALPN.
+    """How an upstream is spoken to; `transport` is "http/2" or "http/1.1", offered by ALPN, or "raw", without it.
 
     The certificate and its name are verified against `ca`, by default the system's authorities, unless `verify` is
     turned off, which is logged. `cert` and `key` are shown to an endpoint that asks.
@@ -56,7 +64,7 @@ def client_context(
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols(_ALPN[transport])
+    _offer(context, transport)
     if ca is not None:
         _load_authorities(context, ca)
     elif verify:
@@ -70,6 +78,12 @@ def client_context(
             raise ValueError(f"{cert}: a client certificate needs its key")
         _load_pair(context, cert, key)
     return context
+
+
+def _offer(context: ssl.SSLContext, transport: str) -> None:
+    protocols = _ALPN[transport]
+    if protocols:
+        context.set_alpn_protocols(protocols)
 
 
 def _load_pair(context: ssl.SSLContext, cert: PathLike, key: PathLike) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from protogw.errors import GatewayError
     from protogw.frontends.base import Recorded
     from protogw.observe.line_sink import LineSink
+    from protogw.passthrough.base import Carried
     from protogw.wire.http import RequestHead
 
 log = logging.getLogger("protogw")
@@ -97,22 +98,26 @@ class _Facts:
 
 
 class AccessLog:
-    """Records what the gateway's doors answered; `line` is one of this module's `json_line` and `console_line`."""
+    """Records what the gateway's doors answered; `line` is one of this module's `json_line` and `console_line`,
+    `connection` its counterpart in connection_log."""
 
     def __init__(
         self,
         sink: LineSink,
         line: Callable[[_Entry, _Facts], bytes],
+        connection: Callable[[float, Carried], bytes] | None = None,
         *,
         clock: Callable[[], float] = time.time,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._sink = sink
         self._line = line
+        self._connection = connection
         self._clock = clock
         self._loop = loop or asyncio.get_running_loop()
         self._entries: list[_Entry] = []
         self._append = self._entries.append
+        self._carried: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._told_dropped = 0
         self._told_at = 0.0
@@ -147,9 +152,18 @@ class AccessLog:
                 elapsed_s,
             )
         )
+        self._flush_soon(len(self._entries))
+
+    def carried(self, what: Carried) -> None:
+        """Keep the line of a connection that was passed through."""
+        if self._connection is not None:
+            self._carried.append(self._connection(self._clock(), what))
+            self._flush_soon(len(self._carried))
+
+    def _flush_soon(self, waiting: int) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(FLUSH_S, self.flush)
-        elif len(self._entries) >= FLUSH_LINES:
+        elif waiting >= FLUSH_LINES:
             self.flush()
 
     def flush(self) -> None:
@@ -158,6 +172,9 @@ class AccessLog:
             self._timer.cancel()
             self._timer = None
         entries = self._entries
+        if self._carried:
+            self._sink.write(b"".join(self._carried), len(self._carried))
+            self._carried.clear()
         if entries:
             line = self._line
             lines: list[bytes] = []

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from protogw.config import Kinds
+from protogw.passthrough import PASSTHROUGHS
 from protogw.values import Seconds
 
 
@@ -89,6 +90,12 @@ class LeastRequest:
     kind = "least_request"
 
 
+class LeastConnections:
+    """The one with the fewest connections."""
+
+    kind = "least_connections"
+
+
 class RingHash:
     """By the affinity key."""
 
@@ -128,7 +135,13 @@ class TcpProbe:
 KINDS = Kinds(
     front_ends={"rest": Rest, "grpc": Grpc},
     translators={"grpc": ToGrpc, "rest": ToRest, "http": ToHttp},
+    passthroughs=PASSTHROUGHS,
     policies={"cors": Cors},
-    balancers={"round_robin": RoundRobin, "least_request": LeastRequest, "ring_hash": RingHash},
+    balancers={
+        "round_robin": RoundRobin,
+        "least_request": LeastRequest,
+        "least_connections": LeastConnections,
+        "ring_hash": RingHash,
+    },
     probes={"grpc": GrpcProbe, "http": HttpProbe, "tcp": TcpProbe},
 )

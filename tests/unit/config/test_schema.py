@@ -19,7 +19,7 @@ def test_kinds_are_keys() -> None:
     assert definitions["Listener"]["properties"]["rest"]["$ref"] == "#/$defs/RestSettings"
     assert definitions["Policy"]["properties"].keys() == {"cors"}
     assert {"grpc", "rest", "http"} <= definitions["Upstream"]["properties"].keys()
-    assert definitions["Upstream"]["properties"]["balance"]["enum"] == ["round_robin", "least_request", "ring_hash"]
+    assert definitions["Upstream"]["properties"]["balance"]["enum"] == list(KINDS.balancers)
     assert definitions["Listener"]["additionalProperties"] is False
 
 

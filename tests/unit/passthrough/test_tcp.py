@@ -390,7 +390,11 @@ async def test_what_is_no_tls_is_reset_and_reaches_nobody(origin: Origin, other:
         assert (await passing.recorded.last()).ended == "does not begin with a TLS handshake"
 
 
-@pytest.mark.parametrize("said", [hello("elsewhere.test"), hello(None), b"SSH-2.0-x\r\n", hello()[:30]])
+@pytest.mark.parametrize(
+    "said",
+    [hello("elsewhere.test"), hello(None), b"SSH-2.0-x\r\n", hello()[:30]],
+    ids=["another name", "no name", "no TLS", "cut short"],
+)
 def test_the_default_takes_everybody_else_as_they_are(origin: Origin, other: Origin, said: bytes) -> None:
     async def main() -> None:
         async with Passing({**BY_NAME, "default": "b"}, {"a": [origin], "b": [other]}) as passing:

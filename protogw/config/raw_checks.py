@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import PydanticCustomError
+
 from protogw.config.document import Document
 from protogw.config.faults import Place, hint, quoted
 from protogw.config.model import Kinds, Upstream
+from protogw.config.units import parse_target
 
 _OF_PROTOCOLS = ("offer", "limits")
 """A listener's keys that a raw one has no use for, beside the front ends' own."""
@@ -70,6 +73,15 @@ def _target(document: Document, place: Place, name: str, kind: str, upstreams: M
         document.fault(place, f"{quoted(name)} is {spoken}, and this listener passes {kind} through{guess}")
 
 
+def _is_target(written: str) -> bool:
+    """It could be an address of another kind; if not, the models say what is wrong with it."""
+    try:
+        parse_target(written)
+    except PydanticCustomError:
+        return False
+    return True
+
+
 def check_raw_upstream(document: Document, place: Place, upstream: Mapping[str, Any], kind: str, kinds: Kinds) -> None:
     part = kinds.passthroughs[kind]
     for key in upstream:
@@ -80,6 +92,6 @@ def check_raw_upstream(document: Document, place: Place, upstream: Mapping[str, 
     endpoints = upstream[kind]
     for index, endpoint in enumerate(endpoints if isinstance(endpoints, list) else [endpoints]):
         written = endpoint.get("address") if isinstance(endpoint, dict) else endpoint
-        if isinstance(written, str) and "://" in written:
+        if isinstance(written, str) and "://" in written and _is_target(written):
             at = (*place, kind, index) if isinstance(endpoints, list) else (*place, kind)
             document.fault(at, f"{quoted(written)} is a URL: {kind} goes to host:port")

@@ -193,7 +193,7 @@ def call(
 
 @app.command(group=LOOK)
 def print_schema(
-    what: Annotated[Literal["openapi", "graphql", "proto", "config"], Parameter(help="What to print.")],
+    what: Annotated[Literal["openapi", "asyncapi", "graphql", "proto", "config"], Parameter(help="What to print.")],
     config: Annotated[Path | None, Parameter(help="The configuration file; not needed for `config`.")] = None,
     /,
     *,

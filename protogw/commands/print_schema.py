@@ -24,6 +24,7 @@ from protogw.descriptors.to_proto import proto_files
 from protogw.gateway import Gateway
 
 _FORMATS = {
+    "asyncapi": ("yaml", "json"),
     "config": ("json", "yaml"),
     "graphql": ("graphql",),
     "openapi": ("yaml", "json"),

@@ -1,7 +1,7 @@
 """An AsyncAPI 3.0 document of what is offered to sockets: a channel for each path, messages by the types.
 
 A document is written from the gateway's side: it receives what clients send. Whoever offers the paths hands them in
-(`Channel`), with the subprotocols that it knows and the message that ends a call, if it has one.
+(`Channel`), and says how sockets are spoken on (`Manner`).
 """
 
 from __future__ import annotations
@@ -44,13 +44,33 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A message that is no type's: `schema` is of its payload, `name` its component's."""
+
+    name: str
+    schema: Mapping[str, Any]
+    doc: str
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sessions:
+    """A channel that carries calls of any method, by rules of its own; `doc` says which."""
+
+    path: str
+    subprotocols: tuple[str, ...]
+    doc: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
-    """How sockets are spoken on: the subprotocols that a client may name, and what a last message says, if any."""
+    """How sockets are spoken on: the subprotocols that a client may name, what a client says when it has no further
+    request, and what tells a call's status at its end."""
 
     subprotocols: tuple[str, ...] = ()
-    end: Mapping[str, Any] | None = None
-    """The schema of the message that tells a call's status."""
-    end_doc: str = ""
+    no_more: Said | None = None
+    status: Said | None = None
+    sessions: Sessions | None = None
 
 
 def asyncapi(catalog: Catalog, channels: Iterable[Channel], manner: Manner, about: About) -> Document:
@@ -71,6 +91,7 @@ class _Document:
         self._sources = Sources(catalog, about)
         self._channels: dict[str, Json] = {}
         self._operations: dict[str, Json] = {}
+        self._messages: dict[str, Json] = {}
 
     def add(self, channel: Channel) -> None:
         method = channel.method
@@ -84,8 +105,10 @@ class _Document:
         if not channel.starts:
             messages["request"] = self._message(method.input, source, request=True)
         messages["reply"] = self._message(method.output, source, request=False)
-        if self._manner.end is not None:
-            messages["end"] = {"$ref": "#/components/messages/End"}
+        if channel.streams and self._manner.no_more is not None:
+            messages["noMore"] = self._said(self._manner.no_more)
+        if self._manner.status is not None:
+            messages["status"] = self._said(self._manner.status)
         made: Json = {"address": path.path, **summed_up(method.doc), "messages": messages}
         if path.parameters:
             made["parameters"] = _parameters(channel, path, source)
@@ -102,6 +125,15 @@ class _Document:
             found = f"{name}-{number}"
             number += 1
         return found
+
+    def _said(self, said: Said) -> Json:
+        self._messages[said.name] = {
+            "name": said.name,
+            "summary": said.doc,
+            "contentType": said.content_type,
+            "payload": _draft7(said.schema),
+        }
+        return {"$ref": f"#/components/messages/{said.name}"}
 
     def _message(self, found: Type, source: Source, *, request: bool) -> Json:
         """A message of this type, with an example."""
@@ -134,15 +166,18 @@ class _Document:
     def _operate(self, id: str, channel: Channel) -> None:
         """What is received and what is sent on a channel."""
         reference = {"$ref": f"#/channels/{_pointer(id)}"}
-        ends = ("end",) if self._manner.end is not None else ()
-        replies = [{"$ref": f"{reference['$ref']}/messages/{name}"} for name in ("reply", *ends)]
+        messages = self._channels[id]["messages"]
+        replies, requests = (
+            [{"$ref": f"{reference['$ref']}/messages/{name}"} for name in names if name in messages]
+            for names in (("reply", "status"), ("request", "noMore"))
+        )
         deprecated = {"description": "Deprecated."} if channel.method.deprecated else {}
         if not channel.starts:
             received: Json = {
                 "action": "receive",
                 "channel": reference,
                 **deprecated,
-                "messages": [{"$ref": f"{reference['$ref']}/messages/request"}],
+                "messages": requests,
             }
             if not channel.streams:
                 received["reply"] = {"channel": reference, "messages": replies}
@@ -155,7 +190,26 @@ class _Document:
                 "messages": replies,
             }
 
+    def _sessions(self, sessions: Sessions) -> None:
+        """The channel of many calls. What its messages hold is not of one type."""
+        message = {"name": "session", "summary": sessions.doc, "contentType": "text/plain", "payload": {}}
+        header = {"type": "string", "enum": list(sessions.subprotocols)}
+        headers = {"type": "object", "properties": {"Sec-WebSocket-Protocol": header}}
+        self._channels["sessions"] = {
+            "address": sessions.path,
+            "summary": sessions.doc,
+            "messages": {"session": message},
+            "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0", "headers": headers}},
+        }
+        reference = {"$ref": "#/channels/sessions"}
+        messages = [{"$ref": "#/channels/sessions/messages/session"}]
+        for action in ("receive", "send"):
+            operation = {"action": action, "channel": reference, "messages": messages}
+            self._operations[f"sessions.{action}"] = operation
+
     def finished(self) -> Document:
+        if self._manner.sessions is not None:
+            self._sessions(self._manner.sessions)
         components = self._sources.components()
         about = self._about
         document: Json = {
@@ -168,11 +222,10 @@ class _Document:
             document["servers"] = servers
         document["channels"] = _draft7(self._channels)
         document["operations"] = self._operations
-        kept: Json = {"schemas": _draft7(dict(sorted(components.schemas.items())))}
-        if self._manner.end is not None:
-            end: Json = {"name": "End", "contentType": "application/json", "payload": _draft7(self._manner.end)}
-            kept["messages"] = {"End": {**end, **({"summary": self._manner.end_doc} if self._manner.end_doc else {})}}
-        document["components"] = kept
+        document["components"] = {
+            "schemas": _draft7(dict(sorted(components.schemas.items()))),
+            **({"messages": self._messages} if self._messages else {}),
+        }
         return Document(document)
 
 

@@ -82,6 +82,22 @@ def test_the_sample_librarys_openapi_is_valid(written: Path, tmp_path: Path) -> 
     validate(json.loads((tmp_path / "openapi.json").read_text()))
 
 
+def test_the_sample_librarys_asyncapi_is_valid(written: Path, tmp_path: Path) -> None:
+    config = json.loads(written.read_text())
+    config["routes"].append(
+        {"match": {"call": "library.v1.Library/WatchBooks"}, "websocket": "/watch/{parent=shelves/*}"}
+    )
+    written.write_text(json.dumps(config))
+    for name in ("asyncapi.yaml", "asyncapi.json"):
+        assert main(["print-schema", "asyncapi", str(written), "-o", str(tmp_path / name)]) == 0
+    assert problems("asyncapi", tmp_path / "asyncapi.yaml", tmp_path / "asyncapi.json") == []
+    document = json.loads((tmp_path / "asyncapi.json").read_text())
+    addresses = [channel["address"] for channel in document["channels"].values()]
+    assert "/watch/shelves/{shelf}" in addresses
+    assert "/library.v1.Library/GetShelf" in addresses
+    assert "/protogw.calls.v1" in addresses
+
+
 def google_services() -> Mapping[str, Any]:
     """A document for each of Google's annotated services that come as Python packages."""
     documents = {}

@@ -11,12 +11,14 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.descriptors.model import Type
 from protogw.errors import Code, GatewayError, NotOffered, Overloaded
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.connections import Connection
 from protogw.frontends.websocket.calls import Calls
+from protogw.frontends.websocket.document import document
 from protogw.frontends.websocket.forms import status_json
 from protogw.frontends.websocket.handshake import CALLS, JSON, JSON_RPC, PROTO, Opening, Origins
 from protogw.frontends.websocket.jsonrpc import JsonRpc
@@ -48,6 +50,7 @@ class WebSockets:
         "": "metadata and trailers, for clients that name no subprotocol: they get messages and a close code",
     }
     Settings: ClassVar[type[FrontEndSettings]] = WebSocketSettings
+    documents: ClassVar[str] = "asyncapi"
 
     def __init__(self, settings: WebSocketSettings, bounds: Bounds) -> None:
         self._settings = settings
@@ -74,6 +77,10 @@ class WebSockets:
 
     def offer(self, catalog: Catalog) -> None:
         self._table = Table(catalog, self._settings.sessions)
+
+    def document(self, about: About) -> Document:
+        """The AsyncAPI document of the paths at which sockets are opened."""
+        return document(self._table.catalog, self._table.bindings, self._settings.sessions, about)
 
     def accepts(self, head: RequestHead) -> bool:
         if head.upgrade != b"websocket":

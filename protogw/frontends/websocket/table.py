@@ -52,14 +52,18 @@ class Prepared:
 
 
 class Table:
-    """`faults` are rules that cannot be served or never match, each with the reason."""
+    """`bindings` are those that a socket can reach; `faults` are rules that cannot be served or never match, each with
+    the reason."""
 
     def __init__(self, catalog: Catalog, sessions: str | None) -> None:
         self.catalog = catalog
         self.faults: list[str] = []
         self._sessions = sessions.encode() if sessions is not None else None
         methods = [method for service in catalog.services.values() for method in service.methods.values()]
-        self._matcher = Matcher.build(entry for method in methods for entry in self._entries(method))
+        entries = [entry for method in methods for entry in self._entries(method)]
+        self._matcher = Matcher.build(entries)
+        hidden_ones = {id(hidden.found) for hidden, _ in self._matcher.shadowed}
+        self.bindings = tuple(entry.found for entry in entries if id(entry.found) not in hidden_ones)
         for hidden, by in self._matcher.shadowed:
             self.faults.append(
                 f"socket {hidden.template} ({hidden.found.method.full_name}) never matches: "

@@ -10,7 +10,7 @@ from jsonschema import Draft7Validator
 from protogw.descriptors.about import About
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.from_proto import load
-from protogw.descriptors.to_asyncapi import Channel, Manner, asyncapi
+from protogw.descriptors.to_asyncapi import Channel, Manner, Said, Sessions, asyncapi
 from protogw.wire.path_template import parse
 
 CHAT = """
@@ -33,7 +33,8 @@ message Line {
 }
 """
 
-END = {"type": "object", "properties": {"code": {"type": "integer"}}}
+STATUS = Said(name="Status", schema={"type": "object", "properties": {"code": {"type": "integer"}}}, doc="The end")
+NO_MORE = Said(name="NoMore", schema={"const": ""}, doc="No more", content_type="text/plain")
 
 
 def described(folder: Path, manner: Manner, **about: Any) -> dict[str, Any]:
@@ -115,12 +116,25 @@ def test_what_opens_a_socket_is_its_binding(tmp_path: Path) -> None:
     assert binding["headers"]["properties"]["Sec-WebSocket-Protocol"]["enum"] == ["a.json", "a.proto"]
 
 
-def test_a_last_message_is_one_of_every_channel(tmp_path: Path) -> None:
-    document = described(tmp_path, Manner(end=END, end_doc="How it ended."))
-    assert document["components"]["messages"]["End"]["payload"] == END
+def test_what_is_said_beside_messages_is_told(tmp_path: Path) -> None:
+    document = described(tmp_path, Manner(no_more=NO_MORE, status=STATUS))
+    assert document["components"]["messages"]["Status"]["payload"] == STATUS.schema
     for channel in document["channels"].values():
-        assert channel["messages"]["end"] == {"$ref": "#/components/messages/End"}
-    assert len(document["operations"]["chat.v1.Chat.Talk.send"]["messages"]) == 2
+        assert channel["messages"]["status"] == {"$ref": "#/components/messages/Status"}
+    told = {
+        name: [one["$ref"].rpartition("/")[2] for one in operation["messages"]]
+        for name, operation in document["operations"].items()
+    }
+    assert told["chat.v1.Chat.Talk.receive"] == ["request", "noMore"]
+    assert told["chat.v1.Chat.Talk.send"] == ["reply", "status"]
+    assert told["chat.v1.Chat.Ask.receive"] == ["request"]
+
+
+def test_sessions_are_a_channel_of_their_own(tmp_path: Path) -> None:
+    document = described(tmp_path, Manner(sessions=Sessions(path="/calls", subprotocols=("c.v1",), doc="Many calls")))
+    sessions = document["channels"]["sessions"]
+    assert (sessions["address"], sessions["summary"]) == ("/calls", "Many calls")
+    assert document["operations"]["sessions.send"]["channel"] == {"$ref": "#/channels/sessions"}
 
 
 def test_servers_are_told_by_host_and_protocol(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Protogw(Peer):
     def __init__(self, folder: Path, backends: Backends) -> None:
         super().__init__()
         port = free_port()
-        self.ports = dict.fromkeys(JOBS, port)
+        self.ports = dict.fromkeys((*JOBS, "graphql"), port)
         (folder / "shop.pb").write_bytes(shop.DESCRIPTOR_SET)
         config = folder / "gateway.yaml"
         config.write_text(
@@ -51,10 +51,15 @@ class Protogw(Peer):
                         "shop": {"grpc": [f"127.0.0.1:{backends.grpc}"], "schema": "shop.pb"},
                         "www": {"http": [f"http://127.0.0.1:{backends.http}"]},
                         "echo": {"http": [f"http://127.0.0.1:{backends.socket}"]},
+                        "shop_rest": {"rest": [f"127.0.0.1:{backends.http}"], "schema": "shop.pb"},
                     },
                     "routes": [
                         {"match": {"path": "/raw/**"}, "to": "www"},
                         {"match": {"path": "/socket"}, "to": "echo"},
+                        {
+                            "match": {"call": "shop.v1.Catalog/GetItem", "headers": {"x-over": "rest"}},
+                            "to": "shop_rest",
+                        },
                     ],
                     "access_log": "off",
                     "admin": "off",

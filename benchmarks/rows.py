@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from benchmarks import shop
@@ -11,6 +12,13 @@ _GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
 _JSON = (("content-type", "application/json"),)
 _CALL = "/shop.v1.Catalog/"
 _TITLE = "kettle"
+_GRAPHQL = json.dumps(
+    {
+        "query": "query ($name: String) { getItem(name: $name) "
+        "{ name title stock price tags condition labels { key value } digest updated } }",
+        "variables": {"name": "items/1"},
+    }
+).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +192,18 @@ ROWS = (
         unit="messages",
         per_request=2,
         load=Load(path="/socket", message=16 << 10),
+    ),
+    Row(
+        key="graphql",
+        title="GraphQL → gRPC, POST, nine fields, HTTP/1.1",
+        job="graphql",
+        load=Load(path="/graphql", headers=_JSON, body=_GRAPHQL, content=_TITLE),
+    ),
+    Row(
+        key="graphql-http",
+        title="GraphQL → HTTP, POST, nine fields, HTTP/1.1",
+        job="graphql",
+        load=Load(path="/graphql", headers=(*_JSON, ("x-over", "rest")), body=_GRAPHQL, content=_TITLE),
     ),
     Row(
         key="rest-alone",

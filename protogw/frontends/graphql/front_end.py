@@ -20,6 +20,7 @@ from protogw.frontends.graphql import persisted
 from protogw.frontends.graphql.answers import as_events, as_parts, check_verb
 from protogw.frontends.graphql.execute import Origin, Response
 from protogw.frontends.graphql.origins import Origins
+from protogw.frontends.graphql.page import Page
 from protogw.frontends.graphql.refusals import BAD_REQUEST, Refused, of_whole, refused
 from protogw.frontends.graphql.request import (
     EVENTS,
@@ -79,6 +80,7 @@ class Graphql:
         self._facts = FactsCache()
         known = persisted.read(settings.persisted) if settings.persisted is not None else {}
         self._texts = Texts(settings, known)
+        self._page = Page(settings.path, self._below.decode()) if settings.graphiql else None
         self._reservations = Reservations(settings)
         self._origins = Origins(settings.origins)
 
@@ -131,7 +133,12 @@ class Graphql:
             raise facts.fault
         verb = head.method
         if head.path not in (self._path, self._stream_path):
+            if self._page is not None and self._page.asset(exchange):
+                return
             raise refused(BAD_REQUEST, "nothing is served here", http=404)
+        if verb == b"GET" and facts.wants_page and self._page is not None:
+            self._page.send(exchange)
+            return
         if head.upgrade == b"websocket":
             await self._socket(exchange, handle, facts)
             return

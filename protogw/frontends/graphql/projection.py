@@ -88,7 +88,11 @@ class ShownField:
             return None if value is None else show(value)
 
         # Most fields are shown as they are: then reading, which is native code, is all there is.
-        self.get: Read = read if isinstance(shown, Leaf) and show is same else get
+        self.get: Read = get
+        if show is same:
+            self.get = read
+        elif isinstance(read, attrgetter):
+            self.get = lambda message: show(read(message))
 
 
 class Object:

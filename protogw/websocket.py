@@ -36,6 +36,9 @@ NORMAL, GOING_AWAY = 1000, 1001
 
 _SOON_S = 1.0
 
+_DROPPED_BYTES = 1 << 20
+"""How much is read and dropped of a server that goes on sending after the end."""
+
 _EVENTS_A_TURN = 64
 """What is taken from one piece of what has arrived before others get their turn."""
 
@@ -248,9 +251,9 @@ class WebSocket:
                     self._close_sent = True
                     await self._stream.write(self._writer.close(code, reason))
                 self._stream.end()
-                if self._client:
-                    while await self._stream.read():
-                        pass
+                dropped = 0
+                while self._client and dropped < _DROPPED_BYTES and (data := await self._stream.read()):
+                    dropped += len(data)
         except (TimeoutError, GatewayError):
             self._stream.abort()
         if self._client:

@@ -56,6 +56,7 @@ class Http1ClientConnection(asyncio.Protocol):
     def __init__(self, limits: Limits, *, cache: Recurring[bytes, Response] | None = None) -> None:
         self.limits = limits
         self.closed = False
+        self.switched = False
         self.on_change: Callable[[PooledConnection], None] | None = None
         self.loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -238,7 +239,10 @@ class Http1ClientConnection(asyncio.Protocol):
         else:
             tunnel = Tunnel(self.transport, self.limits, stream, broken=_endpoint_gone, on_lost=self._tunnel_lost)
             tunnel.take_over(rest, peer_ended=False, reading_held=self._reading_held, writing_held=self.writing_held)
+            self.switched = True
             stream.on_switched(head, tunnel)
+            if self.on_change is not None:
+                self.on_change(self)
 
     def _tunnel_lost(self, error: Exception | None) -> None:
         stream = self._stream

@@ -39,6 +39,14 @@ class PooledConnection(HttpConnection, Protocol):
         ...
 
 
+@runtime_checkable
+class Switching(Protocol):
+    """A pooled connection that may leave HTTP, for one client's bytes until it closes (HttpStream.switched)."""
+
+    switched: bool
+    """It has; `on_change` is called then too."""
+
+
 class Connector(Protocol):
     """Opens connections; holds the TLS settings, the connect timeout and the limits."""
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from protogw.errors import GatewayError, InternalError, Overloaded
-from protogw.pools.base import Connector, Lane, PooledConnection
+from protogw.pools.base import Connector, Lane, PooledConnection, Switching
 
 log = logging.getLogger("protogw")
 
@@ -58,6 +58,8 @@ class Endpoint:
         self._shared = shared
         self._on_reach = on_reach
         self._connections: set[PooledConnection] = set()
+        self._switched: set[PooledConnection] = set()
+        """Of those, the ones that have left HTTP: as many as there are clients, whose number is bounded elsewhere."""
         # In order of becoming free, so that the most recently used one is last: idle ones at the front age out.
         self._free: dict[PooledConnection, None] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -136,7 +138,8 @@ class Endpoint:
     def _open_more(self) -> None:
         opening = len(self._opening)
         wanted = min(1, len(self._waiting)) if self._shared else len(self._waiting)
-        if self._closed or opening >= wanted or len(self._connections) + opening >= self._max_connections:
+        taken = len(self._connections) - len(self._switched) + opening
+        if self._closed or opening >= wanted or taken >= self._max_connections:
             return
         task = asyncio.get_running_loop().create_task(self._connect())
         self._opening.add(task)
@@ -192,6 +195,7 @@ class Endpoint:
         """A connection has room again, or has closed."""
         if connection.closed:
             self._connections.discard(connection)
+            self._switched.discard(connection)
             self._free.pop(connection, None)
             if self._waiting:
                 self._open_more()
@@ -201,6 +205,10 @@ class Endpoint:
             self._free[connection] = None
             if self._waiting:
                 self._wake(room)
+        elif isinstance(connection, Switching) and connection.switched:
+            self._switched.add(connection)
+            if self._waiting:
+                self._open_more()
 
     def _wake(self, count: int) -> None:
         while self._waiting and count > 0:

@@ -122,6 +122,22 @@ def test_a_reader_that_stops_stops_the_writer(gateway: Serving, opaque: Opaque, 
     client.close()
 
 
+def test_a_socket_whose_client_stops_reading_stops_the_service(gateway: Serving, opaque: Opaque) -> None:
+    watched = Watched(gateway)
+    opaque.sent = 0
+    with socket.create_connection(("127.0.0.1", gateway.port), 10) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        asked = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n"
+        client.sendall(b"GET /raw/source/%d HTTP/1.1\r\nhost: a\r\n%b" % (BIG, asked))
+        assert client.recv(12) == b"HTTP/1.1 101"
+        assert settled(lambda: opaque.sent) < BIG // 2
+        assert watched.growth < MOST_GROWTH
+        size = 12
+        while size < BIG:
+            size += len(client.recv(1 << 20))
+    assert watched.growth < MOST_GROWTH
+
+
 def settled(value: object) -> int:
     """A value once it has not changed for a while."""
     assert callable(value)

@@ -19,6 +19,7 @@ class Link:
         self.active = 0
         self.closed = False
         self.drained = False
+        self.switched = False
         self.on_change: Callable[[Link], None] | None = None
 
     @property
@@ -33,6 +34,12 @@ class Link:
 
     def give_back(self) -> None:
         self.active -= 1
+        assert self.on_change is not None
+        self.on_change(self)
+
+    def switch(self) -> None:
+        """It leaves HTTP for the call that it was taken for."""
+        self.switched = True
         assert self.on_change is not None
         self.on_change(self)
 

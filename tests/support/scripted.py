@@ -69,7 +69,10 @@ class Server:
 
 
 class Opaque(Server):
-    """HTTP/1.1: POST anything is counted and answered "done"; GET /…/source/N is answered with N bytes."""
+    """HTTP/1.1: POST anything is counted and answered "done"; GET /…/source/N is answered with N bytes.
+
+    When asked to switch, it does, and the bytes follow without being an answer.
+    """
 
     def __init__(self) -> None:
         self.received = 0
@@ -82,18 +85,22 @@ class Opaque(Server):
 
     def _answer_all(self, connection: socket.socket, file: Any) -> None:
         while request := file.readline():
-            length, chunked = 0, False
+            length, chunked, switches = 0, False, False
             while (line := file.readline().strip().lower()) != b"":
                 if line.startswith(b"content-length:"):
                     length = int(line[15:])
                 chunked = chunked or line == b"transfer-encoding: chunked"
+                switches = switches or line == b"upgrade: websocket"
             self._read(file, length, chunked)
             verb, target, _ = request.split()
             if verb == b"POST":
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
                 continue
             size = int(target.rpartition(b"/")[2])
-            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+            if switches:
+                connection.sendall(b"HTTP/1.1 101 \r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+            else:
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
             piece = bytes(1 << 16)
             while size:
                 part = piece[: min(size, len(piece))]

@@ -305,13 +305,14 @@ async def test_an_endpoint_that_switches_is_a_stream_of_bytes() -> None:
     client.transport.take()
     await tunnel.write(b"x")
     assert client.transport.take() == b"x"
-    assert (client.connection.room, client.connection.active, client.changes) == (0, 1, [])
+    assert (client.connection.room, client.connection.active, client.connection.switched) == (0, 1, True)
+    assert client.changes == [False]
     client.transport.end()
     assert await tunnel.read() == b""
     tunnel.end()
     await settle()
     assert client.transport.closed
-    assert (client.connection.active, client.changes) == (0, [True])
+    assert (client.connection.active, client.changes) == (0, [False, True])
 
 
 async def test_an_endpoint_that_does_not_switch_has_answered() -> None:
@@ -351,7 +352,7 @@ async def test_an_endpoint_that_is_gone_is_told_to_both_directions() -> None:
         await tunnel.read()
     with pytest.raises(UpstreamReset):
         await tunnel.write(b"x")
-    assert client.changes == [True]
+    assert client.changes == [False, True]
 
 
 @pytest.mark.parametrize("how", ["cancel", "abort", "close"])
@@ -366,7 +367,7 @@ async def test_giving_up_resets_the_connection(how: str) -> None:
         await reader
     await settle()
     assert client.transport.aborted
-    assert client.changes == [True]
+    assert client.changes == [False, True]
 
 
 async def test_a_drained_pool_leaves_switched_connections_to_their_users() -> None:

@@ -218,6 +218,33 @@ async def test_too_many_waiting_calls_are_refused_at_once() -> None:
     endpoint.close()
 
 
+async def test_connections_that_have_left_http_take_no_place_from_others() -> None:
+    dialer = Dialer(room=1)
+    endpoint = Endpoint(
+        "h",
+        1,
+        dialer,  # type: ignore[arg-type]
+        max_connections=1,
+        shared=False,
+        on_reach=lambda endpoint, reached: None,
+    )
+    for _ in range(3):
+        link = await asyncio.wait_for(endpoint.acquire(), 5)
+        link.take()  # type: ignore[attr-defined]
+        dialled = len(dialer.links)
+        waiting = asyncio.ensure_future(endpoint.acquire())
+        await asyncio.sleep(0)
+        assert len(dialer.links) == dialled
+        link.switch()  # type: ignore[attr-defined]
+        again = await asyncio.wait_for(waiting, 5)
+        again.take()  # type: ignore[attr-defined]
+        again.switch()  # type: ignore[attr-defined]
+        again.close()
+    assert (endpoint.active, endpoint.connections) == (3, 3)
+    endpoint.close()
+    assert (endpoint.connections, dialer.links[0].closed) == (0, True)
+
+
 async def test_a_cancelled_waiter_passes_its_place_on() -> None:
     dialer = Dialer(room=1)
     endpoint = Endpoint(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from protogw.call import Call, Reply
+from protogw.call import NO_METADATA, Call, Reply
 from protogw.errors import BodyTooLarge, GatewayError, NotOffered
-from protogw.frontends.base import FrontEnd
+from protogw.frontends.base import FrontEnd, Switching
 from protogw.wire.http import HTTP_1_1, HTTP_2, UPGRADES, Header, Peer, RequestHead
 
 PEER = Peer("127.0.0.1", 0)
@@ -101,6 +101,10 @@ async def rehearse(front_ends: Sequence[FrontEnd], exchange: RehearsedExchange) 
             break
     else:
         raise NotOffered("nothing is offered here", http_status=404)
+    if exchange.head.upgrade and isinstance(front_end, Switching):
+        method = front_end.leads_to(exchange.head)
+        if method is not None:
+            return front_end, Call(method, NO_METADATA, front_end="", peer=PEER, started=0.0, head=exchange.head)
     try:
         await front_end.serve(exchange, _stop_here)
     except _Reached as reached:

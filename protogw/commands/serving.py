@@ -21,6 +21,7 @@ from protogw.config import Config
 from protogw.config.redact import redacted
 from protogw.descriptors import numbers as lock
 from protogw.descriptors.model import SchemaError
+from protogw.frontends.connections import Connection, HoldsConnections
 from protogw.gateway import Gateway
 from protogw.observe import program_log
 from protogw.observe.access_log import AccessLog, coloured_line, console_line, json_line
@@ -106,7 +107,9 @@ class Serving:
             "listeners": lambda: listeners(gateway),
             **self.views,
         }
-        admin = Admin(address.host, address.port, ready, views, ServedDocuments(gateway, self.config))
+        held = connections(gateway)
+        documents = ServedDocuments(gateway, self.config)
+        admin = Admin(address.host, address.port, ready, views, documents, held)
         await admin.start()
         return admin
 
@@ -227,6 +230,19 @@ def access_log(config: Config) -> AccessLog | None:
     return AccessLog(
         sink, coloured_line if stream is not None and colours(stream) else console_line, console_connection
     )
+
+
+def connections(gateway: Gateway) -> Callable[[], Mapping[str, Connection]] | None:
+    """The open connections that operators may see and end; None where no listener gives them into their hands."""
+    holding = [
+        front_end
+        for door in gateway.doors.values()
+        for front_end in door.front_ends
+        if isinstance(front_end, HoldsConnections) and front_end.shows_connections
+    ]
+    if not holding:
+        return None
+    return lambda: {id: one for front_end in holding for id, one in front_end.connections.items()}
 
 
 def readiness(gateway: Gateway) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The admin address: is it alive, is it ready, and what does it do right now. Reads only, and shows no secret.
+"""The admin address: is it alive, is it ready, and what does it do right now. Shows no secret,
+and changes nothing but the connections that a front end's settings give into its hand.
 
 It listens on loopback by default. Browsers are kept out: a page of another site may reach 127.0.0.1 under a name of its
 own (DNS rebinding), so the Host must be an address, localhost or the name listened on, and a foreign Origin is refused.
@@ -12,8 +13,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-import orjson
 from aiohttp import web
+
+from protogw.control.answers import HEADERS, answer
+from protogw.control.connections import MAX_PUSH, PATH, ConnectionViews, Held
 
 View: TypeAlias = Callable[[], Any]
 Readiness: TypeAlias = Callable[[], Mapping[str, Any]]
@@ -41,13 +44,21 @@ class Admin:
     """Serves `/healthz`, `/readyz`, each view under its name as JSON, and documents below `/schema`."""
 
     def __init__(
-        self, host: str, port: int, ready: Readiness, views: Mapping[str, View], documents: Documents | None = None
+        self,
+        host: str,
+        port: int,
+        ready: Readiness,
+        views: Mapping[str, View],
+        documents: Documents | None = None,
+        connections: Held | None = None,
     ) -> None:
+        """`connections` are those that may be looked at, pushed to and closed; None where nobody asked for that."""
         self._host = host
         self._port = port
         self._ready = ready
         self._views = dict(views)
         self._documents = documents
+        self._connections = connections
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
 
@@ -61,7 +72,9 @@ class Admin:
 
     async def start(self) -> None:
         """Bind and serve; raises OSError with a text to show."""
-        app = web.Application(middlewares=[self._guard], client_max_size=1024)
+        app = web.Application(
+            middlewares=[self._guard], client_max_size=MAX_PUSH if self._connections is not None else 1024
+        )
         app.router.add_get("/", self._index)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -70,6 +83,8 @@ class Admin:
         if self._documents is not None:
             app.router.add_get("/schema", _listed(self._documents))
             app.router.add_get("/schema/{name}", _read(self._documents))
+        if self._connections is not None:
+            ConnectionViews(self._connections).add_to(app.router)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -96,20 +111,21 @@ class Admin:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if request.method not in ("GET", "HEAD"):
-            return _answer({"error": "only GET is offered"}, 405, {"allow": "GET, HEAD"})
+        changes = self._connections is not None and request.path.startswith(PATH + "/")
+        if request.method not in ("GET", "HEAD") and not changes:
+            return answer({"error": "only GET is offered"}, 405, {"allow": "GET, HEAD"})
         if request.path not in _PROBES:
             if not self._names_us(request.host):
-                return _answer({"error": "this host name is not served here"}, 421)
+                return answer({"error": "this host name is not served here"}, 421)
             origin = request.headers.get("origin")
             if origin is not None and urlsplit(origin).netloc != request.host:
-                return _answer({"error": "pages of other origins are refused"}, 403)
+                return answer({"error": "pages of other origins are refused"}, 403)
             if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-                return _answer({"error": "pages of other sites are refused"}, 403)
+                return answer({"error": "pages of other sites are refused"}, 403)
         try:
             return await handler(request)
         except web.HTTPException as error:
-            return _answer({"error": error.reason.lower()}, error.status)
+            return answer({"error": error.reason.lower()}, error.status)
 
     def _names_us(self, host: str) -> bool:
         try:
@@ -128,36 +144,28 @@ class Admin:
 
     async def _index(self, _: web.Request) -> web.Response:
         more = ["/schema"] if self._documents is not None else []
-        return _answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in self._views), *more]})
+        if self._connections is not None:
+            more.append(PATH)
+        return answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in self._views), *more]})
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n", headers=_HEADERS)
+        return web.Response(text="ok\n", headers=HEADERS)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         state = self._ready()
-        return _answer(state, 200 if state["ready"] else 503)
-
-
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-
-
-def _answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    body = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    return web.Response(
-        body=body, status=status, content_type="application/json", headers={**_HEADERS, **(headers or {})}
-    )
+        return answer(state, 200 if state["ready"] else 503)
 
 
 def _shown(view: View) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def show(_: web.Request) -> web.Response:
-        return _answer(view())
+        return answer(view())
 
     return show
 
 
 def _listed(documents: Documents) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def show(_: web.Request) -> web.Response:
-        return _answer({"paths": [f"/schema/{name}" for name in documents.names()]})
+        return answer({"paths": [f"/schema/{name}" for name in documents.names()]})
 
     return show
 
@@ -167,7 +175,7 @@ def _read(documents: Documents) -> Callable[[web.Request], Awaitable[web.Respons
         try:
             media_type, text = await documents.read(request.match_info["name"], request.query.get("listener"))
         except KeyError as error:
-            return _answer({"error": error.args[0]}, 404)
-        return web.Response(body=text, content_type=media_type, headers=_HEADERS)
+            return answer({"error": error.args[0]}, 404)
+        return web.Response(body=text, content_type=media_type, headers=HEADERS)
 
     return show

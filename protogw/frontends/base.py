@@ -173,6 +173,16 @@ class FrontEnd(Protocol):
 
 
 @runtime_checkable
+class Switching(Protocol):
+    """A front end whose requests leave HTTP; `protogw explain` asks it what one would lead to."""
+
+    def leads_to(self, head: RequestHead) -> Method | None:
+        """The method that the request is a call of, None when that is not settled by it; raises what it is refused
+        with."""
+        ...
+
+
+@runtime_checkable
 class Naming(Protocol):
     """A front end whose clients ask for a method by another name than its path; `protogw routes` shows it."""
 

@@ -30,6 +30,11 @@ class HoldsConnections(Protocol):
     """A front end that holds them."""
 
     @property
+    def shows_connections(self) -> bool:
+        """Operators may see, push to and end them."""
+        ...
+
+    @property
     def connections(self) -> Mapping[str, Connection]:
-        """Those open now, by id; empty where operators are not to see them."""
+        """Those open now, by id."""
         ...

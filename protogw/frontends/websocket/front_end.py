@@ -7,13 +7,13 @@ with the request that opens a socket is answered in HTTP, everything after it by
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import EMPTY, Catalog
-from protogw.descriptors.model import Type
+from protogw.descriptors.model import Method, Type
 from protogw.errors import Code, GatewayError, NotOffered, Overloaded
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.connections import Connection
@@ -72,8 +72,27 @@ class WebSockets:
         return tuple(self._table.faults)
 
     @property
+    def shows_connections(self) -> bool:
+        return self._settings.admin
+
+    @property
     def connections(self) -> Mapping[str, Connection]:
-        return self._sockets if self._settings.admin else {}
+        return self._sockets
+
+    def offered_as(self, method: Method) -> str:
+        """The paths of its sockets, where they are not its own."""
+        return ", ".join(rule.template for rule in method.sockets)
+
+    def leads_to(self, head: RequestHead) -> Method | None:
+        """The method that a request for a socket is a call of; None for a session. Raises what it is refused with."""
+        prepared = self._prepared(head)
+        binding = prepared.binding
+        opening = Opening(head, self._settings, self._origins, _ONE_CALL if binding else _MANY_CALLS, "")
+        if binding is None:
+            refuse_query(opening.query)
+            return None
+        binding.bound(prepared.values, opening.query)
+        return binding.method
 
     def offer(self, catalog: Catalog) -> None:
         self._table = Table(catalog, self._settings.sessions)
@@ -94,18 +113,13 @@ class WebSockets:
         return True
 
     async def serve(self, exchange: Exchange, handle: Handler) -> None:
-        prepared = exchange.head.memo
-        if not isinstance(prepared, Prepared) or prepared.table is not self._table:
-            found = self._table.find(exchange.head.path)
-            if found is None:
-                raise NotOffered("nothing is offered to sockets here", code=Code.NOT_FOUND, http_status=404)
-            prepared = found
+        prepared = self._prepared(exchange.head)
         if len(self._sockets) >= self._settings.sockets:
             raise Overloaded(f"there are {self._settings.sockets} sockets open already")
-        check_path(exchange.head.path, forwarded=False)
         id = secrets.token_urlsafe(16)
         binding = prepared.binding
-        opening = self._opening(exchange.head, _ONE_CALL if binding is not None else _MANY_CALLS, id)
+        known = _ONE_CALL if binding is not None else _MANY_CALLS
+        opening = Opening(exchange.head, self._settings, self._origins, known, id)
         bound = b""
         if binding is not None:
             bound = binding.bound(prepared.values, opening.query)
@@ -136,8 +150,15 @@ class WebSockets:
         body = status_json(error.status, _no_types) + b"}"
         exchange.respond(status, (_ERROR, *error.headers), body)
 
-    def _opening(self, head: RequestHead, known: Collection[str], id: str) -> Opening:
-        return Opening(head, self._settings, self._origins, known, id)
+    def _prepared(self, head: RequestHead) -> Prepared:
+        """What the request's path has found; raises NotOffered, InvalidRequest."""
+        prepared = head.memo
+        if not isinstance(prepared, Prepared) or prepared.table is not self._table:
+            prepared = self._table.find(head.path)
+        if prepared is None:
+            raise NotOffered("nothing is offered to sockets here", code=Code.NOT_FOUND, http_status=404)
+        check_path(head.path, forwarded=False)
+        return prepared
 
     def _catalog(self) -> Catalog:
         return self._table.catalog

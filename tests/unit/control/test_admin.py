@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from protogw.control.admin import Admin
+from protogw.errors import GatewayError
 
 State = dict[str, Any]
 
@@ -27,16 +28,20 @@ async def admin(state: State) -> AsyncIterator[Admin]:
     await made.stop()
 
 
-async def get(admin: Admin, path: str, *, method: str = "GET", **headers: str) -> tuple[int, Any]:
+async def get(
+    admin: Admin, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str
+) -> tuple[int, Any]:
     host, port = admin.address
+    if body is not None:
+        headers.setdefault("content_type", "application/json")
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     async with (
         aiohttp.ClientSession() as session,
-        session.request(method, f"http://{host}:{port}{path}", headers=fields) as answer,
+        session.request(method, f"http://{host}:{port}{path}", headers=fields, data=body) as answer,
     ):
         assert answer.headers["cache-control"] == "no-store"
-        body = await answer.read()
-        return answer.status, await answer.json() if answer.content_type == "application/json" else body
+        text = await answer.read()
+        return answer.status, await answer.json() if answer.content_type == "application/json" else text
 
 
 async def test_it_is_alive(admin: Admin) -> None:
@@ -121,3 +126,75 @@ async def test_documents_are_below_schema(state: State) -> None:
 
 async def test_there_are_no_documents_without_any(admin: Admin) -> None:
     assert (await get(admin, "/schema"))[0] == 404
+
+
+class Open:
+    """A connection that keeps what is done to it."""
+
+    def __init__(self, gone: bool = False) -> None:
+        self.pushed: list[str | bytes] = []
+        self.dismissed = False
+        self._gone = gone
+
+    def describe(self) -> dict[str, Any]:
+        return {"id": "a", "path": "/chat"}
+
+    async def push(self, message: str | bytes) -> None:
+        if self._gone:
+            raise GatewayError("the client is gone")
+        self.pushed.append(message)
+
+    def dismiss(self) -> None:
+        self.dismissed = True
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[tuple[Admin, dict[str, Open]]]:
+    connections = {"a": Open(), "b": Open(gone=True)}
+    made = Admin("127.0.0.1", 0, dict, {}, connections=lambda: connections)
+    await made.start()
+    yield made, connections
+    await made.stop()
+
+
+async def test_open_connections_can_be_seen_pushed_to_and_closed(held: tuple[Admin, dict[str, Open]]) -> None:
+    admin, connections = held
+    assert (await get(admin, "/@connections"))[1]["connections"][0] == {"id": "a", "path": "/chat"}
+    assert await get(admin, "/@connections/a") == (200, {"id": "a", "path": "/chat"})
+    assert (await get(admin, "/@connections/a", method="POST", body=b'{"news":1}'))[0] == 200
+    binary = {"content_type": "application/octet-stream"}
+    assert (await get(admin, "/@connections/a", method="POST", body=b"\xff", **binary))[0] == 200
+    assert connections["a"].pushed == ['{"news":1}', b"\xff"]
+    assert (await get(admin, "/@connections/a", method="DELETE"))[0] == 200
+    assert connections["a"].dismissed
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/@connections/c", b"", 404),
+        ("POST", "/@connections/c", b"{}", 404),
+        ("POST", "/@connections/a", b"", 400),
+        ("POST", "/@connections/a", b"\xff", 400),
+        ("POST", "/@connections/b", b"{}", 409),
+        ("POST", "/@connections/a", bytes(2 << 20), 413),
+        ("POST", "/@connections", b"{}", 405),
+        ("PUT", "/@connections/a", b"{}", 405),
+    ],
+)
+async def test_what_cannot_be_done_is_said(held, method: str, path: str, body: bytes, status: int) -> None:
+    assert (await get(held[0], path, method=method, body=body))[0] == status
+
+
+async def test_pages_of_others_cannot_push_or_close(held: tuple[Admin, dict[str, Open]]) -> None:
+    admin, connections = held
+    for method in ("POST", "DELETE"):
+        for fields in ({"Origin": "https://evil.example"}, {"Sec_Fetch_Site": "cross-site"}, {"Host": "evil.example"}):
+            assert (await get(admin, "/@connections/a", method=method, body=b"{}", **fields))[0] in (403, 421)
+    assert connections["a"].pushed == []
+    assert not connections["a"].dismissed
+
+
+async def test_without_leave_there_is_nothing_to_push_to(admin: Admin) -> None:
+    assert (await get(admin, "/@connections"))[0] == 404
+    assert (await get(admin, "/@connections/a", method="POST", body=b"{}"))[0] == 405

@@ -363,7 +363,7 @@ async def test_a_stream_without_an_end_gets_a_moment_when_the_gateway_stops() ->
 
 
 async def test_operators_see_sockets_push_to_them_and_close_them_where_they_may() -> None:
-    assert not front().connections
+    assert not front().shows_connections
     asks = front(admin=True)
     service = Service()
     client = await opened(asks, service, TALK)

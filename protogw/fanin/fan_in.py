@@ -17,7 +17,7 @@ from protogw.call import NO_METADATA, Call, Encoding, Payload, Reply
 from protogw.descriptors.model import Method
 from protogw.errors import Code, DeadlineExceeded, GatewayError, InvalidRequest, Status
 from protogw.fanin.hub import Hub, Rules
-from protogw.fanin.member import Seat, give
+from protogw.fanin.member import Seat, give, let_go
 from protogw.fanin.outbox import Slow
 from protogw.fanin.upstream import Pending, Stream
 from protogw.wire.http import Peer
@@ -282,8 +282,11 @@ class FanIn:
                 log.info("fan-in %s: its stream is open again", self.method.full_name)
                 await self._tell(self._options.resumed)
             if reply.payloads is not None:
-                async for payload in reply.payloads:
-                    await self._deliver(payload, None)
+                try:
+                    async for payload in reply.payloads:
+                        await self._deliver(payload, None)
+                finally:
+                    await let_go(reply.payloads)
             return reply.status
         except GatewayError as error:
             return error.status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
 from protogw.call import NO_METADATA, Encoding, Metadata, Payload, Reply
 from protogw.errors import OK, Code, GatewayError, Overloaded, Status
@@ -46,6 +46,12 @@ async def give(seats: Collection[Seat], payload: Payload) -> None:
         await asyncio.sleep(0)
     for seat in seats:
         await seat.put(shared)
+
+
+async def let_go(payloads: AsyncIterator[Payload]) -> None:
+    """End a reply's stream at once, whatever is left of it."""
+    if isinstance(payloads, AsyncGenerator):
+        await payloads.aclose()
 
 
 class Seat(Member):

@@ -16,7 +16,7 @@ from protogw.call import Call, Metadata, Payload, Reply
 from protogw.descriptors.model import Method
 from protogw.errors import Code, GatewayError
 from protogw.fanin.fan_in import Target
-from protogw.fanin.member import Seat, give
+from protogw.fanin.member import Seat, give, let_go
 from protogw.fanin.outbox import Slow
 from protogw.wire.http import Peer
 
@@ -142,8 +142,11 @@ class _Stream:
             reply = await self._owner.carry(self.call)
             self._head.set_result(reply.metadata)
             if reply.payloads is not None:
-                async for payload in reply.payloads:
-                    await give(tuple(self.seats), payload)
+                try:
+                    async for payload in reply.payloads:
+                        await give(tuple(self.seats), payload)
+                finally:
+                    await let_go(reply.payloads)
             self._over(lambda seat: seat.end(reply.status, reply.trailers))
         except GatewayError as error:
             failed = error

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
+from tests.support.browser import browser
 from tests.support.processes import ROOT, Program, free_port, require_tool, run, running, until
 from tests.support.raw import Http1
 
@@ -79,3 +85,78 @@ def test_every_line_that_the_demo_prints_works(demo: Program) -> None:
         # A stream with pauses is long enough for a test after its first second.
         shown = run(["bash", "-c", line.replace("interval_ms=500", "interval_ms=1")], timeout=20).decode()
         assert re.search(r"shelves|Novels|Middlemarch|Travel", shown), f"{line}\n{shown}"
+
+
+CHAT = ROOT / "examples" / "websocket-fan-in"
+
+
+@pytest.fixture(scope="module")
+def chat() -> Iterator[tuple[int, int]]:
+    """The fan-in example's public port, and its admin address's."""
+    port, behind, page, admin = (free_port() for _ in range(4))
+    environment = {"PORT": str(port), "CHAT_PORT": str(behind), "PAGE_PORT": str(page), "ADMIN_PORT": str(admin)}
+    with (
+        running([sys.executable, "server.py", str(behind), str(page)], port=page, cwd=CHAT),
+        running([sys.executable, "-m", "protogw", "serve", "gateway.yaml"], port=port, cwd=CHAT, env=environment),
+    ):
+        yield port, admin
+
+
+@contextlib.contextmanager
+def in_room(port: int, room: str) -> Iterator[ClientConnection]:
+    with connect(f"ws://127.0.0.1:{port}/rooms/{room}", proxy=None) as socket:
+        yield socket
+
+
+def heard(socket: ClientConnection, text: str) -> dict[str, Any]:
+    """The message of this text; what comes before is passed over."""
+    while (found := json.loads(socket.recv(timeout=10))).get("text") != text:
+        pass
+    told: dict[str, Any] = found
+    return told
+
+
+def test_who_is_in_a_room_of_the_fan_in_example_hears_what_is_said_there(chat: tuple[int, int]) -> None:
+    with in_room(chat[0], "tea") as alice, in_room(chat[0], "tea") as bob, in_room(chat[0], "coffee") as carol:
+        alice.send('{"name": "alice", "text": "hello"}')
+        assert [heard(socket, "hello")["name"] for socket in (alice, bob)] == ["alice", "alice"]
+        bob.send('{"name": "bob", "text": "I am bob"}')
+        heard(alice, "I am bob")
+        # Whatever client and room a message claims, the gateway knows better.
+        alice.send('{"name": "alice", "text": "psst", "whisperTo": "bob", "client": "x", "room": "coffee"}')
+        assert heard(bob, "psst")["room"] == "tea"
+        heard(alice, "psst")
+        carol.send('{"name": "carol", "text": "anybody?"}')
+        came, asked = json.loads(carol.recv(timeout=10)), json.loads(carol.recv(timeout=10))
+        assert (came["text"], asked["text"], asked["present"]) == ("somebody came", "anybody?", 1)
+    with in_room(chat[0], "tea") as dave:
+        assert heard(dave, "somebody came")["room"] == "tea"
+
+
+def test_a_browser_talks_in_the_fan_in_example(chat: tuple[int, int], tmp_path: Path) -> None:
+    with browser(tmp_path, f"http://127.0.0.1:{chat[0]}/?room=web") as page, in_room(chat[0], "web") as other:
+        page.until("document.getElementById('state')?.textContent.includes('here')")
+        page.run("form.elements.name.value = 'browser'; form.text.value = 'from a page'; form.requestSubmit(); true")
+        assert heard(other, "from a page")["name"] == "browser"
+        other.send('{"name": "terminal", "text": "to a page"}')
+        page.until("[...document.querySelectorAll('#said li')].some(li => li.textContent === 'terminal: to a page')")
+        foreign = page.run(
+            f"new Promise(done => {{ const s = new WebSocket('ws://localhost:{chat[0]}/rooms/web');"
+            "s.onopen = () => done('open'); s.onclose = event => done(event.code) })"
+        )
+        # The page's host is 127.0.0.1, which localhost is not: another origin.
+        assert foreign == 1006
+
+
+def test_operators_of_the_fan_in_example_speak_to_one_socket(chat: tuple[int, int]) -> None:
+    base = f"http://127.0.0.1:{chat[1]}/@connections"
+    with in_room(chat[0], "ops") as socket:
+        heard(socket, "somebody came")
+        listed = json.loads(run([require_tool("curl"), "-sS", base]))["connections"]
+        (mine,) = [one["id"] for one in listed if one["path"] == "/rooms/ops"]
+        run([require_tool("curl"), "-sS", "-d", '{"text": "the kitchen closes at ten"}', f"{base}/{mine}"])
+        heard(socket, "the kitchen closes at ten")
+        run([require_tool("curl"), "-sS", "-X", "DELETE", f"{base}/{mine}"])
+        with pytest.raises(ConnectionClosed):
+            heard(socket, "nothing")
+        assert socket.close_code == 4007

@@ -42,7 +42,17 @@ def test_no_file_is_too_long_to_read() -> None:
     assert [f"{path.relative_to(ROOT)}: {length}" for path, length in lengths.items() if length > 600] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "examples/library/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "examples/library/README.md",
+        "examples/websocket-fan-in/README.md",
+        "docs/websocket.md",
+    ],
+)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = [found for found in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -32,12 +33,13 @@ async def get(
     admin: Admin, path: str, *, method: str = "GET", body: bytes | None = None, **headers: str
 ) -> tuple[int, Any]:
     host, port = admin.address
+    data = io.BytesIO(body) if body is not None else None
     if body is not None:
         headers.setdefault("content_type", "application/json")
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     async with (
         aiohttp.ClientSession() as session,
-        session.request(method, f"http://{host}:{port}{path}", headers=fields, data=body) as answer,
+        session.request(method, f"http://{host}:{port}{path}", headers=fields, data=data) as answer,
     ):
         assert answer.headers["cache-control"] == "no-store"
         text = await answer.read()

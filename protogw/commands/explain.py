@@ -18,6 +18,7 @@ from protogw.config.document import Document
 from protogw.config.model import summary
 from protogw.descriptors.model import Method
 from protogw.errors import GatewayError
+from protogw.frontends.base import Naming
 from protogw.gateway import Gateway
 from protogw.kinds import Gaps
 from protogw.routing.matcher import Entry, Match, Matcher
@@ -78,6 +79,9 @@ class _Explained:
             way = self._start(name, method.full_name)
             kinds = [front_end.kind for front_end in door.front_ends]
             way["front end"] = ", ".join(kinds)
+            naming = {one.kind: one.offered_as(method) for one in door.front_ends if isinstance(one, Naming)}
+            if named := [f"{kind} {name}" for kind, name in naming.items() if name]:
+                way["asked as"] = ", ".join(named)
             ways.append(self._finish(way, call, kinds))
         return ways
 

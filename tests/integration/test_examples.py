@@ -69,6 +69,39 @@ def test_grpc_reaches_the_example(example: int) -> None:
         assert b"Middlemarch" in ask(b"\x0a\x11shelves/1/books/1", timeout=10)
 
 
+SHOP = ROOT / "examples" / "graphql-over-grpc"
+
+
+def test_the_readme_lines_of_the_graphql_example_work() -> None:
+    port, behind = free_port(), free_port()
+    environment = {"PORT": str(port), "SHOP_PORT": str(behind)}
+    lines = re.findall(r"^curl (?:.|\n {2})*?\}'$", (SHOP / "README.md").read_text(), re.MULTILINE)
+    commands = [
+        line.replace("localhost:8080", f"127.0.0.1:{port}").replace("curl", require_tool("curl")) for line in lines
+    ]
+    with (
+        running([sys.executable, "server.py", str(behind)], port=behind, cwd=SHOP),
+        running([sys.executable, "-m", "protogw", "serve", "gateway.yaml"], port=port, cwd=SHOP, env=environment),
+    ):
+        shown = [run(["sh", "-c", f"{one} -sS --max-time 5"]).decode() for one in commands if "-N" not in one]
+        answers = [json.loads(one) for one in shown]
+        assert [one["title"] for one in answers[0]["data"]["listProducts"]["products"]] == [
+            "Kettle",
+            "Tea, a field guide",
+        ]
+        assert answers[1] == {"data": {"getProduct": {"title": "Kettle", "delivery": {"parcel": {"grams": 900}}}}}
+        assert answers[2]["data"] == {"tea": {"title": "Tea, a field guide"}, "none": None}
+        assert (answers[2]["errors"][0]["path"], answers[2]["errors"][0]["extensions"]["code"]) == (
+            ["none"],
+            "NOT_FOUND",
+        )
+        assert answers[3]["data"]["addReview"]["stars"] == 5
+        # The subscription has no end: what came in its first second is enough.
+        (watch,) = (one for one in commands if "-N" in one)
+        seen = run(["sh", "-c", f"{watch} -sS --max-time 1 || true"]).decode()
+        assert 'data: {"data":{"watchReviews":{"stars":5,"text":"Boils."}}}' in seen
+
+
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Program]:
     require_tool("curl")

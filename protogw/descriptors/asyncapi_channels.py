@@ -152,7 +152,8 @@ class _Reader:
             doc=_doc(node),
         )
 
-    def _message(self, node: Node, name: str) -> Message:
+    def _message(self, node: Node, name: str) -> Iterator[Message]:
+        """The message; nothing for plain text, which belongs to how sockets are spoken on and not to what is said."""
         found = self._documents.follow(node)
         # Version 2 lets a message in a channel name itself; elsewhere it is known by where it stands.
         steps = found.steps
@@ -166,9 +167,11 @@ class _Reader:
         if language and not _JSON_SCHEMAS.match(language):
             raise SchemaError(f"{found.where}: its payload is {language[:100]!r}: only JSON Schema is read")
         media = found.text("contentType") or self._root.text("defaultContentType")
+        if media.partition(";")[0].strip().lower() == "text/plain":
+            return
         if media and not _is_json(media):
             raise SchemaError(f"{found.where}: its content is {media[:100]!r}: only JSON is read")
-        return Message(name=name, node=found, payload=payload, correlation=self._correlation(found), doc=_doc(found))
+        yield Message(name=name, node=found, payload=payload, correlation=self._correlation(found), doc=_doc(found))
 
     def _correlation(self, message: Node) -> str:
         """The member that a message is correlated by; nothing where that is no member."""
@@ -190,7 +193,7 @@ class _Third(_Reader):
         self._by_key: dict[str, Channel] = {}
 
     def _channel(self, name: str, node: Node) -> Channel:
-        messages = [self._message(one, one.name) for one in node.children("messages")]
+        messages = [message for one in node.children("messages") for message in self._message(one, one.name)]
         made = self._by_key[node.key] = self._made(name, node, node.text("address"), messages)
         return made
 
@@ -242,7 +245,8 @@ class _Third(_Reader):
         if "messages" not in node.mapping:
             return channel.messages
         # A reference leads to the channel's message, which may refer to another: known by the last.
-        return [self._message(one, f"{node.name} message") for one in node.children("messages")]
+        name = f"{node.name} message"
+        return [message for one in node.children("messages") for message in self._message(one, name)]
 
 
 class _Second(_Reader):
@@ -275,9 +279,9 @@ class _Second(_Reader):
             return
         if isinstance(message.mapping.get("oneOf"), list):
             for place, one in enumerate(message.children("oneOf"), start=1):
-                yield self._message(one, f"{name} message {place}")
+                yield from self._message(one, f"{name} message {place}")
         else:
-            yield self._message(message, f"{name} message")
+            yield from self._message(message, f"{name} message")
 
     def _operate(self, channels: list[Channel]) -> None:
         """They have been read with their channels."""

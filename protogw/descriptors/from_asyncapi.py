@@ -109,6 +109,8 @@ class _Reader:
 
     def _received(self, channel: Channel, operation: Operation, came: _Came) -> None:
         """What clients send: answered by what the document says answers it."""
+        if not operation.messages:
+            return
         said = operation.extension
         answers = operation.reply
         if "reply" in said:

@@ -21,6 +21,8 @@ _SIGNED = frozenset((Kind.INT32, Kind.INT64))
 _UNSIGNED = frozenset((Kind.UINT32, Kind.UINT64))
 _ZIGZAG = frozenset((Kind.SINT32, Kind.SINT64))
 _NUMBERS = _SIGNED | _UNSIGNED | _ZIGZAG
+_FLOATS = frozenset((Kind.DOUBLE, Kind.FLOAT))
+"""What JSON Schema calls a number; only in JSON can it be told that one is whole."""
 
 
 class Member:
@@ -38,9 +40,9 @@ class Member:
         self._kind = found[-1].kind if found else _kind_within(owner, self._names)
         if needed and not found:
             raise ValueError(f"{name} is not a member of {owner.name}")
-        if self._kind is not Kind.STRING and self._kind not in _NUMBERS:
+        self.number = self._kind in _NUMBERS or (self._kind in _FLOATS and not needed)
+        if self._kind is not Kind.STRING and not self.number:
             raise ValueError(f"{name}: neither a text nor a whole number, but {self._kind.value}")
-        self.number = self._kind in _NUMBERS
         """It holds a whole number."""
 
     def identity(self, *, binary: bool) -> tuple[str, tuple[int, ...], Kind | None]:
@@ -60,6 +62,8 @@ class Member:
             tree = tree.get(name)
         if tree.__class__ is str:
             return tree
+        if tree.__class__ is float and tree.is_integer():
+            tree = int(tree)
         return str(tree) if tree.__class__ is int else ""
 
     def put(self, tree: Json, value: str) -> None:

@@ -47,11 +47,11 @@ class Plan:
         try:
             self.settings = chosen = settled(settings, method.full_name, _described(binding))
             self.silent = binding is not None and binding.message == ""
-            shared = chosen.sockets == "shared" and not (method.client_streaming or self.silent)
+            self._path, self._query, self._headers = _address(method, chosen, binding, base_path)
+            shared = self._shares(settings, binding)
             self.requests = Requests(method, chosen, binding, keyed=shared)
             self.replies = Replies(method, chosen, binding, keyed=shared)
-            self._path, self._query, self._headers = _address(method, chosen, binding, base_path)
-            self.lane_key = self._lane_key(chosen) if shared else None
+            self.lane_key = self._lane_key() if shared else None
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(map(str, fault["loc"]))
@@ -92,19 +92,35 @@ class Plan:
         headers = [(name, _value(field, text)) for name, field in self._headers if (text := _text(field, data))]
         return path.encode(), headers
 
-    def _lane_key(self, chosen: MethodOptions) -> tuple[Any, ...]:
-        """What methods have in common that can share sockets."""
-        if self.replies.member is None:
-            raise ValueError("its sockets are shared, which needs a correlation or a topic")
+    def _shares(self, settings: WebSocketOptions, binding: ChannelBinding | None) -> bool:
+        """Whether its sockets are others' too. What is written for the whole upstream holds for the methods that can.
+
+        Raises ValueError for one that is to share and cannot.
+        """
+        chosen = self.settings
+        if chosen.sockets != "shared":
+            return False
+        own = settings.methods.get(self.method.full_name)
+        asked = own is not None and "sockets" in own.model_fields_set
+        if self.method.client_streaming or self.silent:
+            return False
         if not self.fixed:
-            raise ValueError("its sockets are shared, so that their address cannot depend on the request")
+            if asked:
+                raise ValueError("its sockets are to be shared, but their address depends on the request")
+            return False
+        if chosen.correlation is None and chosen.topic is None:
+            if asked or binding is None:
+                raise ValueError("its sockets are to be shared, which needs a correlation or a topic")
+            return False
+        return True
+
+    def _lane_key(self) -> tuple[Any, ...]:
+        """What methods have in common that can share sockets."""
+        assert self.replies.member is not None
         target, _ = self.target(None)
-        return (
-            target,
-            chosen.encoding,
-            chosen.topic is not None,
-            self.replies.member.identity(binary=self.replies.binary),
-        )
+        chosen = self.settings
+        member = self.replies.member.identity(binary=self.replies.binary)
+        return target, chosen.encoding, chosen.topic is not None, member
 
 
 def _described(binding: ChannelBinding | None) -> Mapping[str, Any]:

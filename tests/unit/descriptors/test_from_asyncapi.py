@@ -240,7 +240,7 @@ def test_a_payload_that_nothing_is_said_of_is_anything(tmp_path: Path) -> None:
             ),
             "only JSON Schema is read",
         ),
-        (second(x={"subscribe": {"message": {"contentType": "text/plain", "payload": {}}}}), "only JSON is read"),
+        (second(x={"subscribe": {"message": {"contentType": "image/png", "payload": {}}}}), "only JSON is read"),
         (second(x={"publish": {"x-protogw": {"shape": "both"}, "message": {}}}), "x-protogw.shape is 'both'"),
         (second(x={"publish": {"x-protogw": {"reply": ["no"]}, "message": {}}}), "messages of the channel: none"),
         (second(x={"publish": {"x-protogw": [], "message": {}}}), "x-protogw: is no mapping"),

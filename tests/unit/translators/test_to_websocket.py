@@ -430,7 +430,7 @@ async def test_a_bad_message_of_the_client_ends_the_stream_with_its_own_fault() 
 
 
 async def test_a_shared_socket_without_a_way_to_tell_replies_apart_is_refused_by_name() -> None:
-    with pytest.raises(NotOffered, match=r"feed\.v1\.Feed/Ask: its sockets are shared, which needs a correlation"):
+    with pytest.raises(NotOffered, match=r"feed\.v1\.Feed/Ask: its sockets are to be shared, which needs a correl"):
         await send(feed.call("Ask", {"text": "a"}), Service(silent), sockets="shared")
 
 

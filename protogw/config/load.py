@@ -19,8 +19,7 @@ from protogw.config.model import Config, Kinds, configured
 from protogw.config.reader import read
 
 _LATER: Mapping[str, frozenset[str]] = {
-    "Listener": frozenset(("udp",)),
-    "Upstream": frozenset(("graphql", "websocket", "udp")),
+    "Upstream": frozenset(("graphql", "websocket")),
     "Route": frozenset(("sticky_by", "mirror")),
     "Config": frozenset(("workers",)),
 }

@@ -2,5 +2,6 @@
 
 from protogw.kinds import table
 from protogw.passthrough.tcp import Tcp
+from protogw.passthrough.udp import Udp
 
-PASSTHROUGHS = table("passthroughs", Tcp)
+PASSTHROUGHS = table("passthroughs", Tcp, Udp)

@@ -79,6 +79,13 @@ class Endpoints:
                 return endpoint
         return None
 
+    def any(self, key: bytes) -> Endpoint:
+        """The endpoint for datagrams, of which nobody waits to hear that they were lost: of all when none is up."""
+        if any(endpoint.down_until for endpoint in self.endpoints):
+            self._revive()
+        ready = self._ready or self.endpoints
+        return ready[0] if len(ready) == 1 else self._balancer.pick(ready, key)
+
     def reached(self, endpoint: Endpoint) -> None:
         """It took a connection."""
         endpoint.trying = False

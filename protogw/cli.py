@@ -145,7 +145,9 @@ def routes(
 @app.command(group=LOOK)
 def explain(
     config: ConfigFile,
-    request: Annotated[str, Parameter(help="`GET /v1/shelves/1`, or a method such as Library/GetShelf.")],
+    request: Annotated[
+        str, Parameter(help="`GET /v1/shelves/1`, a method such as Library/GetShelf, or `tcp LISTENER`.")
+    ],
     /,
     *,
     header: Annotated[

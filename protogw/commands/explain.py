@@ -11,6 +11,7 @@ from protogw.call import NO_METADATA, Call
 from protogw.commands.configured import assembled, loaded, run
 from protogw.commands.metadata import parse_headers
 from protogw.commands.methods import find_method
+from protogw.commands.raw_ways import raw_way
 from protogw.commands.rehearsal import PEER, RehearsedExchange, rehearse, request_head
 from protogw.commands.terminal import note, print_json, say, style
 from protogw.config import Config
@@ -36,7 +37,12 @@ def explain(
 ) -> None:
     config, document = loaded(path)
     fields = parse_headers(headers)
-    ways, unknown = run(lambda: _ways(config, document, request.strip(), fields, data, connect=connect))
+    raw = raw_way(config, request.strip())
+    ways, unknown = (
+        ([raw], {})
+        if raw is not None
+        else run(lambda: _ways(config, document, request.strip(), fields, data, connect=connect))
+    )
     if as_json:
         print_json({"ways": ways, "schema_unknown": unknown})
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from protogw.commands.configured import assembled, loaded, run
+from protogw.commands.raw_ways import raw_rows
 from protogw.commands.terminal import note, print_json, print_table
 from protogw.config import Config
 from protogw.frontends.base import Naming
@@ -22,7 +23,7 @@ def routes(path: Path, *, connect: bool, own: bool, as_json: bool) -> None:
         ("method", "shape", "REST", "gRPC and Connect path", "by name", "upstream", "policies", "route"),
         [
             (
-                row["method"] or "(plain HTTP)",
+                row["method"] or ("(passed through)" if row["shape"] else "(plain HTTP)"),
                 row["shape"],
                 "\n".join(row["rest"]),
                 row["path"],
@@ -40,7 +41,7 @@ def routes(path: Path, *, connect: bool, own: bool, as_json: bool) -> None:
 
 async def _rows(config: Config, *, connect: bool, own: bool) -> tuple[list[dict[str, Any]], dict[str, str]]:
     async with assembled(config, connect=connect) as (gateway, unknown):
-        return list(_methods(gateway, own)) + _plain(gateway), unknown
+        return list(_methods(gateway, own)) + _plain(gateway) + raw_rows(config), unknown
 
 
 def _methods(gateway: Gateway, own: bool) -> list[dict[str, Any]]:

@@ -57,6 +57,11 @@ class Passthrough(Protocol):
         """The upstreams that settings name, out of the document, whatever its shape."""
         ...
 
+    @staticmethod
+    def ways(settings: Any) -> Iterable[tuple[str, str]]:
+        """What is told apart, and the upstream it leads to; "" is everything, "otherwise" everything else."""
+        ...
+
     def state(self) -> Mapping[str, Any]:
         """What the admin address shows of it."""
         ...

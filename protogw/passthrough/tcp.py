@@ -120,6 +120,13 @@ class Tcp:
             found.extend((("sni", pattern), to) for pattern, to in names.items())
         return found
 
+    @staticmethod
+    def ways(settings: TcpSettings) -> Iterable[tuple[str, str]]:
+        if settings.to is not None:
+            return [("", settings.to)]
+        found = list((settings.sni or {}).items())
+        return found if settings.default is None else [*found, ("otherwise", settings.default)]
+
     @property
     def address(self) -> HostPort:
         """Where it is bound; the port is the kernel's choice if 0 was asked for."""

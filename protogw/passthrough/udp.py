@@ -92,6 +92,10 @@ class Udp:
             return [((), written)]
         return [(("to",), written["to"])] if isinstance(written, dict) and "to" in written else []
 
+    @staticmethod
+    def ways(settings: UdpSettings) -> Iterable[tuple[str, str]]:
+        return [("", settings.to)]
+
     @property
     def address(self) -> tuple[str, int]:
         """Where it is bound; the port is the kernel's choice if 0 was asked for."""

@@ -96,9 +96,12 @@ def _tell(service_port: int, port: int, admin: int) -> None:
         for line in lines:
             say(f"  {line}")
         say()
-    missing = [tool for tool in ("curl", "grpcurl") if shutil.which(tool) is None]
+    say(f"{style('In a browser', '1')}")
+    say(f"  {base}/graphql")
+    say()
+    missing = [tool for tool in ("curl", "grpcurl", "wscat") if shutil.which(tool) is None]
     if missing:
-        say(f"({' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed here.)")
+        say(f"({', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed here.)")
     say(f"Health: {base.replace(str(port), str(admin))}/readyz   Stop: Ctrl-C")
     say()
 
@@ -111,6 +114,7 @@ def lines_to_try(base: str, port: int) -> dict[str, list[str]]:
     named = """'{"name": "shelves/1"}'"""
     stream = f"'{base}/v1/shelves/1/books:stream?interval_ms=500'"
     grpc = "--http2-prior-knowledge -H 'content-type: application/grpc' -H 'te: trailers'"
+    watch = 'subscription { streamBooks(parent: \\"shelves/1\\") { title } }'
     query = "connect=v1&encoding=json&message=%7B%22name%22%3A%22shelves%2F1%22%7D"
     return {
         "REST": [
@@ -131,5 +135,12 @@ def lines_to_try(base: str, port: int) -> dict[str, list[str]]:
         ],
         "gRPC-Web": [
             f"{shelf} | curl -s --data-binary @- -H 'content-type: application/grpc-web+proto' {method} | cat -v",
+        ],
+        "GraphQL": [
+            f"""curl -d '{{"query": "{{ getShelf(name: \\"shelves/1\\") {{ theme }} }}"}}' {as_json} {base}/graphql""",
+            f"""curl -N -H 'accept: text/event-stream' -d '{{"query": "{watch}"}}' {as_json} {base}/graphql""",
+        ],
+        "WebSocket": [
+            f"""wscat -c ws://{HOST}:{port}/{SERVICE}/StreamBooks -x '{{"parent": "shelves/1"}}'""",
         ],
     }

@@ -7,6 +7,7 @@ import contextlib
 import http
 import json
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,8 @@ from protogw.net.http1_client import Http1Connector
 from protogw.net.limits import Limits
 from protogw.net.listener import Listener
 from protogw.websocket import SocketClosed, SocketOptions, connected, request_fields
+from protogw.wire.websocket import BINARY, Writer
+from tests.support.certificates import Authority
 from tests.support.echo_socket import Echo
 from tests.support.gateway import Running, config_of, gateway
 from tests.support.processes import NODE, missing, require_node, until
@@ -207,6 +210,49 @@ def test_an_extended_connect_of_http_2_reaches_a_service_that_speaks_http_1(fron
     client.socket.close()
 
 
+@pytest.fixture(scope="module")
+def secure(
+    service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Running, Running, ssl.SSLContext]]:
+    """A gateway that speaks TLS with clients, and one that speaks TLS with it."""
+    folder = tmp_path_factory.mktemp("secure")
+    authority = Authority(folder, "socket authority")
+    pair = authority.issue("gateway", names=["127.0.0.1"])
+    outer = config_of(
+        {"chat": {"http": [f"127.0.0.1:{service.port}"]}},
+        listener={"tls": {"cert": str(pair.cert), "key": str(pair.key)}},
+        routes=[{"match": {"path": "/**"}, "to": "chat"}],
+    )
+    (folder / "outer").mkdir()
+    (folder / "inner").mkdir()
+    with gateway(outer, folder / "outer") as first:
+        inner = config_of(
+            {"tls": {"http": [f"https://127.0.0.1:{first.port}"], "tls": {"ca": str(authority.path)}}},
+            routes=[{"match": {"path": "/**"}, "to": "tls"}],
+        )
+        with gateway(inner, folder / "inner") as second:
+            yield first, second, ssl.create_default_context(cafile=str(authority.path))
+
+
+@pytest.mark.parametrize("towards", ["client", "service"])
+async def test_sockets_pass_over_tls_with_their_goodbyes(
+    secure: tuple[Running, Running, ssl.SSLContext], service: Service, towards: str
+) -> None:
+    first, second, context = secure
+    count = len(service.closes)
+    where = f"wss://127.0.0.1:{first.port}/" if towards == "client" else f"ws://127.0.0.1:{second.port}/"
+    async with connect(where, ssl=context if towards == "client" else None, max_size=1 << 24) as client:
+        for size in (1, 500_000):
+            await client.send(b"y" * size)
+            assert await client.recv() == b"y" * size
+        await client.close(4004, "over")
+    assert client.close_code == 4004
+    until(lambda: len(service.closes) > count)
+    assert service.closes[-1] == (4004, "over")
+    for running in (first, second):
+        until(lambda running=running: running.do(lambda: running.gateway.listeners["public"].active) == 0)  # type: ignore[misc,attr-defined]
+
+
 # --- our own ends -----------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +300,29 @@ async def test_many_sockets_come_and_go_and_nothing_is_left() -> None:
                 break
             await asyncio.sleep(0.02)
         assert (listener.connections, len(echo.ended)) == (0, 100)
+
+
+async def test_a_socket_over_http_2_is_a_socket() -> None:
+    async with echoing() as (listener, echo):
+
+        def talk() -> None:
+            client = Http2(listener.address[1])
+            stream = client.switch("/", "websocket", [("sec-websocket-version", "13")])
+            assert stream.head() == 200
+            pieces = stream.pieces()
+            for size in (2, 100_000):
+                stream.send(Writer(masked=True).frame(BINARY, bytes(size)))
+                received = Writer(masked=False).frame(BINARY, bytes(size))
+                while received:
+                    piece = next(pieces)
+                    assert received.startswith(piece)
+                    received = received[len(piece) :]
+            stream.send(Writer(masked=True).close(4005, "bye"))
+            assert b"".join(pieces) == b"\x88\x02\x0f\xa5"
+            client.socket.close()
+
+        await asyncio.to_thread(talk)
+        assert [(closed.code, closed.reason) for closed in echo.ended] == [(4005, "bye")]
 
 
 async def test_a_version_of_yore_is_answered_with_the_one_that_is_offered() -> None:

@@ -87,14 +87,11 @@ class _Drafting:
 
     def _object(self, name: str, fields: Iterable[OutputField], doc: str) -> MessageDraft:
         made = MessageDraft(name=name, doc=doc, json_schema=self._json.object(fields, doc))
-        always: set[str] = set()
         for field in fields:
             draft = self._field(field.name, field.type, presence=not field.type.required)
             draft.doc, draft.deprecated = field.doc, field.deprecated
             made.fields.append(draft)
-            if field.type.required:
-                always.add(field.name)
-        made.shape = self._shape({field.name: field.type for field in fields}, always)
+        made.shape = self._shape({field.name: field.type for field in fields}, ())
         return made
 
     def _inputs(self, name: str, inputs: Iterable[InputValue], doc: str, *, one_of: bool = False) -> MessageDraft:

@@ -113,9 +113,9 @@ class _Reader:
             name=name,
             place=self._place(node),
             doc=_doc(node),
-            fields=self._unique(name, node, self._fields(node)) if sort in (Sort.OBJECT, Sort.INTERFACE) else (),
-            inputs=self._unique(name, node, self._inputs(node.fields)) if sort is Sort.INPUT else (),
-            values=self._unique(name, node, self._values(node)) if sort is Sort.ENUM else (),
+            fields=self._unique(name, self._fields(node)) if sort in (Sort.OBJECT, Sort.INTERFACE) else (),
+            inputs=self._unique(name, self._inputs(node.fields)) if sort is Sort.INPUT else (),
+            values=self._unique(name, self._values(node)) if sort is Sort.ENUM else (),
             possible=tuple(one.name.value for one in node.types or ()) if sort is Sort.UNION else (),
             one_of=sort is Sort.INPUT and _has(node, "oneOf"),
         )
@@ -133,38 +133,40 @@ class _Reader:
         else:
             self._types[name] = made
 
-    def _unique(self, owner: str, node: Any, members: Iterable[_Member]) -> tuple[_Member, ...]:
+    def _unique(self, owner: str, members: Iterable[tuple[ast.Node, _Member]]) -> tuple[_Member, ...]:
         found: dict[str, _Member] = {}
-        for one in members:
+        for node, one in members:
             if one.name in found:
                 self._fault(node, f"{owner}.{one.name} is defined twice")
             found.setdefault(one.name, one)
         return tuple(found.values())
 
-    def _fields(self, node: Any) -> Iterable[OutputField]:
+    def _fields(self, node: Any) -> Iterable[tuple[ast.Node, OutputField]]:
         for one in node.fields or ():
-            yield OutputField(
+            made = OutputField(
                 name=one.name.value,
                 type=self._ref(one.type),
-                arguments=self._unique(one.name.value, one, self._inputs(one.arguments)),
+                arguments=self._unique(one.name.value, self._inputs(one.arguments)),
                 doc=_doc(one),
                 deprecated=_has(one, "deprecated"),
             )
+            yield one, made
 
-    def _inputs(self, nodes: Iterable[ast.InputValueDefinitionNode] | None) -> Iterable[InputValue]:
+    def _inputs(self, nodes: Iterable[ast.InputValueDefinitionNode] | None) -> Iterable[tuple[ast.Node, InputValue]]:
         for one in nodes or ():
-            yield InputValue(
+            made = InputValue(
                 name=one.name.value,
                 type=self._ref(one.type),
                 default=print_ast(one.default_value) if one.default_value is not None else None,
                 doc=_doc(one),
                 deprecated=_has(one, "deprecated"),
             )
+            yield one, made
 
     @staticmethod
-    def _values(node: Any) -> Iterable[EnumValue]:
+    def _values(node: Any) -> Iterable[tuple[ast.Node, EnumValue]]:
         for one in node.values or ():
-            yield EnumValue(name=one.name.value, doc=_doc(one), deprecated=_has(one, "deprecated"))
+            yield one, EnumValue(name=one.name.value, doc=_doc(one), deprecated=_has(one, "deprecated"))
 
     def _ref(self, node: ast.TypeNode) -> Ref:
         """Built from the inside out, so that depth costs no stack."""

@@ -102,6 +102,71 @@ def test_the_readme_lines_of_the_graphql_example_work() -> None:
         assert 'data: {"data":{"watchReviews":{"stars":5,"text":"Boils."}}}' in seen
 
 
+BOOKSHOP = ROOT / "examples" / "rest-over-graphql"
+
+
+@pytest.fixture(scope="module")
+def bookshop() -> Iterator[int]:
+    """The public port of the example before a GraphQL service."""
+    port, behind = free_port(), free_port()
+    environment = {"PORT": str(port), "SHOP_PORT": str(behind)}
+    with (
+        running([sys.executable, "service.py", str(behind)], port=behind, cwd=BOOKSHOP),
+        running([sys.executable, "-m", "protogw", "serve", "gateway.yaml"], port=port, cwd=BOOKSHOP, env=environment),
+    ):
+        until(lambda: _answers(port), 20, "the service's schema")
+        yield port
+
+
+def _answers(port: int) -> bool:
+    made = Http1(port)
+    status = made.request("GET", "/books/1").head()
+    made.close()
+    return status == 200
+
+
+def test_the_readme_lines_of_rest_over_graphql_work(bookshop: int) -> None:
+    lines = re.findall(r"^curl .*$", (BOOKSHOP / "README.md").read_text(), re.MULTILINE)
+    commands = [line.replace("localhost:8080", f"127.0.0.1:{bookshop}") for line in lines if "-N" not in line]
+    curl = require_tool("curl")
+    one, some, found, none, made, bought, sold_out = (
+        run(["sh", "-c", f"{command.replace('curl', curl, 1)} -sS --max-time 5"]).decode() for command in commands
+    )
+    assert json.loads(one) == {
+        "id": "1",
+        "title": "Middlemarch",
+        "genre": "NOVEL",
+        "author": {"id": "1", "name": "George Eliot"},
+        "price": 12.5,
+        "stock": 3,
+    }
+    assert [book["title"] for book in json.loads(some)] == ["Middlemarch"]
+    assert [(hit["__typename"], hit["name"]) for hit in json.loads(found)] == [("Author", "Franz Kafka")]
+    assert (" 404" in none.splitlines()[0], " 201" in made.splitlines()[0]) == (True, True)
+    assert json.loads(made.splitlines()[-1])["author"]["name"] == "Jane Austen"
+    assert json.loads(bought)["stock"] == 2
+    assert " 400" in sold_out.splitlines()[0]
+    assert "Der Prozess is sold out" in sold_out
+
+
+def test_a_subscription_of_rest_over_graphql_sees_a_sale(bookshop: int) -> None:
+    watch = Http1(bookshop).request("GET", "/books/1/stock", [("accept", "application/x-ndjson")])
+    assert watch.head() == 200
+    pieces = watch.pieces()
+    before = json.loads(next(pieces))["stock"]
+    bought = Http1(bookshop).request("POST", "/books/1:buy", body=b"")
+    assert bought.head() == 200
+    assert json.loads(next(pieces))["stock"] == before - 1
+    watch.close()
+    bought.close()
+
+
+def test_grpc_reaches_rest_over_graphql(bookshop: int) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{bookshop}") as channel:
+        # field 1, "1"
+        assert b"Middlemarch" in channel.unary_unary("/shop.Shop/Book")(b"\x0a\x011", timeout=10)
+
+
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Program]:
     require_tool("curl")

@@ -101,10 +101,7 @@ def test_the_services_own_json_is_read_and_written() -> None:
     book = {"id": "1", "title": "t", "genre": "FACT", "author": {"id": "a", "name": "n"}, "reviews": [{"stars": 5}]}
     assert native("BookAdded", book) == {**book, "genre": "GENRE_FACT"}
     codec = METHODS["BookAdded"].output.codec
-    assert orjson.loads(codec.to_json(codec.from_json(orjson.dumps(book)))) == {
-        **book,
-        "author": {"id": "a", "name": "n", "books": []},
-    }
+    assert orjson.loads(codec.to_json(codec.from_json(orjson.dumps(book)))) == book
 
 
 def test_a_union_is_told_by_its_typename() -> None:

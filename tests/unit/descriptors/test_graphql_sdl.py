@@ -78,8 +78,8 @@ def test_an_interface_can_be_the_objects_that_implement_it_by_way_of_others() ->
     [
         ("type Query {", "a.graphql:1:13: Syntax Error: Expected Name, found <EOF>."),
         ("type Query { a: Int }\n  type Query { b: Int }", "a.graphql:2:3: Query is defined in a.graphql:1:1 too"),
-        ("type A { a: Int, a: Int }", "a.graphql:1:1: A.a is defined twice"),
-        ("type A { a(x: Int, x: Int): Int }", "a.graphql:1:10: a.x is defined twice"),
+        ("type A { a: Int, a: Int }", "a.graphql:1:18: A.a is defined twice"),
+        ("type A { a(x: Int, x: Int): Int }", "a.graphql:1:20: a.x is defined twice"),
         ("type A { a: Int } extend type A { a: Int }", "a.graphql:1:19: A.a is defined twice"),
         ("type A { a: Int } extend input A { b: Int }", "a.graphql:1:19: A is no input, but a type"),
         ("type A implements B { a: Int }", "a.graphql:1:1: A implements B, which is no interface"),

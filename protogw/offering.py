@@ -166,6 +166,9 @@ class Offering:
                 else:
                     owners[service] = upstream
             schemas[upstream] = self._bound(schema, faults)
+            pool = self._gateway.pools.get(upstream)
+            if pool is not None:
+                faults.extend(f"upstreams.{upstream}: {fault}" for fault in pool.faults(schema))
         self._owners = owners
         catalog = Catalog.merge([*schemas.values(), self._own_schema])
         if not self._awaited:

@@ -6,10 +6,11 @@ Owned by their caller, the pool; implemented in protogw_translators (Translator)
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
+    from protogw.descriptors.model import Schema
     from protogw.wire.http import Answer, ByteStream, Header, ResponseHead
 
 
@@ -95,4 +96,13 @@ class Translator(Protocol):
         Raises GatewayError. Retryable errors are raised only while no request payload was consumed from
         `call.payloads`, so that the pool may try again elsewhere.
         """
+        ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """A translator that finds out at load what of its settings does not fit the schema."""
+
+    def faults(self, schema: Schema) -> list[str]:
+        """What does not fit, one line each, naming the setting or the method."""
         ...

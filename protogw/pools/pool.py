@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
@@ -19,7 +20,10 @@ from protogw.pools.outlier import Outliers
 from protogw.pools.settings import BalancingSettings, OutlierSettings
 from protogw.pools.watch import blames, watched
 from protogw.probes.base import Probe, ProbeSettings
-from protogw.translator import Translator
+from protogw.translator import Judging, Translator
+
+if TYPE_CHECKING:
+    from protogw.descriptors.model import Schema
 
 log = logging.getLogger("protogw")
 
@@ -108,6 +112,10 @@ class Pool:
             shared=self._shared,
             on_reach=self._reach_changed,
         )
+
+    def faults(self, schema: Schema) -> list[str]:
+        """What of the translator's settings does not fit the schema of the service."""
+        return self._translator.faults(schema) if isinstance(self._translator, Judging) else []
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

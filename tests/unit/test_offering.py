@@ -195,3 +195,21 @@ async def test_a_binding_in_the_config_changes_what_is_offered_and_not_how_a_res
     assert [rule.template for rule in offered.http] == ["/v2/items/{id}"]
     assert [rule.template for rule in offered.annotated] == ["/v1/items/{id}"]
     made.stop()
+
+
+async def test_settings_that_do_not_fit_an_upstreams_schema_are_told(tmp_path: Path) -> None:
+    made = gateway(
+        tmp_path,
+        """
+        listeners: { public: { address: "127.0.0.1:0" } }
+        admin: off
+        upstreams:
+          shop:
+            websocket: ["127.0.0.1:1"]
+            schema: shop.proto
+            websocket_options: { methods: { shop.v1.Catalog/Nosuch: { half_close: close } } }
+        """,
+    )
+    assert made.offering is not None
+    _, _, faults = made.offering.compose()
+    assert "upstreams.shop: websocket_options.methods: there is no method shop.v1.Catalog/Nosuch" in faults

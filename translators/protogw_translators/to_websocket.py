@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
-from protogw.errors import OK, BadUpstream, Code, GatewayError, InvalidRequest, UpstreamReset
+from protogw.errors import OK, BadUpstream, Code, GatewayError, InvalidRequest, NotOffered, UpstreamReset
 from protogw_translators.request_pump import RequestPump
 from protogw_translators.to_websocket_handshake import Handshakes
 from protogw_translators.to_websocket_messages import Found, Frame
@@ -21,7 +21,7 @@ from protogw_translators.to_websocket_shared import Lane, SharedSocket
 from protogw_translators.to_websocket_stream import OwnSocket, OwnStream, SharedStream, next_found
 
 if TYPE_CHECKING:
-    from protogw.descriptors.model import Method
+    from protogw.descriptors.model import Method, Schema
     from protogw.translator import HttpConnection
     from protogw.websocket import WebSocket
 
@@ -91,6 +91,20 @@ class ToWebSocket:
         except BaseException:
             socket.cancel()
             raise
+
+    def faults(self, schema: Schema) -> list[str]:
+        """Options that name no method, and methods that cannot be spoken to as the options say."""
+        methods = {
+            method.full_name: method for service in schema.services.values() for method in service.methods.values()
+        }
+        unknown = [name for name in self._settings.methods if name not in methods]
+        found = [f"websocket_options.methods: there is no method {name}" for name in unknown]
+        for method in methods.values():
+            try:
+                Plan(method, self._settings, self._base_path)
+            except NotOffered as error:
+                found.append(error.message)
+        return found
 
     def _plan(self, method: Method) -> Plan:
         plan = self._plans.get(method.path)

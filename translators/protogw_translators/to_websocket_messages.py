@@ -49,7 +49,7 @@ class Requests:
             self._number = field.number
             owner = owner.types[field.type_name]
         pair = (settings.correlation or settings.topic) if keyed else None
-        self.member = Member(owner, pair.request, needed=self.binary) if pair is not None else None
+        self.member = Member(owner, pair.request, needed=self.binary or binding is None) if pair is not None else None
         self._top = self.member.top if self.member is not None else b""
 
     def encode(self, payload: Payload) -> Frame:
@@ -130,7 +130,9 @@ class Replies:
         self._codec: Codec = method.output.codec.lenient
         self.binary = settings.encoding == "proto"
         pair = (settings.correlation or settings.topic) if keyed else None
-        self.member = Member(method.output, pair.reply, needed=self.binary) if pair is not None else None
+        self.member = (
+            Member(method.output, pair.reply, needed=self.binary or binding is None) if pair is not None else None
+        )
         self._ignore, self._end, self._last, self._error = (
             Mark(marker) if marker is not None else None
             for marker in (settings.ignore, settings.end, settings.last, settings.error)

@@ -437,3 +437,13 @@ async def test_a_shared_socket_without_a_way_to_tell_replies_apart_is_refused_by
 async def test_a_member_that_a_type_does_not_have_is_refused_by_name() -> None:
     with pytest.raises(NotOffered, match=r"nosuch is not a member of feed\.v1\.Note"):
         await send(feed.call("Ask", {}), Service(silent), sockets="shared", correlation="nosuch", encoding="proto")
+
+
+def test_options_that_do_not_fit_the_schema_are_told_at_load() -> None:
+    watch = {"topic": "nosuch", "sockets": "shared"}
+    methods = {"feed.v1.Feed/Wach": {}, "feed.v1.Feed/Watch": watch}
+    assert translator(methods=methods).faults(feed.schema()) == [
+        "websocket_options.methods: there is no method feed.v1.Feed/Wach",
+        "feed.v1.Feed/Watch: nosuch is not a member of feed.v1.Note",
+    ]
+    assert translator(sockets="shared", correlation="id").faults(feed.schema()) == []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import OK, BadUpstream, Code, GatewayError, InvalidRequest, NotOffered, UpstreamReset
 from protogw_translators.request_pump import RequestPump
+from protogw_translators.to_websocket_ends import HALF_CLOSE
 from protogw_translators.to_websocket_handshake import Handshakes
 from protogw_translators.to_websocket_messages import Found, Frame
 from protogw_translators.to_websocket_plan import Plan
@@ -33,7 +34,7 @@ class ToWebSocket:
 
     kind: ClassVar[str] = "websocket"
     gaps: ClassVar[Mapping[str, str]] = {
-        "": "trailers, which a socket has no place for, and on shared sockets metadata too",
+        "": "trailers, unless the service speaks protogw.json or protogw.proto; on shared sockets metadata too",
     }
     default_schema: ClassVar[str] = ""
     takes_path: ClassVar[bool] = True
@@ -133,7 +134,7 @@ class ToWebSocket:
         except GatewayError as error:
             raise _final(error) if first is not None else error from error
         socket = OwnSocket(wire, self._closing, closes=plan.closes)
-        pump = RequestPump(socket, _Messages(plan, payloads, first), consumed=first is not None)
+        pump = RequestPump(socket, _Messages(plan, payloads, first, socket.tells), consumed=first is not None)
         try:
             return await self._answer(plan, socket, lead, pump)
         except BaseException as error:
@@ -151,7 +152,15 @@ class ToWebSocket:
             return reply
         if not plan.answered:
             return await self._delivered(plan, socket, reply, pump)
-        found = await next_found(socket.wire, plan.replies)
+        found = await next_found(socket, plan.replies)
+        if socket.tells and found.final is None:
+            last = await next_found(socket, plan.replies)
+            if last.payload is not None:
+                raise BadUpstream(f"{method.full_name}: the upstream sent more than one reply")
+            found = Found(found.payload, last.final, last.end)
+        if found.end is not None:
+            reply.metadata = lead.adding(*found.end.metadata)
+            reply.trailers = found.end.trailers
         _only(plan, found, reply)
         if pump is not None:
             await pump.stop()
@@ -164,7 +173,7 @@ class ToWebSocket:
         if pump is not None:
             await pump.done()
         await socket.wire.close()
-        while (found := await next_found(socket.wire, plan.replies)).final is None:
+        while (found := await next_found(socket, plan.replies)).final is None:
             pass  # what came before it heard of the end is for nobody
         reply.status = found.final
         if found.final.code is Code.OK:
@@ -218,11 +227,11 @@ class _Messages(AsyncIterator[Frame]):
 
     __slots__ = ("_first", "_last", "_payloads", "_plan")
 
-    def __init__(self, plan: Plan, payloads: AsyncIterator[Payload], first: Payload | None) -> None:
+    def __init__(self, plan: Plan, payloads: AsyncIterator[Payload], first: Payload | None, tells: bool) -> None:
         self._plan = plan
         self._payloads = payloads
         self._first = None if plan.silent else first
-        self._last = plan.half_close
+        self._last = HALF_CLOSE if tells and plan.half_close is None else plan.half_close
 
     async def __anext__(self) -> Frame:
         payload = self._first

@@ -14,6 +14,7 @@ from protogw.errors import OK, BadUpstream, GatewayError, InvalidRequest, Status
 from protogw.wire.native_unions import branch_of
 from protogw.wire.protowire import fields
 from protogw_translators.error_records import status_of_record
+from protogw_translators.to_websocket_ends import End, end_of
 from protogw_translators.to_websocket_members import Json, Mark, Member
 from protogw_translators.to_websocket_settings import MethodOptions
 
@@ -30,6 +31,8 @@ class Found(NamedTuple):
 
     payload: Payload | None
     final: Status | None
+    end: End | None = None
+    """What else is told of the call at its end."""
 
 
 class Requests:
@@ -181,6 +184,11 @@ class Replies:
             return None
         encoding = Encoding.PROTO if self.binary else Encoding.JSON
         return Found(Payload(data, encoding, self._codec), OK if mark is _Mark.LAST else None)
+
+    def ended(self, record: bytes) -> Found:
+        """What the record says that follows an empty message; raises BadUpstream."""
+        end = end_of(record, self._types)
+        return Found(None, end.status, end)
 
     def restored(self, payload: Payload, own: str) -> Payload:
         """The reply with the id that the client had given its request."""

@@ -11,6 +11,7 @@ from protogw.errors import BadUpstream, Code, GatewayError, Status, UpstreamRese
 from protogw.websocket import SocketClosed, WebSocket
 from protogw.wire.close_codes import ABNORMAL, TOO_BIG, code_of_close
 from protogw_translators.request_pump import RequestPump
+from protogw_translators.to_websocket_ends import TELLING
 from protogw_translators.to_websocket_messages import Found, Frame, Replies
 
 if TYPE_CHECKING:
@@ -30,16 +31,22 @@ def ended(closed: SocketClosed) -> Status:
     return Status(code, "" if code is Code.OK else said)
 
 
-async def next_found(socket: WebSocket, replies: Replies) -> Found:
+async def next_found(socket: OwnSocket, replies: Replies) -> Found:
     """What the socket says next that is for its call; how it is closed is its last word. Raises UpstreamError."""
     turn = MESSAGES_A_TURN
     while True:
         try:
-            message = await socket.receive()
+            message = await socket.wire.receive()
         except SocketClosed as closed:
             return Found(None, ended(closed))
         if message.__class__ is str:
             data, text = message.encode(), True
+            if socket.tells:
+                if socket.over:
+                    return replies.ended(data)
+                if not data:
+                    socket.over = True
+                    continue
         else:
             data, text = message, False  # type: ignore[assignment]
         found = replies.found(data, replies.parse(data, text))
@@ -79,6 +86,8 @@ class _Stream(AsyncGenerator[Payload, None]):
                     break
                 found = await self._next()
                 self._final = found.final
+                if found.end is not None:
+                    self._reply.trailers = found.end.trailers
                 if found.payload is not None:
                     return found.payload
         except GatewayError as error:
@@ -125,7 +134,7 @@ class OwnStream(_Stream):
         self._pump = pump
 
     async def _next(self) -> Found:
-        return await next_found(self._socket.wire, self._replies)
+        return await next_found(self._socket, self._replies)
 
     async def _finish(self) -> None:
         if self._pump is not None:
@@ -169,12 +178,16 @@ class SharedStream(_Stream):
 class OwnSocket:
     """A socket for one call, as its request is written to it (request_pump.py)."""
 
-    __slots__ = ("_closes", "_closing", "wire")
+    __slots__ = ("_closes", "_closing", "over", "tells", "wire")
 
     def __init__(self, wire: WebSocket, closing: set[asyncio.Task[None]], *, closes: bool = False) -> None:
         """`closing` holds the sockets that are on their way to being closed; with `closes`, the end of the request's
         messages closes this one."""
         self.wire = wire
+        self.tells = wire.subprotocol in TELLING
+        """The service tells the call's end by a record."""
+        self.over = False
+        """The record is what comes next."""
         self._closing = closing
         self._closes = closes
 

@@ -447,3 +447,44 @@ def test_options_that_do_not_fit_the_schema_are_told_at_load() -> None:
         "feed.v1.Feed/Watch: nosuch is not a member of feed.v1.Note",
     ]
     assert translator(sockets="shared", correlation="id").faults(feed.schema()) == []
+
+
+async def telling(service: Service) -> None:
+    """A service that ends its calls by a record."""
+    await service.receive()
+    service.send({"text": "a"})
+    service.send("")
+    fields = {"x-a": ["1", "2"], "Bad Name": ["x"], "x-b": ["a\nb"], "host": ["h"], "x-c": "no list"}
+    service.send({"code": 0, "message": "", "details": [], "metadata": fields, "trailers": {"x-t": ["t"]}})
+    service.close()
+
+
+async def test_a_record_at_the_end_has_status_metadata_and_trailers() -> None:
+    service = Service(telling, [("x-lead", "l")], subprotocol="protogw.json")
+    reply = await send(feed.call("Ask", {}), service, subprotocols=["protogw.json"])
+    assert feed.tree(reply.payload) == {"text": "a"}
+    assert reply.metadata.pairs == ((b"x-lead", b"l"), (b"x-a", b"1"), (b"x-a", b"2"))
+    assert reply.trailers.pairs == ((b"x-t", b"t"),)
+
+
+async def test_under_a_subprotocol_that_is_not_chosen_nothing_is_told() -> None:
+    reply = await send(feed.call("Ask", {}), Service(replying({"text": "a"})), subprotocols=["protogw.json"])
+    assert feed.tree(reply.payload) == {"text": "a"}
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"code":"5"}', "no JSON"])
+async def test_a_record_that_is_none_is_the_services_fault(record: str) -> None:
+    async def script(service: Service) -> None:
+        await service.receive()
+        service.send("")
+        service.send(record)
+
+    service = Service(script, subprotocol="protogw.json")
+    with pytest.raises(BadUpstream, match="no record of the call's status"):
+        await send(feed.call("Ask", {}), service, subprotocols=["protogw.json"])
+
+
+async def test_two_replies_to_a_call_of_one_are_the_services_fault() -> None:
+    service = Service(replying({"text": "a"}, {"text": "b"}), subprotocol="protogw.json")
+    with pytest.raises(BadUpstream, match="more than one reply"):
+        await send(feed.call("Ask", {}), service, subprotocols=["protogw.json"])

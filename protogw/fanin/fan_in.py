@@ -117,8 +117,11 @@ class FanIn:
         """Take a client's call in; raises GatewayError. One that brings one message and no more has no part in it."""
         if call.payloads is None:
             return await self._target.send(call)
-        bound = call.attributes.get("bound", b"") if call.attributes is not None else b""
-        seat = Seat(self._key(call), self._options.buffer, self._options.slow, bound)
+        attributes = call.attributes or {}
+        bound: bytes = attributes.get("bound", b"")
+        key = self._identity(call) if self._options.by_identity else attributes.get("connection")
+        # Who came by no lasting connection of its own is one client for as long as its call is.
+        seat = Seat(key or secrets.token_urlsafe(16), self._options.buffer, self._options.slow, bound)
         reply = seat.reply
         if self.method.server_streaming or self.method.unary:
             reply.payloads = self._attached(seat, call, call.payloads)
@@ -134,10 +137,8 @@ class FanIn:
             reply.payload = Payload(b"", Encoding.PROTO, self.method.output.codec)
         return reply
 
-    def _key(self, call: Call) -> str:
-        if not self._options.by_identity:
-            id = call.metadata.get(b"x-connection-id")
-            return id.decode("latin-1") if id is not None else secrets.token_urlsafe(16)
+    @staticmethod
+    def _identity(call: Call) -> str:
         identity = call.identity
         if identity is None:
             raise GatewayError("who calls is not known here", code=Code.UNAUTHENTICATED)

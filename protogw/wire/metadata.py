@@ -31,6 +31,7 @@ RESERVED = HOP_BY_HOP | frozenset(
         b"x-forwarded-proto",
         b"x-forwarded-port",
         b"x-real-ip",
+        b"x-connection-id",
     )
 )
 """Names that describe one hop, one protocol's framing, or the caller's address; the gateway writes its own."""

@@ -168,7 +168,7 @@ def _metadata(head: RequestHead) -> tuple[Header, ...]:
     return tuple(
         pair
         for pair in forwardable(head.headers)
-        if pair[0] not in (b"authorization", CONNECTION_ID) and not pair[0].startswith(b"sec-websocket-")
+        if pair[0] != b"authorization" and not pair[0].startswith(b"sec-websocket-")
     )
 
 

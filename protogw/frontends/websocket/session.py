@@ -231,7 +231,7 @@ class Session:
             self.interrupt(Draining("the gateway is stopping"))
 
 
-_KEPT = frozenset((b"authorization", b"x-connection-id"))
+_KEPT = frozenset((b"authorization",))
 """Fields that a call cannot have of its own: who the client is, it says once for the session."""
 
 
@@ -317,6 +317,7 @@ class SessionCall:
             payloads=self if payload is None else None,
             timeout=timeout_s,
         )
+        call.attributes = {"connection": session.socket.id}
         failed: GatewayError | None = None
         status, trailers = OK, NO_METADATA
         self._begun = True

@@ -181,8 +181,7 @@ class SingleCall:
             payloads=self._requests if payload is None else None,
             timeout=self._opening.timeout,
         )
-        if self._bound:
-            call.attributes = {"bound": self._bound}
+        call.attributes = {"connection": self._socket.id, "bound": self._bound}
         self._socket.calls = 1
         reply = self._reply = await handle(call)
         if reply.payloads is not None:

@@ -99,14 +99,13 @@ class Client:
         self._out: asyncio.Queue[Payload | None] = asyncio.Queue()
         self.call = Call(
             method,
-            Metadata(((b"x-connection-id", key.encode()),)),
+            Metadata(),
             front_end="websocket",
             peer=Peer("192.0.2.1", 1),
             started=0.0,
             payloads=self._requests(),
         )
-        if bound:
-            self.call.attributes = {"bound": bound}
+        self.call.attributes = {"connection": key, "bound": bound}
         self._shared = shared
         self.heard: asyncio.Queue[Any] = asyncio.Queue()
         self.reply: Reply | None = None
@@ -315,12 +314,13 @@ async def _stalled(target: FanIn) -> Any:
 
     call = Call(
         TALK,
-        Metadata(((b"x-connection-id", b"stalled"),)),
+        Metadata(),
         front_end="grpc",
         peer=Peer("192.0.2.1", 1),
         started=0.0,
         payloads=nothing(),
     )
+    call.attributes = {"connection": "stalled"}
     payloads: Any = (await target.send(call)).payloads
     reading = asyncio.get_running_loop().create_task(anext(payloads))
     await asyncio.sleep(0)
@@ -442,3 +442,20 @@ async def test_when_the_gateway_stops_every_client_is_told() -> None:
     with pytest.raises(GatewayError) as caught:
         await alice.task
     assert caught.value.status.code is Code.UNAVAILABLE
+
+
+async def test_a_client_of_another_protocol_cannot_name_the_connection_that_it_is() -> None:
+    upstream = Upstream()
+    target, _ = shared(upstream)
+    forger = Client(target, "")
+    forger.call.metadata = Metadata(((b"x-connection-id", b"alice"),))
+    forger.call.attributes = None
+    alice = Client(target, "alice")
+    forger.say(text="I am alice")
+    await upstream.until(lambda: len(upstream.got) == 1)
+    assert upstream.got[0].who.key not in ("", "alice")
+    upstream.say(text="for alice", to=["alice"])
+    assert await alice.hears() == "for alice"
+    assert forger.heard.empty()
+    await alice.leave()
+    await forger.leave()

@@ -51,6 +51,7 @@ routes:
   - match: {{ call: library.v1.Library/GetShelf }}
     timeout: 2s
     rest: {{ get: "/shelf/{{name=**}}" }}
+    websocket: "/sockets/{{name=shelves/*}}"
   - match: {{ path: "/pages/**" }}
     to: pages
 """
@@ -171,6 +172,19 @@ def test_explain_follows_grpc_and_plain_http(config: str, capsys: Captured) -> N
     way = explained(capsys, config, "GET http://localhost/pages/x")
     assert (way["front end"][:4], way["pool"]) == ("http", "pages: round_robin over 127.0.0.1:1")
     assert explained(capsys, config, "GET /nosuch")["refused"].startswith("HTTP 404")
+
+
+def test_explain_follows_a_socket(config: str, capsys: Captured) -> None:
+    way = explained(capsys, config, "GET /sockets/shelves/1", "-H", "upgrade: websocket")
+    assert way["front end"].startswith("websocket: ")
+    assert way["method"].startswith("library.v1.Library/GetShelf, unary")
+    assert any(line.startswith("from websocket: metadata and trailers") for line in way["cannot carry"])
+    page = ("-H", "upgrade: websocket", "-H", "origin: https://evil.example")
+    refused = explained(capsys, config, "GET /sockets/shelves/1", *page)["refused"]
+    assert refused.startswith("HTTP 403, PERMISSION_DENIED: origin")
+    rows = json.loads(out_of(capsys, "routes", config, "--format", "json")[0])["routes"]
+    (names,) = [row["names"] for row in rows if row["method"] == "library.v1.Library/GetShelf"]
+    assert names["websocket"] == "/sockets/{name=shelves/*}"
 
 
 def test_explain_prints_for_the_eye(config: str, capsys: Captured) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
@@ -21,6 +22,7 @@ from tests.support import kit
 from tests.support.backend import Backend
 from tests.support.gateway import Running, Serving, config_of, gateway, serving
 from tests.support.processes import NODE, free_port, require_node, until
+from tests.support.raw import Http2
 
 ECHO = f"/{kit.SERVICE}"
 
@@ -53,6 +55,7 @@ def chat(shared_backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> I
         {"match": {"call": "kit.v1.Echo/Chat"}, "websocket": "/chat", "fan_in": {"slow": "block", "linger": "50ms"}},
         {"match": {"call": "kit.v1.Echo/Down"}, "websocket": "/down/{text}", "share": True},
         {"match": {"call": "kit.v1.Echo/Unary"}, "websocket": ["/ask", {"path": "/ask/{text}", "start": "message"}]},
+        {"match": {"call": "kit.v1.Echo/Look"}, "websocket": "/looks", "fan_in": {}},
     ]
     with gateway(config_of({"kit": upstream}, routes=routes), folder) as running:
         yield running
@@ -135,6 +138,58 @@ def test_equal_watchers_share_one_stream(chat: Running, service: Backend) -> Non
         until(lambda: len(connections_of(chat)) == 3, what="three sockets")
         assert service.counts.started == 2
     service.counts.wait(lambda counts: counts.open == 0)
+
+
+def test_each_message_of_a_socket_may_be_a_call_of_its_own(chat: Running, service: Backend) -> None:
+    with opened(chat.port, "/looks") as one, opened(chat.port, "/looks") as other:
+        for socket, text in ((one, "a"), (other, "b"), (one, "c")):
+            socket.send(json.dumps({"text": text}))
+            assert json.loads(socket.recv(timeout=10))["text"] == text
+        one.send(json.dumps({"plan": {"failCode": 5, "failMessage": "none here"}}))
+        assert ended(one) == ([], 4005, "none here")
+        other.send('{"text":"still here"}')
+        assert json.loads(other.recv(timeout=10))["text"] == "still here"
+    assert service.counts.started == 5
+
+
+def test_a_client_that_reads_nothing_stops_the_service_and_not_the_others(port: int, service: Backend) -> None:
+    with opened(port, f"{ECHO}/Down", max_queue=1) as lazy:
+        lazy.send(json.dumps({"plan": {"count": 100_000, "size": 10_000}}))
+        service.counts.wait(lambda counts: counts.sent > 10)
+        with opened(port, f"{ECHO}/Unary") as other:
+            other.send('{"text":"hello"}')
+            assert ended(other)[1] == 1000
+        # What is on the way fills windows and buffers, and then nothing moves.
+        until(lambda: not _moves(service), 20, "a stop")
+        assert service.counts.sent < 3_000
+        lazy.socket.close()
+    service.counts.wait(lambda counts: counts.open == 0)
+
+
+def _moves(service: Backend) -> bool:
+    before = service.counts.sent
+    threading.Event().wait(0.2)
+    return service.counts.sent > before
+
+
+def test_a_call_over_http_2_is_the_same(port: int) -> None:
+    client = Http2(port)
+    fields = [("sec-websocket-version", "13"), ("sec-websocket-protocol", "protogw.proto")]
+    stream = client.switch(f"{ECHO}/Unary", "websocket", fields)
+    assert stream.head() == 200
+    assert stream.get("sec-websocket-protocol") == "protogw.proto"
+    said = kit.message("hello").SerializeToString()
+    stream.send(Frame(Opcode.BINARY, said).serialize(mask=True))
+    received = b""
+    pieces = stream.pieces()
+    while b'"code":0' not in received:
+        received += next(pieces)
+    # A binary frame from a server: its size in two bytes more where it is over 125, and no mask.
+    size, start = received[1], 2
+    if size == 126:
+        size, start = int.from_bytes(received[2:4], "big"), 4
+    assert kit.Message.FromString(received[start : start + size]).text == "hello"
+    client.close()
 
 
 def connections_of(running: Running) -> list[Any]:

@@ -25,7 +25,7 @@ class Source:
     def __init__(self, catalog: Catalog, service: str, options: JsonOptions) -> None:
         schema = catalog.schemas[service]
         self.schemas = JsonSchemas(schema, options)
-        self.examples = Examples(self.schemas, schema.enums)
+        self.examples = Examples(self.schemas, schema)
         self.written: list[Json] = []
         self.bodies: dict[str, Json] = {}
 

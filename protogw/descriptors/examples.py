@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from protogw.descriptors.json_schema import ANY, JsonSchemas
-from protogw.descriptors.model import Enum, Field, Kind, Type
+from protogw.descriptors.model import Field, Kind, Schema, Type
 from protogw.descriptors.notes import NONE
+from protogw.descriptors.schema_examples import NOTHING, SchemaExamples
 
 _DEPTH = 5
 _VALUES = 60
 """Values in one example: beyond that it explains nothing."""
-
-NOTHING: Any = object()
-"""There is no example."""
 
 _WELL_KNOWN: Mapping[str, Any] = {
     "google.protobuf.Timestamp": "2026-01-31T12:00:00Z",
@@ -39,15 +37,25 @@ _KEYS = {Kind.STRING: "key", Kind.BOOL: "true"}
 
 
 class Examples:
-    """Writes examples of one schema's types; `enums` are that schema's."""
+    """Writes examples of one schema's types."""
 
-    def __init__(self, schemas: JsonSchemas, enums: Mapping[str, Enum]) -> None:
+    def __init__(self, schemas: JsonSchemas, schema: Schema) -> None:
         self._schemas = schemas
-        self._enums = enums
+        self._enums = schema.enums
+        self._types = schema.types
+        self._foreign = SchemaExamples(self._resolve)
         self._left = 0
 
+    def _resolve(self, name: str) -> Mapping[str, Any] | None:
+        """What a reference of a foreign schema leads to."""
+        enum = self._enums.get(name)
+        if enum is not None:
+            return {"enum": list(enum.written.values() or enum.values)}
+        found = self._types.get(name)
+        return found.json_schema if found is not None else None
+
     def message(self, found: Type, *, request: bool, bound: frozenset[str] = frozenset()) -> Any:
-        """An example of a message, without the top-level fields of `bound`; NOTHING for one of a foreign schema."""
+        """An example of a message, without the top-level fields of `bound`; NOTHING where none is sure to fit."""
         self._left = _VALUES
         return self._message(found, request, frozenset((found.name,)), bound)
 
@@ -55,7 +63,7 @@ class Examples:
         """An example of one field's value."""
         self._left = _VALUES
         if owner.json_schema is not None:
-            return NOTHING
+            return self._foreign.of(self._schemas.field(owner, field, request=request), request=request)
         return self._field(owner, field, request, frozenset((owner.name,)))
 
     def _message(self, found: Type, request: bool, above: frozenset[str], bound: frozenset[str] = frozenset()) -> Any:
@@ -64,7 +72,7 @@ class Examples:
         if found.name in _WELL_KNOWN:
             return _WELL_KNOWN[found.name]
         if found.json_schema is not None:
-            return NOTHING
+            return self._foreign.of(found.json_schema, request=request)
         made: dict[str, Any] = {}
         given: set[str] = set()
         unwanted = "OUTPUT_ONLY" if request else "INPUT_ONLY"

@@ -22,6 +22,7 @@ _INT32: Json = {"type": "integer", "format": "int32"}
 _UINT32: Json = {"type": "integer", "format": "uint32", "minimum": 0}
 _INT64: Json = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
 _UINT64: Json = {"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}
+_AS_NUMBERS = frozenset(("int64", "uint64"))
 _NOT_FINITE: Json = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
 _SCALARS: Mapping[Kind, Json] = {
     Kind.DOUBLE: {"oneOf": [{"type": "number", "format": "double"}, _NOT_FINITE]},
@@ -128,6 +129,8 @@ class JsonSchemas:
             return foreign
         notes = self.notes.fields.get(f"{owner.name}.{field.name}", NONE)
         found = self.value(field, request=request)
+        if found.get("format") in _AS_NUMBERS and owner.codec is not owner.codec.canonical:
+            found = {"type": "integer", "format": found["format"]}  # a service without a proto writes no such text
         if notes.format:
             found["format"] = notes.format
         if field.map_key is not None:

@@ -22,11 +22,11 @@ from protogw.descriptors.describing import (
     summed_up,
     variable_name,
 )
-from protogw.descriptors.examples import NOTHING
 from protogw.descriptors.json_schema import Json
 from protogw.descriptors.model import Method, Type
 from protogw.descriptors.named_paths import NamedPath, named_path
 from protogw.descriptors.query_parameters import query_parameters
+from protogw.descriptors.schema_examples import NOTHING
 from protogw.wire.path_template import Template
 
 _SECURE = {"https": "wss", "wss": "wss", "http": "ws", "ws": "ws"}

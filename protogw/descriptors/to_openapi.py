@@ -22,11 +22,11 @@ from protogw.descriptors.describing import (
     summed_up,
     variable_name,
 )
-from protogw.descriptors.examples import NOTHING
 from protogw.descriptors.json_schema import REFERENCE, WELL_KNOWN, Json
 from protogw.descriptors.model import HttpRule, Kind, Method
 from protogw.descriptors.named_paths import NamedPath, PathParameter, named_path
 from protogw.descriptors.query_parameters import query_parameters
+from protogw.descriptors.schema_examples import NOTHING
 from protogw.wire.path_template import Template
 
 _VERBS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")

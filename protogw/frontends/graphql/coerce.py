@@ -86,16 +86,20 @@ def _entry(variable: Variable, message: str) -> dict[str, Any]:
 
 
 class Coercers:
-    """How values of a schema's input types are read; made once for each type."""
+    """How values of a schema's input types are read; made once for each type that has a name.
+
+    What lists of them a document may declare is the client's affair, and so not kept.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, Coerce] = {}
 
     def of(self, type_: GraphQLInputType) -> Coerce:
-        name = str(type_)
-        found = self._known.get(name)
+        if isinstance(type_, (GraphQLNonNull, GraphQLList)):
+            return self._made(type_)
+        found = self._known.get(type_.name)
         if found is None:
-            found = self._known[name] = self._made(type_)
+            found = self._known[type_.name] = self._made(type_)
         return found
 
     def _made(self, type_: Any) -> Coerce:

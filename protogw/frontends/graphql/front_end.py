@@ -33,7 +33,7 @@ from protogw.frontends.graphql.request import (
     queried,
 )
 from protogw.frontends.graphql.reserved import Reservations
-from protogw.frontends.graphql.served import Served, Texts
+from protogw.frontends.graphql.served import Current, Served, Texts
 from protogw.frontends.graphql.settings import GraphqlRoute, GraphqlSettings
 from protogw.frontends.graphql.streams import Events, Increments, Parts
 from protogw.frontends.graphql.transport_ws import NOT_ACCEPTABLE, SUBPROTOCOL, Session
@@ -76,10 +76,9 @@ class Graphql:
         self._stream_path = self._below + b"stream"
         self._catalog = EMPTY
         self._any = False
-        self._made: Served | None = None
         self._facts = FactsCache()
         known = persisted.read(settings.persisted) if settings.persisted is not None else {}
-        self._texts = Texts(settings, known)
+        self._current = Current(settings, Texts(settings, known))
         self._page = Page(settings.path, self._below.decode()) if settings.graphiql else None
         self._reservations = Reservations(settings)
         self._origins = Origins(settings.origins)
@@ -87,14 +86,12 @@ class Graphql:
     def offer(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._any = offers_any(catalog)
-        self._made = None
+        self._current.offer(catalog)
 
     @property
     def served(self) -> Served:
-        """What is served now; made when it is first asked for, since a schema may change several times before that."""
-        if self._made is None:
-            self._made = Served(self._catalog, self._settings, self._texts)
-        return self._made
+        """What is served now."""
+        return self._current.at_once()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -111,7 +108,7 @@ class Graphql:
     def document(self, about: About) -> Document:
         """The SDL of what is offered of these services."""
         services = {name: one for name, one in self._catalog.services.items() if name in about.services}
-        made = Served(Catalog(services=services, schemas=self._catalog.schemas), self._settings, self._texts)
+        made = self._current.of(Catalog(services=services, schemas=self._catalog.schemas))
         return Document(sdl(made.offer), tuple(made.offer.left_out.values()))
 
     def accepts(self, head: RequestHead) -> bool:
@@ -171,19 +168,20 @@ class Graphql:
             responses = [await self._batched(one, origin) for one in asked]
             await self._send(exchange, facts, orjson.dumps(responses), [])
             return
+        served = self._current.ready or await self._current.aside()
         if facts.stream is not None:
             if facts.stream == EVENTS:
-                await as_events(exchange, self.served, asked, origin, self._settings.heartbeat)
+                await as_events(exchange, served, asked, origin, self._settings.heartbeat)
                 return
-            if await as_parts(exchange, self.served, asked, origin, self._settings.heartbeat):
+            if await as_parts(exchange, served, asked, origin, self._settings.heartbeat):
                 return
         self._needs_json(facts)
-        response, metadata = await self._run(asked, origin, verb)
+        response, metadata = await self._run(served, asked, origin, verb)
         await self._send(exchange, facts, orjson.dumps(response), metadata)
 
-    async def _run(self, params: Params, origin: Origin, verb: bytes) -> tuple[Response, list[Header]]:
+    @staticmethod
+    async def _run(served: Served, params: Params, origin: Origin, verb: bytes) -> tuple[Response, list[Header]]:
         """The one response of a query or mutation."""
-        served = self.served
         operation = served.operation(params)
         check_verb(operation, verb)
         if operation.root == "subscription":
@@ -200,7 +198,7 @@ class Graphql:
     async def _batched(self, params: Params, origin: Origin) -> Response:
         """One response of several; a refusal is its own."""
         try:
-            response, _ = await self._run(params, origin, b"POST")
+            response, _ = await self._run(await self._current.aside(), params, origin, b"POST")
         except Refused as refusal:
             return {"errors": list(refusal.errors)}
         return response
@@ -223,7 +221,7 @@ class Graphql:
         leaving: set[asyncio.Task[None]] = set()
         exchange.when_draining(lambda: leaving.add(loop.create_task(socket.close(GOING_AWAY, "the gateway is going"))))
         try:
-            await Session(socket, self._settings, lambda: self.served, origin, facts.metadata).run()
+            await Session(socket, self._settings, self._current.aside, origin, facts.metadata).run()
         finally:
             socket.abort()
             await asyncio.gather(*leaving, return_exceptions=True)
@@ -240,7 +238,7 @@ class Graphql:
             return
         params = posted(await self._body(exchange, facts), exchange.head.content_type, 0)
         assert isinstance(params, Params)
-        self._reservations.start(token, params, lambda: self.served, origin)
+        self._reservations.start(token, params, await self._current.aside(), origin)
         exchange.respond(202, ())
 
     async def _body(self, exchange: Exchange, facts: Facts) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -86,7 +85,7 @@ class Reservations:
             await found.operations.end()
         exchange.finish()
 
-    def start(self, token: str, params: Params, served: Callable[[], Served], origin: Origin) -> None:
+    def start(self, token: str, params: Params, served: Served, origin: Origin) -> None:
         """Begin an operation, whose responses go to the stream; raises Refused for what is wrong with it."""
         found = self.of(token)
         answer = found.answer
@@ -100,8 +99,8 @@ class Reservations:
         if found.operations.full:
             raise refused(BAD_REQUEST, "too many operations are under way", http=429)
         # What is wrong with the document itself is the answer to this request.
-        served().operation(params)
-        found.operations.start(name, _run(answer, name, params, served(), origin))
+        served.operation(params)
+        found.operations.start(name, _run(answer, name, params, served, origin))
 
     def stop(self, token: str, name: str) -> None:
         """End an operation early; one that has ended is no fault."""

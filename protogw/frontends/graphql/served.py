@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from protogw.descriptors.catalog import Catalog
+from graphql import validate_schema
+
+from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.descriptors.to_graphql import to_graphql
 from protogw.descriptors.to_graphql_model import Exposure, GraphqlOptions
 from protogw.frontends.graphql.bound import Bound
@@ -14,6 +18,8 @@ from protogw.frontends.graphql.execute import Executor
 from protogw.frontends.graphql.refusals import BAD_REQUEST, BAD_USER_INPUT, NOT_PERSISTED, refused
 from protogw.frontends.graphql.request import Params
 from protogw.frontends.graphql.settings import GraphqlRoute, GraphqlSettings
+
+_threads = ThreadPoolExecutor(1, "graphql")
 
 
 class Texts:
@@ -66,6 +72,8 @@ class Served:
                 chosen=_chosen(catalog),
             ),
         )
+        # Once for all documents; graphql-core keeps what it finds with the schema.
+        validate_schema(self.offer.schema)
         self.executor = Executor(bound, masked=settings.errors == "code")
         self._documents = Documents(self.offer, bound, settings)
         self._texts = texts
@@ -87,3 +95,47 @@ def _chosen(catalog: Catalog) -> dict[str, Exposure]:
         if isinstance(said, GraphqlRoute):
             found[method.full_name] = Exposure(field=said.field, root=said.type)
     return found
+
+
+class Current:
+    """What is served now; made when it is first asked for, since a schema may change several times before that."""
+
+    def __init__(self, settings: GraphqlSettings, texts: Texts) -> None:
+        self._settings = settings
+        self._texts = texts
+        self._catalog = EMPTY
+        self._made: Served | None = None
+        self._making: asyncio.Future[Served] | None = None
+
+    def offer(self, catalog: Catalog) -> None:
+        """Serve this catalog from now on."""
+        self._catalog = catalog
+        self._made = None
+        self._making = None
+
+    @property
+    def ready(self) -> Served | None:
+        """It, if it has been made."""
+        return self._made
+
+    def at_once(self) -> Served:
+        """It, for a caller that has time."""
+        if self._made is None:
+            self._made = self.of(self._catalog)
+        return self._made
+
+    async def aside(self) -> Served:
+        """It, made in a thread beside the event loop: a schema of a thousand types takes a second."""
+        while self._made is None:
+            catalog = self._catalog
+            if self._making is None:
+                self._making = asyncio.get_running_loop().run_in_executor(_threads, self.of, catalog)
+            # Others wait for the same: one that is cancelled must not take it from them.
+            made = await asyncio.shield(self._making)
+            if catalog is self._catalog:
+                self._made = made
+        return self._made
+
+    def of(self, catalog: Catalog) -> Served:
+        """What would be served of another catalog."""
+        return Served(catalog, self._settings, self._texts)

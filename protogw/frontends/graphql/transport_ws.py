@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -44,7 +44,7 @@ class Session:
         self,
         socket: WebSocket,
         settings: GraphqlSettings,
-        served: Callable[[], Served],
+        served: Callable[[], Awaitable[Served]],
         origin: Callable[[Metadata], Origin],
         metadata: Metadata,
     ) -> None:
@@ -131,7 +131,7 @@ class Session:
         async def work() -> None:
             try:
                 try:
-                    await perform(self._served(), params, self._origin(self._metadata), send)
+                    await perform(await self._served(), params, self._origin(self._metadata), send)
                 except Refused as refusal:
                     await self._send("error", name, list(refusal.errors))
                 else:

@@ -75,7 +75,7 @@ async def session(
             "graphql", service, head, Peer("127.0.0.1", 1), metadata, started=0.0, timeout=None, saw=lambda call: None
         )
 
-    made = Session(socket, GraphqlSettings.model_validate(settings), lambda: graphql.served, origin, metadata)  # type: ignore[arg-type]
+    made = Session(socket, GraphqlSettings.model_validate(settings), graphql._current.aside, origin, metadata)  # type: ignore[arg-type]
     running = asyncio.ensure_future(made.run())
     try:
         yield socket

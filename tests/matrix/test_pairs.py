@@ -110,10 +110,9 @@ def test_an_error_in_the_middle_of_a_stream_ends_it_with_a_terminal_record(drive
 
 
 def test_an_error_that_ends_a_client_stream_early(driver: Driver, behind: Behind) -> None:
-    if pairs.limit(driver.kind, behind.kind, "client stream") is not None:
-        pytest.skip("there are no client streams here")
     result = driver.call("Up", kit.message("a"), kit.message(fail_code=6, fail_message="twice"), kit.message("c"))
-    assert (result.code, result.message) == (6, "twice")
+    limit = pairs.limit(driver.kind, behind.kind, "client stream")
+    assert (result.code, result.message) == (6, "twice") if limit is None else result.code == limit.code
 
 
 def test_a_deadline_ends_a_unary_call_and_the_service_is_told(driver: Driver, behind: Behind) -> None:

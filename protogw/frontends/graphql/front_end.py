@@ -19,7 +19,6 @@ from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.graphql import persisted
 from protogw.frontends.graphql.answers import as_events, as_parts, check_verb
 from protogw.frontends.graphql.execute import Origin, Response
-from protogw.frontends.graphql.origins import Origins
 from protogw.frontends.graphql.page import Page
 from protogw.frontends.graphql.refusals import BAD_REQUEST, Refused, of_whole, refused
 from protogw.frontends.graphql.request import (
@@ -37,6 +36,7 @@ from protogw.frontends.graphql.served import Current, Served, Texts
 from protogw.frontends.graphql.settings import GraphqlRoute, GraphqlSettings
 from protogw.frontends.graphql.streams import Events, Increments, Parts
 from protogw.frontends.graphql.transport_ws import NOT_ACCEPTABLE, SUBPROTOCOL, Session
+from protogw.frontends.origins import Origins
 from protogw.websocket import GOING_AWAY, SocketOptions, accept
 from protogw.wire.http import Header
 from protogw.wire.http_status import http_status

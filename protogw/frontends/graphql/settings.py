@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from protogw.frontends.base import FrontEndSettings
+from protogw.frontends.origins import Origin
 from protogw.values import Bytes, Positive, Seconds
 
 
@@ -55,9 +56,10 @@ class GraphqlSettings(FrontEndSettings):
     """Tell clients the schema; without it errors suggest no names either."""
     graphiql: bool = True
     """Serve GraphiQL to browsers."""
-    origins: tuple[str, ...] = ()
-    """Pages of other origins that may open a WebSocket, such as `https://app.example.com`; `*` for all. A page of the
-    gateway's own origin always may, and so may whoever is no page."""
+    origins: Annotated[tuple[Origin, ...], Field(min_length=1)] = ("same",)
+    """Pages that may open a WebSocket: `same` for the gateway's own host, origins such as `https://app.example` or
+    `https://*.app.example`, or `*` for every page. Clients that are no pages send no origin and always may, unless they
+    send cookies."""
     errors: Literal["status", "code"] = "status"
     """What a client learns of a call that failed: the service's whole status, or its code alone."""
     persisted: Path | None = None

@@ -17,10 +17,11 @@ from protogw.descriptors.model import Method, Type
 from protogw.errors import Code, GatewayError, NotOffered, Overloaded
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.connections import Connection
+from protogw.frontends.origins import Origins
 from protogw.frontends.websocket.calls import Calls
 from protogw.frontends.websocket.document import document
 from protogw.frontends.websocket.forms import status_json
-from protogw.frontends.websocket.handshake import CALLS, JSON, JSON_RPC, PROTO, Opening, Origins
+from protogw.frontends.websocket.handshake import CALLS, JSON, JSON_RPC, PROTO, Opening
 from protogw.frontends.websocket.jsonrpc import JsonRpc
 from protogw.frontends.websocket.session import Session
 from protogw.frontends.websocket.settings import WebSocketSettings

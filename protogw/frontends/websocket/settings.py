@@ -5,22 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from protogw.frontends.base import FrontEndSettings
+from protogw.frontends.origins import Origin
 from protogw.values import Bytes, Positive, Seconds, refuse
-
-_ORIGIN = re.compile(
-    r"[a-z][a-z0-9+.-]*://(?:\*\.)?[A-Za-z0-9_.-]+(?::[0-9]{1,5})?\Z|[a-z]+://\[[0-9a-f:]+\](?::\d+)?\Z"
-)
-
-
-def _origin(value: str) -> str:
-    if value == "null":
-        refuse("is never granted: any sandboxed page sends it")
-    if value not in ("*", "same") and not _ORIGIN.match(value):
-        refuse("is not an origin: write same, https://app.example, https://*.app.example or *")
-    return value.lower()
 
 
 def _path(value: Any) -> Any:
@@ -31,7 +20,6 @@ def _path(value: Any) -> Any:
     return value
 
 
-Origin = Annotated[str, AfterValidator(_origin)]
 SessionPath = Annotated[
     str | None, BeforeValidator(_path), WithJsonSchema({"anyOf": [{"type": "string"}, {"const": False}]})
 ]

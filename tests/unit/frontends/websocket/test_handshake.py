@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protogw.errors import InvalidRequest
-from protogw.frontends.websocket.handshake import JSON, PROTO, ForeignOrigin, Opening, Origins
+from protogw.frontends.origins import ForeignOrigin, Origins
+from protogw.frontends.websocket.handshake import JSON, PROTO, Opening
 from protogw.frontends.websocket.settings import WebSocketSettings
 from tests.support.sockets import opening
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
@@ -17,6 +18,7 @@ from protogw.gateway import Door, Gateway
 from protogw.policies.cors import Cors, CorsSettings
 from protogw.routing.route import Conditions, Route
 from protogw.routing.router import HttpRoute, Router
+from protogw.wire.forwarded import Proxies
 from protogw.wire.http import Header, Peer, RequestHead
 from protogw.wire.path_template import parse
 
@@ -62,7 +64,7 @@ class Plain:
             None,
             NO_METADATA,
             front_end=self.kind,
-            peer=PEER,
+            peer=exchange.peer,
             started=asyncio.get_running_loop().time(),
             head=exchange.head,
             timeout=self.timeout,
@@ -97,11 +99,16 @@ class Recorded:
 
 
 def door(
-    target: Target, front_end: Plain | None = None, *, max_timeout: float | None = None, cors: Cors | None = None
+    target: Target,
+    front_end: Plain | None = None,
+    *,
+    max_timeout: float | None = None,
+    cors: Cors | None = None,
+    proxies: Proxies | None = None,
 ) -> tuple[Door, Recorded]:
     gateway = Gateway({})
     recorder = Recorded()
-    made = Door(gateway, [front_end or Plain()], cors, recorder)  # type: ignore[arg-type, list-item]
+    made = Door(gateway, [front_end or Plain()], cors, recorder, proxies)  # type: ignore[arg-type, list-item]
     gateway.doors["d"] = made
     conditions = Conditions()
     route = Route("r", target, conditions=conditions, max_timeout=max_timeout)
@@ -111,6 +118,14 @@ def door(
 
 async def serve(made: Door, asked: Asked) -> None:
     await asyncio.ensure_future(made.serve(asked))  # type: ignore[arg-type]
+
+
+async def test_behind_a_trusted_proxy_call_and_log_know_who_really_asks() -> None:
+    target = Target()
+    made, recorder = door(target, proxies=Proxies([ipaddress.ip_network("127.0.0.0/8")]))
+    await serve(made, Asked(b"/x", (b"x-forwarded-for", b"192.0.2.7")))
+    (line,), (call,) = recorder.lines, target.calls
+    assert line.peer.host == call.peer.host == "192.0.2.7"
 
 
 async def forever(call: Call) -> Reply:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest
 from protogw.wire.forwarded import forwarded
-from protogw.wire.http import HOP_BY_HOP, ResponseHead
+from protogw.wire.http import HOP_BY_HOP, HTTP_2, ResponseHead
 from protogw.wire.http1_chunked import encode_fields
 from protogw.wire.recurring import ByName
 from protogw.wire.websocket_handshake import ACCEPT, KEY, WEBSOCKET, accept_of, new_key
@@ -133,7 +133,7 @@ class ToHttp:
         """Ask the service to go on as the client wants to; it may answer in HTTP as well."""
         block = self._head(call) + b"connection: Upgrade\r\nupgrade: %b\r\n" % head.upgrade
         key = b""
-        if head.upgrade == WEBSOCKET and call.metadata.get(KEY) is None:
+        if head.version == HTTP_2 and head.upgrade == WEBSOCKET and call.metadata.get(KEY) is None:
             # Over HTTP/2 clients need no key (RFC 8441 section 5): the handshake with the service is ours.
             key = new_key()
             block += b"%b: %b\r\n" % (KEY, key)

@@ -12,7 +12,7 @@ from protogw_translators.to_http import HttpUpstreamSettings, ToHttp
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import BadUpstream, BodyTooLarge, GatewayError, InvalidRequest, Unprocessed, UpstreamReset
-from protogw.wire.http import HTTP_2, Peer, RequestHead, ResponseHead
+from protogw.wire.http import HTTP_1_1, HTTP_2, Peer, RequestHead, ResponseHead
 from protogw.wire.websocket_handshake import accept_of
 from tests.support.pipe import End, pipe
 from tests.support.upstream import Connection, Stream
@@ -272,6 +272,15 @@ async def test_over_http_2_the_handshake_with_the_service_is_the_gateways() -> N
     assert reply.head is not None
     assert reply.head.get(b"sec-websocket-accept") is None
     assert reply.head.get(b"sec-websocket-protocol") == b"chat"
+
+
+async def test_over_http_1_the_handshake_is_the_clients_also_where_it_is_none() -> None:
+    head = asking()
+    head.version = HTTP_1_1
+    stream = Switching(answers=ResponseHead(400, ()))
+    _, reply = await send(call(head), stream)
+    assert stream.get("sec-websocket-key") is None
+    assert reply.head is stream.answers
 
 
 async def test_over_http_2_a_service_that_does_not_know_the_key_is_refused() -> None:

@@ -12,7 +12,10 @@ from websockets.frames import Close as TheirClose
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, SERVER, Protocol, State
 
+from protogw.errors import InvalidRequest, NotOffered
+from protogw.wire.http import HTTP_1_1, HTTP_2, RequestHead
 from protogw.wire.websocket import CLOSE, PING, Close, Control, Deflater, Event, Inflater, Reader, SocketFault, Writer
+from protogw.wire.websocket_handshake import asked
 
 LIMIT = 2000
 
@@ -146,3 +149,28 @@ def test_no_bytes_do_more_than_fail(data: bytes, masked: bool) -> None:
     except SocketFault as fault:
         code = fault.code
     assert code in (0, 1002, 1007, 1009)
+
+
+NAMES = ("sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol", "sec-websocket-extensions")
+values = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from((b"13", b"dGhlIHNhbXBsZSBub25jZQ==", b"chat, a", b"permessage-deflate; client_max_window_bits")),
+    st.lists(
+        st.sampled_from((b"permessage-deflate", b"; server_max_window_bits=", b"9", b"15", b'"', b"=", b",", b"x"))
+    ).map(b"".join),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), values), max_size=6), st.sampled_from((HTTP_1_1, HTTP_2)))
+def test_no_handshake_is_more_than_granted_or_refused(fields: list[tuple[str, bytes]], version: int) -> None:
+    headers = tuple((name.encode(), value) for name, value in fields)
+    head = RequestHead(b"GET", b"/", b"", b"a", headers, version, upgrade=b"websocket")
+    status = 101
+    try:
+        granted = asked(head, subprotocols=("a", "chat"), deflate=True)
+    except (InvalidRequest, NotOffered) as error:
+        status = error.http_status or 0
+    else:
+        assert all(b"\r" not in value and b"\n" not in value for _, value in granted.fields)
+        assert (head.get_all(b"sec-websocket-version"), granted.subprotocol in ("", "a", "chat")) == ([b"13"], True)
+    assert status in (101, 400, 426)

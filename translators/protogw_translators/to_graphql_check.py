@@ -35,9 +35,9 @@ class Check(Protocol):
 
 
 class LeafCheck:
-    """A scalar or an enum's value."""
+    """A scalar or an enum's value. `fits` are the classes of values that need no further look."""
 
-    __slots__ = ("_leaf", "_required", "_types")
+    __slots__ = ("_leaf", "_required", "_types", "fits")
 
     _TYPES: Mapping[Leaf, tuple[type, ...]] = {
         Leaf.STRING: (str,),
@@ -46,32 +46,42 @@ class LeafCheck:
         Leaf.LONG: (int,),
         Leaf.FLOAT: (float, int),
         Leaf.BOOLEAN: (bool,),
-        Leaf.ANY: (),
+        Leaf.ANY: (dict, list, str, int, float, bool),
     }
 
     def __init__(self, leaf: Leaf, required: bool) -> None:
         self._leaf = leaf
         self._types = self._TYPES[leaf]
         self._required = required
+        absent = () if required else (type(None),)
+        self.fits = frozenset((*(() if leaf is Leaf.INT else self._types), *absent))
 
     def __call__(self, value: Any) -> None:
         if value is None:
             if self._required:
                 raise Misfit("is null, which it may not be")
             return
-        types = self._types
-        if types:
-            # By class and not by isinstance: true is no integer here.
-            kind: type = value.__class__
-            if kind not in types or (self._leaf is Leaf.INT and not -_INT_MOST - 1 <= value <= _INT_MOST):
-                raise Misfit(f"is not {self._leaf.value}")
+        # By class and not by isinstance: true is no integer here.
+        kind: type = value.__class__
+        if kind not in self._types or (self._leaf is Leaf.INT and not -_INT_MOST - 1 <= value <= _INT_MOST):
+            raise Misfit(f"is not {self._leaf.value}")
+
+
+_NOTHING: frozenset[type] = frozenset()
+
+
+def _fits(check: Check) -> frozenset[type]:
+    """The classes of values that a check need not be asked about: most of a result are leaves, and a call for each of
+    them would cost more than all else."""
+    return check.fits if isinstance(check, LeafCheck) else _NOTHING
 
 
 class ListCheck:
-    __slots__ = ("_item", "_required")
+    __slots__ = ("_fits", "_item", "_required")
 
     def __init__(self, item: Check, required: bool) -> None:
         self._item = item
+        self._fits = _fits(item)
         self._required = required
 
     def __call__(self, value: Any) -> None:
@@ -79,11 +89,12 @@ class ListCheck:
             return
         if value.__class__ is not list:
             raise Misfit("is null, which it may not be" if value is None else "is not a list")
-        item = self._item
+        item, fits = self._item, self._fits
         n = 0
         try:
             for one in value:
-                item(one)
+                if one.__class__ not in fits:
+                    item(one)
                 n += 1
         except Misfit as misfit:
             misfit.path.insert(0, f"[{n}]")
@@ -96,7 +107,7 @@ class ObjectCheck:
     __slots__ = ("_aliases", "_members", "_required")
 
     def __init__(self, members: tuple[tuple[str, Check], ...], aliases: Mapping[str, str], required: bool) -> None:
-        self._members = members
+        self._members = tuple((key, _fits(check), check) for key, check in members)
         self._aliases = tuple(aliases.items())
         self._required = required
 
@@ -107,8 +118,9 @@ class ObjectCheck:
             raise Misfit("is null, which it may not be" if value is None else "is not an object")
         key = ""
         try:
-            for key, check in self._members:
-                check(value[key])
+            for key, fits, check in self._members:
+                if value[key].__class__ not in fits:
+                    check(value[key])
         except KeyError:
             raise Misfit(f"has no {key}, which was asked for") from None
         except Misfit as misfit:

@@ -158,3 +158,19 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         lock.save(numbers, path)
     assert os.listdir(tmp_path) == ["in_the_way"]
+
+
+def test_a_part_is_asked_elsewhere_and_put_back() -> None:
+    numbers = Numbers()
+    assert numbers.number("a.T", "x", "string") == 1
+    assert numbers.number("b.T", "x", "string") == 1
+    part = numbers.part("a")
+    part.begin("a")
+    assert part.number("a.T", "y", "string") == 2
+    assert part.number("a.New", "x", "string") == 1
+    assert not part.reserved("b.T")
+    assert numbers.reserved("a.T") == []
+    numbers.put(part)
+    assert numbers.reserved("a.T") == [1]
+    assert numbers.number("a.T", "z", "string") == 3
+    assert numbers.number("b.T", "y", "string") == 2

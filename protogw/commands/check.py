@@ -91,7 +91,7 @@ async def _deeper(config: Config, document: Document, wanted: Wanted) -> tuple[l
     if wanted.connect:
         unreachable = (f"upstreams.{name}: its schema is not known: {reason}" for name, reason in unknown.items())
         errors += _placed(document, unreachable)
-    if wanted.write_lock and not errors and config.lock is not None and numbers:
+    if wanted.write_lock and not errors and config.lock is not None and not numbers.is_empty:
         try:
             lock.save(numbers, config.lock)
         except OSError as error:

@@ -123,7 +123,7 @@ class Serving:
 
         def keep() -> None:
             try:
-                if numbers and lock.save(numbers, path):
+                if not numbers.is_empty and lock.save(numbers, path):
                     log.info("wrote %s", path)
             except OSError as error:
                 # A folder that cannot be written to is a way to run: the numbers then come from what is there.

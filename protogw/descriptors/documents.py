@@ -48,11 +48,8 @@ class Node:
     document: Document
     steps: Steps
     value: Any
-
-    @property
-    def key(self) -> str:
-        """Tells the node from every other of the schema's documents."""
-        return self.document.name + "#" + "".join(f"/{_escaped(step)}" for step in self.steps)
+    key: str
+    """Tells the node from every other of the schema's documents."""
 
     @property
     def name(self) -> str:
@@ -66,19 +63,24 @@ class Node:
 
     def child(self, step: str | int) -> Node:
         """The value under this key or index, which is there."""
-        return Node(self.document, (*self.steps, step), self.value[step])
+        return self.standing(step, self.value[step])
+
+    def standing(self, step: str | int, value: Any) -> Node:
+        """A value that is taken to be there."""
+        return Node(self.document, (*self.steps, step), value, f"{self.key}/{_escaped(step)}")
 
     def get(self, step: str) -> Node | None:
         """The value under this key, or None when there is none, or it is null."""
         value = self.mapping.get(step)
-        return None if value is None else Node(self.document, (*self.steps, step), value)
+        return None if value is None else self.standing(step, value)
 
     def children(self, step: str) -> Iterator[Node]:
         """The values of the mapping or list under this key."""
         held = self.mapping.get(step)
         names = range(len(held)) if isinstance(held, list) else held if isinstance(held, dict) else ()
+        owner = self.standing(step, held)
         for name in names:
-            yield Node(self.document, (*self.steps, step, name), held[name])  # type: ignore[index]
+            yield owner.child(name)
 
     def text(self, step: str) -> str:
         """The text under this key, or nothing."""
@@ -117,7 +119,7 @@ class Document:
 
     @property
     def root(self) -> Node:
-        return Node(self, (), self.tree)
+        return Node(self, (), self.tree, f"{self.name}#")
 
     def line(self, steps: Steps) -> int:
         """The line of the deepest part of the path that is there, from 1."""

@@ -218,7 +218,7 @@ class _Reader:
         if len(messages) == 1 and messages[0].payload is not None:
             return self._schemas.message(messages[0].payload, messages[0].name)
         alternatives = [_pointing(owner, one.payload) for one in messages]
-        union = Node(owner.document, (*owner.steps, word), {"oneOf": alternatives} if alternatives else {})
+        union = owner.standing(word, {"oneOf": alternatives} if alternatives else {})
         return self._schemas.message(union, camel(name))
 
     def held(self, node: Node, name: str) -> Held:

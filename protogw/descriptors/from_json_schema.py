@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from protogw.descriptors.build import MAX_TYPES
 from protogw.descriptors.documents import Documents, Node
 from protogw.descriptors.json_flat import Flat, Flattened, alias, is_null
 from protogw.descriptors.json_portable import Portable
@@ -31,6 +30,9 @@ from protogw.descriptors.synthesize import (
     ValueDraft,
     nameable,
 )
+
+MAX_TYPES = 20_000
+"""Messages and enums of one schema: at half a millisecond each, what a document may cost."""
 
 MAX_DEPTH = 64
 """Lists and alternatives within each other."""

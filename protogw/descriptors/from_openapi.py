@@ -56,6 +56,8 @@ class _Reader:
             keys_in_query(self._documents, root),
             root.mapping.get("security"),
         )
+        paths = root.get("paths")
+        context.plain = frozenset(paths.mapping if paths is not None else ())
         count = 0
         for template, item, verb, operation in self._operations(root):
             count += 1

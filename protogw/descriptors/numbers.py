@@ -127,9 +127,10 @@ class Numbers:
             if not entry.new and not entry.used and not entry.removed
         ]
 
-    def __bool__(self) -> bool:
-        """Whether there is anything to keep."""
-        return bool(self._types)
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to keep."""
+        return not self._types
 
     def text(self) -> str:
         """The file, sorted: a change of one member is a change of one line."""

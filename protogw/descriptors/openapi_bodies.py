@@ -93,7 +93,7 @@ def request_body(context: Context, node: Node, name: str, beside: bool, members:
         field = FieldDraft(member=member, kind=Kind.MESSAGE, holds=HTTP_BODY, doc=doc)
         return RequestBody(Body(form=form, media=media, member=member, required=required), field=field)
     if schema is None:
-        schema = Node(found.document, (*found.steps, "schema"), True)
+        schema = found.standing("schema", True)
     parts = _parts(context, found, schema, form) if form != "json" else {}
     media = "application/json" if media == "*/*" else media
     held = context.schemas.held(schema, f"{name}Body")

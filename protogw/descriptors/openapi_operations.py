@@ -41,6 +41,10 @@ class Context:
     keys_in_query: dict[str, str]
     security: Any
     base_path: str = ""
+    plain: frozenset[str] = frozenset()
+    """All paths of the document."""
+    offered: set[tuple[str, str]] = field(default_factory=set)
+    """The verbs and paths that REST offers; those of operations that differ in a fixed query only go to the first."""
     names: Taken = field(default_factory=lambda: Taken(str.lower))
 
 
@@ -70,13 +74,17 @@ def draft_of(context: Context, template: str, item: Node, verb: str, operation: 
         accept=reply.accept,
         raw_reply=reply.raw,
     )
+    path, fixed, _ = template.partition("?")
+    if fixed and (path in context.plain or (verb, path) in context.offered):
+        path = ""
+    context.offered.add((verb, path))
     return MethodDraft(
         name=name,
         input=request,
         output=reply.message,
         server_streaming=reply.stream,
         idempotency=_IDEMPOTENCY.get(verb, Idempotency.UNKNOWN),
-        http=lambda names: _rules(binding, names, reply.status),
+        http=(lambda names: _rules(binding, path, names, reply.status)) if path else None,
         binding=lambda names: binding,
         deprecated=operation.flag("deprecated"),
         doc=_doc(operation),
@@ -117,7 +125,7 @@ def _request(
     return draft
 
 
-def _rules(binding: Operation, names: FieldNames, status: int) -> list[HttpRule]:
+def _rules(binding: Operation, path: str, names: FieldNames, status: int) -> list[HttpRule]:
     """How the REST front end offers the operation: under its own path, if that can be written as a template."""
     if binding.verb.lower() not in _OFFERED:
         return []
@@ -127,7 +135,7 @@ def _rules(binding: Operation, names: FieldNames, status: int) -> list[HttpRule]
             if one.style != "simple" or one.json or one.member not in names:
                 return []
             variables[one.name] = names[one.member]
-    template = binding.base_path + _VARIABLE.sub(lambda found: f"{{{variables.get(found[1], found[1])}}}", binding.path)
+    template = binding.base_path + _VARIABLE.sub(lambda found: f"{{{variables.get(found[1], found[1])}}}", path)
     try:
         parse(template)
     except TemplateError:

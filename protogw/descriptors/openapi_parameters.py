@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from protogw.descriptors.documents import Node
@@ -10,7 +11,7 @@ from protogw.descriptors.from_json_schema import Held
 from protogw.descriptors.model import Kind, SchemaError
 from protogw.descriptors.names import Taken, camel
 from protogw.descriptors.openapi_binding import Parameter, Place, Style
-from protogw.descriptors.synthesize import FieldDraft, nameable
+from protogw.descriptors.synthesize import VALUE, FieldDraft, nameable
 
 if TYPE_CHECKING:
     from protogw.descriptors.openapi_operations import Context
@@ -122,6 +123,8 @@ def _parameter(
         json = True
         schema = content.get("schema")
     held = context.schemas.held(schema, name + camel(written)) if schema is not None else Held(kind=Kind.STRING)
+    if held.holds == VALUE and not json:  # anything can be given as text, and goes on as it
+        held = replace(held, kind=Kind.STRING, holds="")
     required = place == "path" or node.flag("required")
     member = members.take(written, separator="_")
     explode = node.mapping.get("explode")

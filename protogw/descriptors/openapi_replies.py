@@ -98,5 +98,5 @@ def _is_text(context: Context, schema: Node) -> bool:
 
 def _message(context: Context, media: Node, schema: Node | None, name: str) -> str:
     if schema is None:
-        schema = Node(media.document, (*media.steps, "schema"), True)
+        schema = media.standing("schema", True)
     return context.schemas.message(schema, f"{name}Response")

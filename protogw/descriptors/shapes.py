@@ -13,6 +13,13 @@ from typing import TypeAlias
 Scalar: TypeAlias = str | int | float | bool | None
 
 
+def scalar_text(value: Scalar) -> str:
+    """The value as a query or a path has it."""
+    if isinstance(value, str):
+        return value
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
     """One alternative of a union: the field that holds it, and how its JSON is told from the others'.

@@ -20,7 +20,7 @@ from protogw.descriptors.from_proto import GATEWAY_OWN, schema_of
 from protogw.descriptors.model import HttpRule, Idempotency, Kind, Schema, SchemaError
 from protogw.descriptors.names import Taken, camel, package_of, service_of, snake, upper_snake
 from protogw.descriptors.numbers import Numbers
-from protogw.descriptors.shapes import MessageShape, Scalar, Shapes
+from protogw.descriptors.shapes import MessageShape, Scalar, Shapes, scalar_text
 from protogw.wire.protojson import DEFAULT, JsonOptions
 from protogw.wire.protojson_types import json_name
 
@@ -249,7 +249,7 @@ class _Synthesis:
             if (said.__class__, said) in seen:
                 continue
             seen.add((said.__class__, said))
-            text = said if isinstance(said, str) else _text(said)
+            text = scalar_text(said)
             wanted = f"{prefix}_{upper_snake(text)}"
             value_name = self._taken.take(within.take(wanted, separator="_", avoid=self._taken))
             value = proto.value.add(
@@ -435,10 +435,6 @@ def _apart_from(taken: set[str], name: str) -> str:
 def _squeezed(name: str) -> str:
     """What protoc compares of an enum's values: they must differ in more than case and underscores."""
     return name.replace("_", "").lower()
-
-
-def _text(value: Scalar) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"
 
 
 def clean(text: str) -> str:

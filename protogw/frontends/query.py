@@ -135,7 +135,7 @@ class QueryMap:
         if name.encode() in self._hidden:
             return None
         try:
-            parameter = self._map_entry(name) if name.endswith("]") else self._field(name)
+            parameter = self._bracketed(name) if name.endswith("]") else self._field(name)
         except PathFault as fault:
             if self._ignore_unknown and fault.args == ("unknown field",):
                 return None
@@ -146,7 +146,11 @@ class QueryMap:
         return parameter
 
     def _field(self, name: str) -> Parameter:
-        path = resolve(self._message, name.split("."), self._schema)
+        # A schema that is no proto may call a field what looks like a path.
+        names = (name,) if self._message.field(name) is not None else name.split(".")
+        return self._leaf(resolve(self._message, names, self._schema))
+
+    def _leaf(self, path: FieldPath) -> Parameter:
         found = self._by_path.get(path.name)
         if found is not None:
             return found
@@ -163,6 +167,16 @@ class QueryMap:
         if len(self._by_path) < _MAX_KNOWN:
             self._by_path[path.name] = parameter
         return parameter
+
+    def _bracketed(self, name: str) -> Parameter:
+        """A map's entry, a field that is called so, or `a[b]` for the field b of the message a."""
+        first, *inner = name[:-1].replace("][", "[").split("[")
+        if self._message.field(name) is not None:
+            return self._field(name)
+        field = self._message.field(first)
+        if field is not None and field.kind is Kind.MESSAGE and field.map_key is None and not field.repeated:
+            return self._leaf(resolve(self._message, (first, *inner), self._schema))
+        return self._map_entry(name)
 
     def _map_entry(self, name: str) -> Parameter:
         """`m[key]`: the entry is a message of key (1) and value (2)."""

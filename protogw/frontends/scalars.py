@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import orjson
 
-from protogw.descriptors.model import Codec, Enum, Field, Kind, Schema
+from protogw.descriptors.model import Codec, Enum, Field, Kind, Schema, Type
 from protogw.errors import InvalidRequest
 from protogw.wire.protowire import BYTES, FIXED32, FIXED64, VARINT, delimited, tag, varint
 
@@ -119,6 +119,9 @@ def _of_kind(kind: Kind, number: int, type_name: str, schema: Schema) -> Encoder
         return nested(number, field_mask)
     if type_name in _BY_CODEC:
         return _by_codec(number, type_name, schema.types[type_name].codec)
+    found = schema.types.get(type_name)
+    if found is not None and found.codec.canonical is not found.codec:
+        return _by_own_json(number, found)
     raise ValueError(f"a {type_name} cannot be given as text")
 
 
@@ -253,6 +256,24 @@ def _by_codec(number: int, type_name: str, codec: Codec) -> Encoder:
     def encode(text: bytes) -> bytes:
         try:
             data = codec.from_json(orjson.dumps(text.decode("utf-8")))
+        except (InvalidRequest, UnicodeDecodeError):
+            raise ValueError(expected) from None
+        return delimited(number, data)
+
+    return encode
+
+
+def _by_own_json(number: int, message: Type) -> Encoder:
+    """A message that its service may write as one text or number, or as JSON."""
+    codec = message.codec
+    expected = f"expected a {message.name}"
+
+    def encode(text: bytes) -> bytes:
+        try:
+            try:
+                data = codec.from_json(orjson.dumps(text.decode("utf-8")))
+            except InvalidRequest:
+                data = codec.from_json(text)
         except (InvalidRequest, UnicodeDecodeError):
             raise ValueError(expected) from None
         return delimited(number, data)

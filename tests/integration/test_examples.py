@@ -258,3 +258,48 @@ def test_operators_of_the_fan_in_example_speak_to_one_socket(chat: tuple[int, in
         with pytest.raises(ConnectionClosed):
             heard(socket, "nothing")
         assert socket.close_code == 4007
+
+
+OPENAPI = ROOT / "examples" / "openapi-as-grpc"
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Iterator[int]:
+    """The public port of the example of a REST service as gRPC."""
+    port, behind = free_port(), free_port()
+    environment = {"PORT": str(port), "TASKS_PORT": str(behind)}
+    with (
+        running([sys.executable, "server.py", str(behind)], port=behind, cwd=OPENAPI),
+        running([sys.executable, "-m", "protogw", "serve", "gateway.yaml"], port=port, cwd=OPENAPI, env=environment),
+    ):
+        yield port
+
+
+def test_the_readme_lines_of_the_openapi_example_work(tasks: int) -> None:
+    lines = re.findall(r"^curl .*$", (OPENAPI / "README.md").read_text(), re.MULTILINE)
+    commands = [
+        line.replace("localhost:8080", f"127.0.0.1:{tasks}").replace("curl", require_tool("curl")) for line in lines
+    ]
+    shown = [run(["sh", "-c", f"{command} -sS --max-time 5"]).decode() for command in commands]
+    assert [task["title"] for task in json.loads(shown[0])] == ["Water the plants"]
+    assert " 201" in shown[1].splitlines()[0]
+    assert [task["title"] for task in json.loads(shown[2])] == ["Call home"]
+    assert json.loads(shown[3]) == {
+        "id": "1",
+        "title": "Water the plants",
+        "state": "STATE_OPEN",
+        "labels": {"room": "kitchen"},
+    }
+
+
+def test_a_grpc_client_watches_the_rest_service_of_the_example(tasks: int) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{tasks}") as channel:
+        watch = channel.unary_stream("/tasks.Tasks/WatchTasks")(b"", timeout=10)
+        watch.initial_metadata()  # the service is watched from here on
+        channel.unary_unary("/tasks.Tasks/CreateTask")(b"\x12\x07Opticks", timeout=10)
+        assert b"\x12\x07Opticks\x18\x01" in next(watch)  # field 2, and field 3: open
+        watch.cancel()
+
+
+def test_the_lock_file_of_the_openapi_example_is_up_to_date() -> None:
+    run([sys.executable, "-m", "protogw", "check", "--strict", "gateway.yaml"], cwd=OPENAPI)

@@ -113,7 +113,7 @@ def test_rest_to_rest_is_the_services_own_json_with_its_status(front: Running) -
 
 
 def test_a_list_as_body_is_a_list(front: Running) -> None:
-    status, body = rest(front, "GET", "/pets?status=STATUS_SOLD_OUT&limit=1", None, ("x-trace", "t"))
+    status, body = rest(front, "GET", "/pets?status=sold-out&limit=1", None, ("x-trace", "t"))
     pets = json.loads(body)
     assert status == 200
     assert pets[0]["labels"] == {"a": 2**53 + 1}

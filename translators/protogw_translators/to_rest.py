@@ -112,7 +112,7 @@ class ToRest:
         payload = call.payload
         assert payload is not None
         request, rule = plan.requests.encode(payload)
-        content_type = request.content_type or _JSON if rule.body else b""
+        content_type = request.content_type or (_JSON if rule.body else b"")
         block = self._fields.block(call) if not request.fields else self._fields.with_own(call, request.fields)
         head = request.line + self._tail(plan, content_type) + block
         stream = connection.open(head, request.body)

@@ -53,7 +53,7 @@ class OperationRule:
         self._codec = method.input.codec
         self.verb = operation.verb.encode()
         self.accept = operation.accept.encode()
-        self.body = "*" if operation.body is not None else ""
+        self.body = ""  # what a request holds, its own content type says
         self.wrap = b""
         self.reply_field: Field | None = None
         self.reply_http_body = operation.raw_reply

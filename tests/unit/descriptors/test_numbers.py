@@ -135,7 +135,7 @@ def test_a_line_that_is_wrong_is_named(text: str, fault: str) -> None:
 def test_a_file_is_written_once_and_read_back(tmp_path: Path) -> None:
     path = tmp_path / lock.LOCK
     numbers = lock.load(path)
-    assert not numbers
+    assert numbers.is_empty
     asked(numbers, "id")
     assert lock.save(numbers, path)
     assert not lock.save(numbers, path)

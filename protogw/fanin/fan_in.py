@@ -15,7 +15,7 @@ from typing import Protocol
 
 from protogw.call import NO_METADATA, Call, Encoding, Payload, Reply
 from protogw.descriptors.model import Method
-from protogw.errors import Code, DeadlineExceeded, GatewayError, InvalidRequest, Status
+from protogw.errors import OK, Code, DeadlineExceeded, GatewayError, InvalidRequest, Status
 from protogw.fanin.hub import Hub, Rules
 from protogw.fanin.member import Seat, give, let_go
 from protogw.fanin.outbox import Slow
@@ -102,6 +102,8 @@ class FanIn:
         self._pending = Pending(method.input.codec, options.pending, options.replay)
         self._running: asyncio.Task[None] | None = None
         self._stream: Stream | None = None
+        self._patience: asyncio.Timeout | None = None
+        """Of the present stream, once it was asked to end."""
         self._wound_down = False
         """The last stream ended because it was asked to."""
         self._upstream = ""
@@ -174,10 +176,10 @@ class FanIn:
                 return
 
     def _join(self, seat: Seat) -> None:
+        self._hub.join(seat)
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
-        self._hub.join(seat)
         if self.method.unary:
             return
         # A stream that is yet to be opened begins with an event for each who is there.
@@ -231,15 +233,12 @@ class FanIn:
     def _wind_down(self) -> None:
         """Nobody has come for a while: the service may finish."""
         self._leaving = None
-        if self._stream is not None:
+        if self._stream is None or self._patience is None:
+            # There is no stream that would take what waits, and nobody to open one for.
+            self._pending.clear()
+        else:
             self._stream.end()
-        running = self._running
-        if running is not None:
-            asyncio.get_running_loop().call_later(WIND_DOWN_S, self._give_up, running)
-
-    def _give_up(self, running: asyncio.Task[None]) -> None:
-        if not self._hub:
-            running.cancel()
+            self._patience.reschedule(asyncio.get_running_loop().time() + WIND_DOWN_S)
 
     async def _run(self) -> None:
         """Keep the stream open while there is anyone; owned by whoever `own` tells."""
@@ -277,24 +276,30 @@ class FanIn:
         stream = self._stream = self._pending.stream(present)
         call = self._call(payloads=stream)
         try:
-            reply = await self._target.send(call)
-            self._upstream = call.upstream
-            if again:
-                log.info("fan-in %s: its stream is open again", self.method.full_name)
-                await self._tell(self._options.resumed)
-            if reply.payloads is not None:
-                try:
-                    async for payload in reply.payloads:
-                        await self._deliver(payload, None)
-                finally:
-                    await let_go(reply.payloads)
-            return reply.status
+            async with asyncio.timeout(None) as self._patience:
+                return await self._carry(call, again)
+        except TimeoutError:
+            return OK  # it was asked to end, and had its time for it
         except GatewayError as error:
             return error.status
         finally:
             self._wound_down = stream.ended
             stream.close()
-            self._stream = None
+            self._stream = self._patience = None
+
+    async def _carry(self, call: Call, again: bool) -> Status:
+        reply = await self._target.send(call)
+        self._upstream = call.upstream
+        if again:
+            log.info("fan-in %s: its stream is open again", self.method.full_name)
+            await self._tell(self._options.resumed)
+        if reply.payloads is not None:
+            try:
+                async for payload in reply.payloads:
+                    await self._deliver(payload, None)
+            finally:
+                await let_go(reply.payloads)
+        return reply.status
 
     async def _tell(self, message: bytes | None) -> None:
         if message is not None:

@@ -20,7 +20,7 @@ from protogw.fanin.member import Seat, give, let_go
 from protogw.fanin.outbox import Slow
 from protogw.wire.http import Peer
 
-Key: TypeAlias = "tuple[str, bytes, tuple[tuple[bytes, ...], ...], object]"
+Key: TypeAlias = "tuple[str, bytes, tuple[tuple[bytes, ...], ...], str | None]"
 
 _NOBODY = Peer("", 0)
 
@@ -75,7 +75,9 @@ class SharedStreams:
         # Two encoders may write one message in two ways; its JSON with sorted keys is the same whoever wrote it.
         data = method.input.codec.canonical.to_json(payload.proto())
         canonical = orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
-        return method.full_name, canonical, scope, call.identity
+        identity = call.identity
+        who = None if identity is None else str(getattr(identity, "subject", identity))
+        return method.full_name, canonical, scope, who
 
     def _call(self, method: Method, payload: Payload, first: Call) -> Call:
         """The call that all share: of the first client's fields only those that they have in common."""

@@ -125,8 +125,14 @@ class Session:
         if not self._calls:
             self.interrupt(Draining("the gateway is stopping"))
             return
-        self._own(self._loop.create_task(self.say(self.dialect.leaving())))
+        self._own(self._loop.create_task(self._say_leaving()))
         self._patience = self._loop.call_later(self.settings.drain, self._lose_patience)
+
+    async def _say_leaving(self) -> None:
+        try:
+            await self.say(self.dialect.leaving())
+        except ClientGone:
+            pass  # whoever reads learns of it
 
     def _lose_patience(self) -> None:
         for call in self._calls.values():

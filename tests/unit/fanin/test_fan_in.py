@@ -199,18 +199,40 @@ async def test_a_service_that_does_not_end_with_its_clients_is_cancelled() -> No
         async def _read(self, call: Call) -> None:
             assert call.payloads is not None
             async for _ in call.payloads:
-                pass
+                self.heard += 1
+                self._tell()
             self.ended += 1
             self._tell()
+
+        heard = 0
 
     upstream = Stuck()
     target, own = shared(upstream)
     client = Client(target, "alice")
     await upstream.until(lambda: bool(upstream.calls))
     await client.leave()
+    await upstream.until(lambda: upstream.ended == 1)
+    late = Client(target, "late")
+    await upstream.until(lambda: len(upstream.calls) == 2)
+    late.say(text="hello again")
+    await upstream.until(lambda: upstream.heard == 1)
+    await late.leave()
     async with asyncio.timeout(5):
-        await asyncio.gather(*own.tasks, return_exceptions=True)
-    assert own.tasks[0].cancelled()
+        await asyncio.gather(*own.tasks)
+    assert target.members == 0
+
+
+async def test_what_waits_for_a_service_that_is_down_waits_only_while_somebody_does() -> None:
+    upstream = Upstream()
+    upstream.refuses = UpstreamReset("down")
+    target, own = shared(upstream)
+    client = Client(target, "alice")
+    client.say(text="hello")
+    await upstream.until(lambda: len(upstream.calls) >= 2)
+    await client.leave()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*own.tasks)
+    assert not upstream.got
 
 
 async def test_comings_and_goings_are_told_to_a_service_that_asks() -> None:

@@ -92,6 +92,8 @@ def _format(wanted: Wanted, output: Path | None) -> str:
 
 async def _files(config: Config, wanted: Wanted, form: str, *, connect: bool) -> tuple[Files, dict[str, str]]:
     async with assembled(config, connect=connect) as (gateway, unknown):
+        if unknown and not selected(gateway, wanted.services):
+            return {}, unknown
         if wanted.what == "proto":
             return _protos(gateway, wanted, form), unknown
         document = describe(

@@ -296,6 +296,11 @@ def test_a_running_gateway_serves_its_documents(shelves: int, tmp_path: Path) ->
         assert running.run(read("openapi.json"))[1] is text
         validate(json.loads(text))
         assert running.run(read("openapi.yaml", "public"))[1].startswith(b"openapi: '3.1.0'\n")
+        asyncapi = json.loads(running.run(read("asyncapi.json"))[1])
+        assert asyncapi["asyncapi"] == "3.0.0"
+        assert b"type Query {" in running.run(read("graphql"))[1]
+        with pytest.raises(KeyError, match="a text of its own"):
+            running.run(read("graphql.json"))
         assert b"service Library {" in running.run(read("proto"))[1]
         names = [
             one.name for one in descriptor_pb2.FileDescriptorSet.FromString(running.run(read("descriptor-set"))[1]).file
@@ -306,6 +311,57 @@ def test_a_running_gateway_serves_its_documents(shelves: int, tmp_path: Path) ->
                 running.run(read(name, listener))
         running.do(made.offering.install)  # type: ignore[union-attr]
         assert running.run(read("openapi.json"))[1] is not text
+
+
+# --- print-schema
+
+
+def test_a_descriptor_set_goes_to_stdout_as_it_is(written: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    arguments = ["--format", "descriptor-set", "--service", "library.v1.Library"]
+    assert main(["print-schema", "proto", str(written), *arguments]) == 0
+    files = descriptor_pb2.FileDescriptorSet.FromString(capsysbinary.readouterr().out).file
+    assert files[-1].name == "protogw/demo/library.proto"
+
+
+def test_a_document_says_of_itself_what_it_is_told_to(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = ["--title", "Shelves", "--api-version", "7", "--server", "https://api.example/base"]
+    assert main(["print-schema", "openapi", str(written), "--format", "json", *said]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["info"] == {"title": "Shelves", "version": "7"}
+    assert document["servers"] == [{"url": "https://api.example/base"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "code"),
+    [
+        (["openapi", "--format", "proto"], "prints yaml or json, not proto", 2),
+        (["openapi", "--service", "library.v1.Libary"], 'did you mean "library.v1.Library"?', 1),
+        (["openapi", "--listener", "publik"], 'did you mean "public"?', 1),
+        (["openapi", "--no-connect"], "there is nothing to print", 1),
+        (["proto", "-o", "all.proto"], "", 0),
+    ],
+)
+def test_what_cannot_be_printed_says_why(
+    arguments: list[str],
+    told: str,
+    code: int,
+    written: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    what, *rest = arguments
+    assert main(["print-schema", what, str(written), *rest]) == code
+    assert told in capsys.readouterr().err
+
+
+def test_a_document_is_of_a_listener_that_offers_it(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = json.loads(written.read_text())
+    config["listeners"]["public"]["offer"] = ["grpc"]
+    written.write_text(json.dumps(config))
+    assert main(["print-schema", "openapi", str(written)]) == 1
+    assert "no listener offers anything that openapi describes" in capsys.readouterr().err
 
 
 # --- check --against

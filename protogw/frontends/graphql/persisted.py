@@ -13,7 +13,7 @@ MAX_BYTES = 64 << 20
 
 
 class PersistedError(Exception):
-    """The documents cannot be read; the text says which file, and why."""
+    """The documents cannot be read; the text says why, as what follows the path."""
 
 
 def read(path: Path) -> dict[str, str]:
@@ -26,27 +26,27 @@ def read(path: Path) -> dict[str, str]:
             found = {file.stem: file.read_text() for file in sorted(path.glob("*.graphql"))}
         else:
             if path.stat().st_size > MAX_BYTES:
-                raise PersistedError(f"{path}: larger than {MAX_BYTES} bytes")
-            found = _manifest(path, json.loads(path.read_bytes()))
+                raise PersistedError(f"is larger than {MAX_BYTES} bytes")
+            found = _manifest(json.loads(path.read_bytes()))
     except OSError as error:
-        raise PersistedError(f"{path}: cannot be read: {error.strerror}") from error
+        raise PersistedError(f"cannot be read: {(error.strerror or 'error').lower()}") from error
     except ValueError as error:
-        raise PersistedError(f"{path}: not a manifest of documents: {error}") from error
+        raise PersistedError(f"is no manifest of documents: {error}") from error
     if len(found) > MAX_DOCUMENTS or sum(map(len, found.values())) > MAX_BYTES:
-        raise PersistedError(f"{path}: more than {MAX_DOCUMENTS} documents or {MAX_BYTES} bytes")
+        raise PersistedError(f"has more than {MAX_DOCUMENTS} documents or {MAX_BYTES} bytes")
     for text in tuple(found.values()):
         found.setdefault(hashlib.sha256(text.encode()).hexdigest(), text)
     return found
 
 
-def _manifest(path: Path, value: Any) -> dict[str, str]:
+def _manifest(value: Any) -> dict[str, str]:
     if isinstance(value, Mapping) and isinstance(value.get("operations"), list):
         value = {one.get("id"): one.get("body") for one in value["operations"] if isinstance(one, Mapping)}
     if not isinstance(value, Mapping) or not value:
-        raise PersistedError(f"{path}: not a JSON object of ids and documents")
+        raise PersistedError("is no manifest of documents: it is not a JSON object of ids and documents")
     found: dict[str, str] = {}
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
-            raise PersistedError(f"{path}: {name}: not a document")
+            raise PersistedError(f"is no manifest of documents: {name} is not one")
         found[name.removeprefix("sha256:")] = text
     return found

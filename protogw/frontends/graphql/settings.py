@@ -5,11 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from protogw.frontends.base import FrontEndSettings
+from protogw.frontends.graphql.persisted import PersistedError, read
 from protogw.frontends.origins import Origin
-from protogw.values import Bytes, Positive, Seconds
+from protogw.paths import parse_path
+from protogw.values import Bytes, Positive, Seconds, refuse
+
+
+def _persisted(value: object) -> Path:
+    """A folder or a manifest of documents, which can be read now."""
+    path = parse_path(value)
+    try:
+        read(path)
+    except PersistedError as error:
+        refuse(str(error))
+    return path
+
+
+PersistedDocuments = Annotated[Path, PlainValidator(_persisted), WithJsonSchema({"type": "string"})]
 
 
 class _Section(BaseModel):
@@ -62,7 +77,7 @@ class GraphqlSettings(FrontEndSettings):
     send cookies."""
     errors: Literal["status", "code"] = "status"
     """What a client learns of a call that failed: the service's whole status, or its code alone."""
-    persisted: Path | None = None
+    persisted: PersistedDocuments | None = None
     """Documents known beforehand: a folder of `.graphql` files, or a JSON manifest of ids and documents."""
     only_persisted: bool = False
     """Run no other documents than those."""

@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from pydantic import ValidationError
 
 from protogw.errors import Code, Status, UpstreamReset
 from protogw.frontends.base import Bounds
-from protogw.frontends.graphql.persisted import PersistedError
+from protogw.paths import Written
 from tests.support import hello
 from tests.support.graphql import Exchange, Service, ask, codes, events, front, post, request
 
@@ -176,8 +177,15 @@ async def test_persisted_documents_are_run_by_id_and_by_hash(form: str, tmp_path
 def test_a_manifest_that_is_none_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(text)
-    with pytest.raises(PersistedError, match=r"manifest\.json: "):
+    with pytest.raises(ValidationError, match="is no manifest of documents"):
         front(persisted=str(path))
+
+
+def test_documents_that_are_not_there_are_a_fault_of_the_config(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="cannot be read: no such file or directory"):
+        front(persisted=Written("documents", tmp_path))
+    (tmp_path / "documents").mkdir()
+    assert front(persisted=Written("documents", tmp_path))
 
 
 async def test_a_failure_before_any_call_is_an_error_of_the_request() -> None:

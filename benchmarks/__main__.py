@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import report
@@ -59,7 +60,7 @@ def main() -> int:
                     try:
                         peers.append(kind(folder, backends))
                     except Missing as error:
-                        console.print(f"[yellow]{kind.name} is left out:[/] {error}", highlight=False)
+                        console.print(f"[yellow]{kind.name} is left out:[/] {escape(str(error))}", highlight=False)
             with Progress(*columns, console=console, transient=True) as progress:
                 task = progress.add_task("", total=len(rows))
                 for row in rows:

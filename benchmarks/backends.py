@@ -1,5 +1,5 @@
 """What stands behind every peer: nginx with canned gRPC replies, a stream of messages, and canned JSON; an echo of
-WebSocket messages."""
+WebSocket messages; a sink of bytes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Backends:
     """The backends' ports and their processes."""
 
     def __init__(self, folder: Path) -> None:
-        self.grpc, self.http, self.socket = free_port(), free_port(), free_port()
+        self.grpc, self.http, self.socket, self.sink = free_port(), free_port(), free_port(), free_port()
         www = folder / "www" / "shop.v1.Catalog"
         www.mkdir(parents=True)
         item = shop.framed(shop.ITEM)
@@ -52,7 +52,10 @@ class Backends:
         self.program.wait_for_port(self.http)
         self.echo = Program([sys.executable, "-m", "benchmarks.sockets", "echo", str(self.socket)], folder, "echo")
         self.echo.wait_for_port(self.socket)
+        self.swallow = Program([sys.executable, "-m", "benchmarks.streams", "sink", str(self.sink)], folder, "sink")
+        self.swallow.wait_for_port(self.sink)
 
     def stop(self) -> None:
         self.program.stop()
         self.echo.stop()
+        self.swallow.stop()

@@ -26,7 +26,7 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 class Load:
     """What is sent, and how many at once."""
 
-    path: str
+    path: str = ""
     http2: bool = False
     connections: int = 32
     streams: int = 1
@@ -37,6 +37,8 @@ class Load:
     """Every request has its own path and header values, and ten more headers."""
     message: int = 0
     """Not requests but WebSocket messages of this many bytes, each of which is echoed."""
+    write: int = 0
+    """Not requests but writes of this many bytes, on raw connections to a service that counts what arrives."""
     content: str = ""
     """Text that a correct answer's body holds; asked once before measuring."""
 
@@ -65,15 +67,15 @@ class Burst:
 
 def send(load: Load, port: int, requests: int, folder: Path) -> Burst:
     """Send that many requests and wait for their answers."""
-    if load.message or load.varied:
+    if load.message or load.varied or load.write:
         return _ours(load, port, requests, folder)
     return _h2load(load, port, requests, folder)
 
 
 def probe(load: Load, port: int) -> str:
     """What is wrong with the answer to one request, or nothing."""
-    if load.message:
-        return ""  # the load itself looks at every echo
+    if load.message or load.write:
+        return ""  # the load itself looks at what comes back
     status, body = (_ask_http2 if load.http2 else _ask_http1)(load, port)
     return "" if status == 200 and load.content.encode() in body else f"HTTP {status} {body[:200]!r}"
 
@@ -144,7 +146,7 @@ def _h2load(load: Load, port: int, requests: int, folder: Path) -> Burst:
 
 def _ours(load: Load, port: int, requests: int, folder: Path) -> Burst:
     """Load from a client of our own, in a process of its own."""
-    client = "benchmarks.sockets" if load.message else "benchmarks.varied"
+    client = "benchmarks.sockets" if load.message else "benchmarks.streams" if load.write else "benchmarks.varied"
     order = folder / "order.json"
     order.write_text(
         json.dumps(
@@ -158,6 +160,7 @@ def _ours(load: Load, port: int, requests: int, folder: Path) -> Burst:
                 "headers": load.headers,
                 "body": load.body.hex(),
                 "message": load.message,
+                "write": load.write,
             }
         )
     )

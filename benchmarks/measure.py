@@ -81,7 +81,9 @@ def measure(
         if score.refused:
             continue
         tell(f"{row.title}: {peer.name} warms up")
-        first = send(row.load, port, max(row.load.connections * 2, CALIBRATION // row.per_request), folder)
+        first = send(
+            row.load, port, max(row.load.connections * 2, (row.first or CALIBRATION) // row.per_request), folder
+        )
         second = send(row.load, port, max(row.load.connections * 2, int(first.requests / first.wall_s)), folder)
         amounts[peer.name] = max(row.load.connections, int(second.requests / second.wall_s * seconds))
     able = [peer for peer in peers if peer.name in amounts]

@@ -40,17 +40,21 @@ class Protogw(Peer):
     def __init__(self, folder: Path, backends: Backends) -> None:
         super().__init__()
         port = free_port()
-        self.ports = dict.fromkeys((*JOBS, "graphql"), port)
+        self.ports = {**dict.fromkeys((*JOBS, "graphql"), port), "tcp": free_port()}
         (folder / "shop.pb").write_bytes(shop.DESCRIPTOR_SET)
         config = folder / "gateway.yaml"
         config.write_text(
             json.dumps(
                 {
-                    "listeners": {"bench": {"address": f"127.0.0.1:{port}"}},
+                    "listeners": {
+                        "bench": {"address": f"127.0.0.1:{port}"},
+                        "raw": {"address": f"127.0.0.1:{self.ports['tcp']}", "tcp": "sink"},
+                    },
                     "upstreams": {
                         "shop": {"grpc": [f"127.0.0.1:{backends.grpc}"], "schema": "shop.pb"},
                         "www": {"http": [f"http://127.0.0.1:{backends.http}"]},
                         "echo": {"http": [f"http://127.0.0.1:{backends.socket}"]},
+                        "sink": {"tcp": [f"127.0.0.1:{backends.sink}"]},
                         "shop_rest": {"rest": [f"127.0.0.1:{backends.http}"], "schema": "shop.pb"},
                     },
                     "routes": [
@@ -160,7 +164,67 @@ class Nginx(Peer):
             self.program.wait_for_port(port)
 
 
-PEERS = (Protogw, Envoy, Nginx)
+class HAProxy(Peer):
+    """HAProxy with one thread, splicing where that helps it: raw connections."""
+
+    name = "HAProxy"
+
+    def __init__(self, folder: Path, backends: Backends) -> None:
+        super().__init__()
+        self.ports = {"tcp": free_port()}
+        config = folder / "haproxy.cfg"
+        config.write_text(
+            f"""
+            global
+              nbthread 1
+              tune.pipesize 1048576
+              maxpipes 64
+              maxconn 1000
+            defaults
+              mode tcp
+              option splice-request
+              option splice-response
+              timeout connect 5s
+              timeout client 1h
+              timeout server 1h
+            listen raw
+              bind 127.0.0.1:{self.ports["tcp"]}
+              server sink 127.0.0.1:{backends.sink}
+            """.rstrip(" ")
+        )
+        self.program = Program([tool("haproxy"), "-db", "-f", str(config)], folder, self.name)
+        self.program.wait_for_port(self.ports["tcp"])
+
+
+class NginxStream(Peer):
+    """nginx with one worker and its stream module: raw connections."""
+
+    name = "nginx stream"
+
+    def __init__(self, folder: Path, backends: Backends) -> None:
+        super().__init__()
+        self.ports = {"tcp": free_port()}
+        module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+        load = f"load_module {module};" if module.exists() else ""
+        config = folder / "nginx-stream.conf"
+        config.write_text(
+            f"""
+            {load} {NGINX_USER} daemon off; worker_processes 1; pid {folder}/nginx-stream.pid;
+            error_log {folder}/nginx-stream-error.log warn; events {{ worker_connections 4096; }}
+            stream {{
+              server {{
+                listen 127.0.0.1:{self.ports["tcp"]};
+                proxy_pass 127.0.0.1:{backends.sink}; proxy_buffer_size 64k; proxy_half_close on;
+              }}
+            }}
+            """
+        )
+        argv = [tool("nginx"), "-e", str(folder / "nginx-stream-start.log"), "-c", str(config)]
+        self.program = Program(argv, folder, "nginx-stream")
+        self.program.wait_for_port(self.ports["tcp"])
+
+
+PEERS = (Protogw, Envoy, Nginx, HAProxy, NginxStream)
 
 
 def _listener(port: int, filters: list[dict[str, Any]], cluster: str, *, switches: bool = False) -> dict[str, Any]:

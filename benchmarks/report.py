@@ -17,7 +17,13 @@ from benchmarks.rows import Row
 
 OURS, PEER = "protogw", "Envoy"
 """Ratios are to this peer where a row names no other."""
-_COLOURS = {"protogw": "#2a78d6", "Envoy": "#9a9890", "nginx": "#c9c7bf"}
+_COLOURS = {
+    "protogw": "#2a78d6",
+    "Envoy": "#9a9890",
+    "nginx": "#c9c7bf",
+    "HAProxy": "#7fae6f",
+    "nginx stream": "#b7d3ae",
+}
 _HEADINGS = ("job", "gateway", "CPU µs each", "each core-second", "p50 ms", "p99 ms", "× peer", "aim")
 
 

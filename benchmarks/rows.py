@@ -37,6 +37,8 @@ class Row:
     unit: str = "requests"
     per_request: int = 1
     """Units in one request."""
+    first: int = 0
+    """Requests of the first burst, where the common number is over before it tells anything."""
 
 
 ROWS = (
@@ -204,6 +206,25 @@ ROWS = (
         title="GraphQL → HTTP, POST, nine fields, HTTP/1.1",
         job="graphql",
         load=Load(path="/graphql", headers=(*_JSON, ("x-over", "rest")), body=_GRAPHQL, content=_TITLE),
+    ),
+    Row(
+        key="tcp-64k",
+        title="TCP, writes of 64 KiB",
+        job="tcp",
+        target=0.8,
+        against="HAProxy",
+        unit="writes",
+        first=4000,
+        load=Load(write=64 << 10, connections=4),
+    ),
+    Row(
+        key="tcp-1k",
+        title="TCP, writes of 1 KiB",
+        job="tcp",
+        against="HAProxy",
+        unit="writes",
+        first=100_000,
+        load=Load(write=1 << 10, connections=4),
     ),
     Row(
         key="rest-alone",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -303,3 +304,48 @@ def test_a_grpc_client_watches_the_rest_service_of_the_example(tasks: int) -> No
 
 def test_the_lock_file_of_the_openapi_example_is_up_to_date() -> None:
     run([sys.executable, "-m", "protogw", "check", "--strict", "gateway.yaml"], cwd=OPENAPI)
+
+
+TCP_SNI = ROOT / "examples" / "tcp-sni"
+
+
+@pytest.fixture(scope="module")
+def by_name(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int | str]]:
+    """The ports of the example that reads names, and the folder of its certificates."""
+    require_tool("openssl")
+    certs = tmp_path_factory.mktemp("certs")
+    ports = {name: free_port() for name in ("PORT", "PLAIN_PORT", "ECHO_PORT", "A_PORT", "B_PORT", "UDP_PORT")}
+    environment = {**{name: str(port) for name, port in ports.items()}, "CERTS": str(certs)}
+    services = [str(ports[name]) for name in ("A_PORT", "B_PORT", "UDP_PORT")]
+    with running([sys.executable, "server.py", *services, str(certs)], port=ports["B_PORT"], cwd=TCP_SNI) as server:
+        server.wait_for_port(ports["A_PORT"])
+        gateway = [sys.executable, "-m", "protogw", "serve", "gateway.yaml"]
+        with running(gateway, port=ports["PORT"], cwd=TCP_SNI, env=environment):
+            yield {**ports, "CERTS": str(certs)}
+
+
+def test_the_readme_lines_of_the_example_by_name_work(by_name: dict[str, int | str]) -> None:
+    lines = re.findall(r"^curl .*$", (TCP_SNI / "README.md").read_text(), re.MULTILINE)
+    shown = [
+        run(
+            [
+                "sh",
+                "-c",
+                line.replace("8443", str(by_name["PORT"]))
+                .replace("localhost:8080", f"127.0.0.1:{by_name['PLAIN_PORT']}")
+                .replace("certs/", f"{by_name['CERTS']}/")
+                .replace("curl", require_tool("curl"))
+                + " -sS --max-time 10",
+            ]
+        ).decode()
+        for line in lines
+    ]
+    assert shown == ["this is a.example\n", "this is shop.b.example\n", "this is a.example\n"]
+
+
+def test_datagrams_reach_the_echo_of_the_example(by_name: dict[str, int | str]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect(("127.0.0.1", int(by_name["ECHO_PORT"])))
+        client.send(b"hello")
+        assert client.recv(100) == b"hello"

@@ -12,6 +12,8 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from protogw.descriptors.from_asyncapi import load
+from protogw.descriptors.numbers import Numbers
 from tests.support import feed
 from tests.support.gateway import Running, config_of, gateway
 from tests.support.processes import NODE, Program, missing, require_node, running, until
@@ -204,3 +206,34 @@ def test_a_refused_handshake_is_the_clients_status(service: int, tmp_path: Path)
             client.ask(Note(), **WAIT)
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
         client.channel.close()
+
+
+@pytest.mark.parametrize("sockets", ["per_call", "shared"])
+def test_a_service_that_asyncapi_describes(service: int, tmp_path: Path, sockets: str) -> None:
+    document = Path(__file__).parents[1] / "support" / "feed.asyncapi.yaml"
+    upstream = {
+        "websocket": [f"ws://127.0.0.1:{service}"],
+        "schema": str(document),
+        "websocket_options": {"sockets": sockets},
+    }
+    schema = load([document], upstream="feed", numbers=Numbers())
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(schema.descriptor_set).file:
+        pool.Add(file)
+    note, answer = (
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"feed.{name}")) for name in ("Note", "Answer")
+    )
+    codec: Any = {"request_serializer": note.SerializeToString, "response_deserializer": answer.FromString}
+    with gateway(config_of({"feed": upstream}), tmp_path) as running:
+        with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+            ask: Any = channel.unary_unary("/feed.Feed/Ask", **codec)
+            assert ask(note(text="hello"), **WAIT).text == "HELLO"
+            count: Any = channel.unary_stream("/feed.Feed/Count", **codec)
+            counted = count(note(type="NOTE_TYPE_COUNT", number=5), **WAIT)
+            assert [reply.text for reply in counted] == ["0", "1", "2", "3", "4"]
+        fields = [("content-type", "application/json")]
+        client = Http1(running.port)
+        exchange = client.request("POST", "/feed.Feed/Ask", fields, b'{"text":"a","id":"mine"}')
+        assert exchange.head() == 200
+        assert json.loads(exchange.body()) == {"id": "mine", "text": "A", "header": {}}
+        client.socket.close()

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 
-from protogw.errors import Code, GatewayError, Overloaded
+from protogw.errors import Code, GatewayError, Overloaded, UpstreamReset
 from protogw_translators.to_websocket_messages import Found, Replies
 
 
@@ -55,6 +55,15 @@ class Inbox:
             self._wake()
             self._make_room()
 
+    def leave(self) -> None:
+        """Nobody takes from it any more, and whoever waited for room need not."""
+        self._fault = _LEFT
+        if self._found:
+            self._found.clear()
+            self._size = 0
+        if self._room is not None:
+            self._make_room()
+
     async def get(self) -> Found:
         """What has come next; raises GatewayError."""
         while not self._found:
@@ -64,7 +73,8 @@ class Inbox:
             await self._reader
         found, size = self._found.popleft()
         self._size -= size
-        self._make_room()
+        if self._room is not None:
+            self._make_room()
         return found
 
     async def room(self) -> None:
@@ -82,6 +92,10 @@ class Inbox:
         room = self._room
         if room is not None and not room.done():
             room.set_result(None)
+
+
+_LEFT = UpstreamReset("the call has ended")
+"""Never raised: who has left asks for nothing."""
 
 
 class Calls:
@@ -110,21 +124,23 @@ class Calls:
 
     def add(self, inbox: Inbox, key: str) -> None:
         inbox.key = key
-        self._by_key[key] = (*self._by_key.get(key, ()), inbox)
+        there = self._by_key.get(key)
+        self._by_key[key] = (inbox,) if there is None else (*there, inbox)
         self._count += 1
 
     def remove(self, inbox: Inbox) -> bool:
         """Forget a call. Returns whether it was here and no other is known by the same."""
-        there = self._by_key.get(inbox.key, ())
+        key = inbox.key
+        there = self._by_key.get(key, ())
+        if len(there) == 1 and there[0] is inbox:
+            self._count -= 1
+            del self._by_key[key]
+            return True
         if inbox not in there:
             return False
         self._count -= 1
-        left = tuple(one for one in there if one is not inbox)
-        if left:
-            self._by_key[inbox.key] = left
-            return False
-        del self._by_key[inbox.key]
-        return True
+        self._by_key[key] = tuple(one for one in there if one is not inbox)
+        return False
 
     def of(self, key: str) -> tuple[Inbox, ...]:
         return self._by_key.get(key, ())

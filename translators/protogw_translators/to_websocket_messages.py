@@ -18,6 +18,8 @@ from protogw_translators.to_websocket_ends import End, end_of
 from protogw_translators.to_websocket_members import Json, Mark, Member
 from protogw_translators.to_websocket_settings import MethodOptions
 
+_CLOSING = ord("}")
+
 
 class Frame(NamedTuple):
     """A message as it is sent."""
@@ -54,6 +56,10 @@ class Requests:
         pair = (settings.correlation or settings.topic) if keyed else None
         self.member = Member(owner, pair.request, needed=self.binary or binding is None) if pair is not None else None
         self._top = self.member.top if self.member is not None else b""
+        quote = b"" if self.member is not None and self.member.number else b'"'
+        self._before = b"{" + self._top + b":" + quote
+        self._after = quote + b","
+        """What stands before and after an id that is put before a message's other members."""
 
     def encode(self, payload: Payload) -> Frame:
         """Raises InvalidRequest."""
@@ -84,8 +90,9 @@ class Requests:
         top = self._top
         if top and top not in data and b"\\u" not in data and data[:1] == b"{" and data[-1:] == b"}":
             # The member is not there: it is put before the others without looking at them.
-            comma = b"" if data[1:].lstrip()[:1] == b"}" else b","
-            return Frame(b"{%b:%b%b%b" % (top, orjson.dumps(member.json(key)), comma, data[1:]), True), ""
+            rest = data[1:]
+            after = self._after[:-1] if rest[0] == _CLOSING or rest[:-1].isspace() else self._after
+            return Frame(b"%b%b%b%b" % (self._before, key.encode(), after, rest), True), ""
         tree = orjson.loads(data)
         own = member.of(tree)
         member.put(tree, key)

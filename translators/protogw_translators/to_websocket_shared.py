@@ -100,9 +100,10 @@ class SharedSocket:
         self._calls = Calls()
         self._draining = False
         self._loop = asyncio.get_running_loop()
-        self._quiet: asyncio.TimerHandle | None = None
+        self._quiet_since = self._loop.time()
+        """When its last call ended. One timer looks at it now and then: calls come and go too often for one each."""
+        self._quiet = self._loop.call_later(self._idle, self._look) if self._idle else None
         self._tasks = {self._loop.create_task(self._run())}
-        self._rest()
 
     @property
     def room(self) -> int:
@@ -143,7 +144,6 @@ class SharedSocket:
             frame, own = requests.keyed(payload, key)
         inbox = Inbox(plan.replies, messages=settings.queue, size=settings.queue_bytes)
         self._calls.add(inbox, key)
-        self._stir()
         try:
             await self._send(frame)
         except BaseException:
@@ -153,19 +153,21 @@ class SharedSocket:
 
     def leave(self, inbox: Inbox, *, cancel: str | None = None) -> None:
         """The call has ended; with `cancel`, the service is told so if no other call is known by the same."""
-        alone = self._calls.remove(inbox)
-        inbox.fail(UpstreamReset("the call has ended"), at_once=True)
+        calls = self._calls
+        was_full = len(calls) >= self._most
+        alone = calls.remove(inbox)
+        inbox.leave()
         if self.closed:
             return
         if alone and cancel is not None:
             said = cancel.replace("{id}", orjson.dumps(inbox.key).decode())
             self._spawn(self._tell(Frame(said.encode(), True)))
-        if not self._calls:
+        if not calls:
             if self._draining:
                 self._shut()
                 return
-            self._rest()
-        if self.on_change is not None:
+            self._quiet_since = self._loop.time()
+        if was_full and self.on_change is not None:
             self.on_change(self)
 
     async def _send(self, frame: Frame) -> None:
@@ -226,11 +228,13 @@ class SharedSocket:
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
-    def _rest(self) -> None:
+    def _look(self) -> None:
         """Without a call, it is kept for a while."""
-        if self._idle:
-            self._stir()
-            self._quiet = self._loop.call_later(self._idle, self.drain)
+        left = self._idle if self._calls else self._quiet_since + self._idle - self._loop.time()
+        if left <= 0:
+            self.drain()
+        else:
+            self._quiet = self._loop.call_later(left, self._look)
 
     def _stir(self) -> None:
         if self._quiet is not None:

@@ -7,13 +7,12 @@ their handshake, and a process out of file descriptors waits instead of spinning
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable
 from typing import TypeAlias, cast
 
-from protogw.net.sockets import said
+from protogw.net.sockets import OUT_OF_RESOURCES, said
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,6 @@ Accepted: TypeAlias = Callable[[socket.socket, str, int], None]
 
 _BACKLOG = 1024
 _ACCEPTS_A_TURN = 64
-_OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _RETRY_ACCEPT_S = 1.0
 
 
@@ -72,7 +70,7 @@ class Acceptor:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
+                if error.errno in OUT_OF_RESOURCES:
                     self._hold(error)
                     return
                 continue  # the client was gone before it was accepted (accept(2) lists the errors)

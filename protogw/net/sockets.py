@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -12,12 +13,15 @@ from typing import TypeVar, cast
 
 import aiohappyeyeballs
 
-from protogw.errors import Unreachable
+from protogw.errors import Overloaded, Unreachable
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _NEXT_ADDRESS_S = 0.25
 """How long the first address is alone before the next is tried beside it (RFC 8305 section 5)."""
+
+OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""Errors that say something of this process or machine, and nothing of the peer."""
 
 _NOT_SENT_BYTES = 256 << 10
 """What the kernel holds of what the peer has no room for yet; left alone, it takes megabytes that nobody may read."""
@@ -102,13 +106,16 @@ async def connect(
 
 
 async def dial(host: str, port: int, *, timeout_s: float) -> socket.socket:
-    """A connected, tuned, non-blocking socket; raises Unreachable within `timeout_s`."""
+    """A connected, tuned, non-blocking socket; raises Unreachable within `timeout_s`, or Overloaded where it is not the
+    peer that is at fault."""
     try:
         async with asyncio.timeout(timeout_s):
             sock = await _connected(asyncio.get_running_loop(), host, port)
     except TimeoutError as error:
         raise Unreachable(f"{host}:{port}: no connection in {timeout_s:g} s") from error
     except OSError as error:
+        if error.errno in OUT_OF_RESOURCES:
+            raise Overloaded(f"{host}:{port}: {said(error)}") from error
         raise Unreachable(f"{host}:{port}: {said(error)}") from error
     tune(sock)
     return sock

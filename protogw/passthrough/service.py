@@ -33,7 +33,8 @@ class Service:
     ) -> tuple[End, Endpoint]:
         """A connection to an endpoint, counted as active there; the next is tried where one cannot be reached.
 
-        Raises Unreachable. Nothing of the client's has been sent yet, so that trying elsewhere is always safe.
+        Raises Unreachable, or Overloaded when the gateway itself can open no more. Nothing of the client's has been
+        sent yet, so that trying elsewhere is always safe.
         """
         endpoints = self.endpoints
         introduction = b"" if self.introduction is None else self.introduction(source, destination, server_name)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from protogw.errors import Unreachable
+from protogw.errors import Overloaded, Unreachable
 from protogw.net.acceptor import Acceptor
 from protogw.net.first_bytes import read_client_hello, read_proxy_header
 from protogw.net.sockets import tune
@@ -258,6 +258,10 @@ class _Connection:
                 end, self._endpoint = await service.connect(key, source, destination, self._server_name)
             except _TurnedAway:
                 raise
+            except Overloaded as error:
+                counters.refused += 1
+                log.warning("listener %s: %s", listener.name, error.message)
+                raise _TurnedAway("no file descriptors left") from error
             except Unreachable as error:
                 counters.unreachable += 1
                 log.debug("listener %s: %s", listener.name, error.message)

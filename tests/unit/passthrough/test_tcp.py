@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterator
 
 import pytest
 
+from protogw.net import sockets
 from protogw.net.sources import Sources
 from protogw.wire.client_hello import UNRECOGNIZED_NAME
 from protogw.wire.proxy_protocol import read, write_v1, write_v2
@@ -132,6 +134,21 @@ async def test_a_connection_is_never_moved_once_it_has_begun(origin: Origin, oth
         await send(second, b"x")
         assert await receive(await other.accept(), 1) == b"x"
         second.close()
+
+
+async def test_running_out_of_descriptors_is_not_held_against_the_service(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with Passing("pg", {"pg": [origin]}) as passing:
+        with monkeypatch.context() as patched:
+            patched.setattr(sockets, "_connected", none_left)
+            assert await until_reset(await passing.connect()) == b""
+            assert (await passing.recorded.last()).ended == "no file descriptors left"
+        assert passing.services["pg"].endpoints.endpoints[0].down_until == 0
+        assert (passing.tcp.counters.refused, passing.tcp.counters.unreachable) == (1, 0)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

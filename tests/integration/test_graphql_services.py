@@ -254,3 +254,14 @@ def test_a_service_that_is_gone_is_unavailable(shop: Shop, tmp_path: Path) -> No
             )
             assert exchange.head() == 503
             exchange.close()
+
+
+def test_graphql_before_graphql(shop: Shop) -> None:
+    query = 'query Q($id: String!) { one: book(id: $id) { title author { name } } none: book(id: "99") { title } }'
+    body = json.dumps({"query": query, "variables": {"id": "1"}})
+    made = Http1(shop.port).request("POST", "/graphql", [("content-type", "application/json")], body.encode())
+    assert made.head() == 200
+    found = json.loads(made.body())
+    assert found["data"] == {"one": {"title": "One", "author": {"name": "Zoë ☃"}}, "none": None}
+    assert [(error["path"], error["extensions"]["code"]) for error in found["errors"]] == [(["none"], "NOT_FOUND")]
+    made.close()

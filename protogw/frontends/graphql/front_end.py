@@ -19,7 +19,7 @@ from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.graphql import persisted
 from protogw.frontends.graphql.answers import as_events, as_parts, check_verb
 from protogw.frontends.graphql.execute import Origin, Response
-from protogw.frontends.graphql.page import Page
+from protogw.frontends.graphql.page import ASSETS, Page
 from protogw.frontends.graphql.refusals import BAD_REQUEST, Refused, of_whole, refused
 from protogw.frontends.graphql.request import (
     EVENTS,
@@ -71,15 +71,18 @@ class Graphql:
     def __init__(self, settings: GraphqlSettings, bounds: Bounds) -> None:
         self._settings = settings
         self._limit = bounds.body
-        self._path = settings.path.encode()
-        self._below = self._path.rstrip(b"/") + b"/"
-        self._stream_path = self._below + b"stream"
+        path = settings.path.encode()
+        below = path.rstrip(b"/") + b"/"
+        self._endpoints = frozenset((path, below + b"stream"))
+        # What else is below the endpoint is not ours: a service may be there.
+        assets = [below + name for name in ASSETS] if settings.graphiql else []
+        self._paths = self._endpoints.union(assets)
         self._catalog = EMPTY
         self._any = False
         self._facts = FactsCache()
         known = persisted.read(settings.persisted) if settings.persisted is not None else {}
         self._current = Current(settings, Texts(settings, known))
-        self._page = Page(settings.path, self._below.decode()) if settings.graphiql else None
+        self._page = Page(settings.path, below.decode()) if settings.graphiql else None
         self._reservations = Reservations(settings)
         self._origins = Origins(settings.origins)
 
@@ -112,8 +115,7 @@ class Graphql:
         return Document(sdl(made.offer), tuple(made.offer.left_out.values()))
 
     def accepts(self, head: RequestHead) -> bool:
-        path = head.path
-        return (path == self._path or path.startswith(self._below)) and self._any
+        return head.path in self._paths and self._any
 
     async def serve(self, exchange: Exchange, handle: Handler) -> None:
         started = asyncio.get_running_loop().time()
@@ -129,10 +131,9 @@ class Graphql:
         if facts.fault is not None:
             raise facts.fault
         verb = head.method
-        if head.path not in (self._path, self._stream_path):
-            if self._page is not None and self._page.asset(exchange):
-                return
-            raise refused(BAD_REQUEST, "nothing is served here", http=404)
+        if head.path not in self._endpoints and self._page is not None:
+            self._page.asset(exchange)
+            return
         if verb == b"GET" and facts.wants_page and self._page is not None:
             self._page.send(exchange)
             return

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protogw.frontends.graphql.refusals import BAD_REQUEST, refused
 from protogw.wire.content import preferences
 from protogw.wire.http import Header
 
@@ -21,6 +22,9 @@ _TYPES: Mapping[bytes, bytes] = {
     b"graphiql.js": b"text/javascript; charset=utf-8",
     b"graphiql.css": b"text/css; charset=utf-8",
 }
+ASSETS = tuple(_TYPES)
+"""The names of the assets."""
+
 _SAFE: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -62,24 +66,24 @@ class Page:
         head = ((b"content-type", b"text/html; charset=utf-8"), (b"vary", b"accept"), *_SAFE)
         exchange.respond(200, (*head, (b"content-security-policy", _POLICY)), self._html)
 
-    def asset(self, exchange: Exchange) -> bool:
-        """Answer with the asset that the request is for; False when it is for none."""
+    def asset(self, exchange: Exchange) -> None:
+        """Answer with the asset that the request is for; raises Refused when it does something else with it."""
         name = exchange.head.path.removeprefix(self._below)
-        content_type = _TYPES.get(name)
-        if content_type is None or exchange.head.method not in (b"GET", b"HEAD"):
-            return False
+        if exchange.head.method not in (b"GET", b"HEAD"):
+            allow = ((b"allow", b"GET, HEAD"),)
+            raise refused(BAD_REQUEST, "only GET is served here", http=405, headers=allow)
+        content_type = _TYPES[name]
         data, tag = _asset(name.decode())
         fields: tuple[Header, ...] = ((b"etag", tag), (b"cache-control", b"no-cache"), (b"vary", b"accept-encoding"))
         if exchange.head.get(b"if-none-match") == tag:
             exchange.respond(304, fields)
-            return True
+            return
         fields = ((b"content-type", content_type), *fields, *_SAFE)
         takes = preferences(exchange.head.get(b"accept-encoding") or b"")
         if any(one.range in (b"gzip", b"*") and one.quality > 0 for one in takes):
             exchange.respond(200, (*fields, (b"content-encoding", b"gzip")), data)
         else:
             exchange.respond(200, fields, gzip.decompress(data))
-        return True
 
 
 @functools.cache

@@ -68,7 +68,6 @@ async def test_a_get_has_its_document_in_the_query() -> None:
         (post({"query": "{ hello }"}, ("accept", "image/png")), 406),
         (post({"query": "subscription { count }"}), 406),
         (request("PATCH /graphql"), 405),
-        (post({"query": "{ hello }"}, path="/graphql/other"), 404),
     ],
     ids=lambda value: value if isinstance(value, int) else None,
 )
@@ -79,6 +78,18 @@ async def test_a_request_that_is_none_is_refused_with_its_http_status(exchange: 
     assert answer(exchange)["errors"][0]["message"]
     assert (exchange.get("content-type") or "").startswith("application/")
     assert not asked.calls
+
+
+def test_only_the_endpoint_and_what_belongs_to_it_is_taken() -> None:
+    taken = ["/graphql", "/graphql/stream", "/graphql/graphiql.js"]
+    left = ["/graphql/", "/graphql/other", "/graphql/../graphiql.js", "/", "/GraphQL"]
+    graphql = front()
+    assert [path for path in taken + left if graphql.accepts(post({}, path=path).head)] == taken
+    moved = front(path="/")
+    assert [path for path in ("/", "/stream", "/graphql") if moved.accepts(post({}, path=path).head)] == [
+        "/",
+        "/stream",
+    ]
 
 
 async def test_a_mutation_by_get_is_told_which_verb_it_needs() -> None:

@@ -201,9 +201,8 @@ class _Direction:
         if slot.many == SINGLE:
             return one
         if slot.many == LIST:
-            default = self._natives_default(slot) if sparse else None
-            return None if one is None and not sparse else _list_turn(one, default, sparse)
-        return None if one is None and not sparse else _map_turn(one, sparse)
+            return None if one is None and not sparse else _list_turn(one, self._natives_default(slot))
+        return None if one is None and not sparse else _map_turn(one)
 
     def _natives_default(self, slot: Slot) -> Json:
         """What a null in a list stands for, in the form that is made."""
@@ -225,7 +224,9 @@ class _Direction:
         return {name: turn for name, turn in turns if turn is not None}
 
 
-def _list_turn(one: Turn | None, default: Json, sparse: bool) -> Turn:
+def _list_turn(one: Turn | None, default: Json) -> Turn:
+    """The turn of a list; what is, or turns to, null in it becomes the default."""
+
     def turn(value: Json, depth: int) -> Json:
         if value.__class__ is not list:
             return value
@@ -233,11 +234,9 @@ def _list_turn(one: Turn | None, default: Json, sparse: bool) -> Turn:
         out: list[Json] = []
         try:
             for item in value:
-                if item is None and sparse:
-                    item = default
-                elif one is not None:
+                if item is not None and one is not None:
                     item = one(item, depth)
-                out.append(item)
+                out.append(default if item is None else item)
                 n += 1
         except Conflict as conflict:
             conflict.path.insert(0, f"[{n}]")
@@ -247,7 +246,9 @@ def _list_turn(one: Turn | None, default: Json, sparse: bool) -> Turn:
     return turn
 
 
-def _map_turn(one: Turn | None, sparse: bool) -> Turn:
+def _map_turn(one: Turn | None) -> Turn:
+    """The turn of a map; an entry that is, or turns to, null is left out."""
+
     def turn(value: Json, depth: int) -> Json:
         if value.__class__ is not dict:
             return value
@@ -255,9 +256,10 @@ def _map_turn(one: Turn | None, sparse: bool) -> Turn:
         out: dict[str, Json] = {}
         try:
             for key, item in value.items():
-                if item is None and sparse:
-                    continue
-                out[key] = item if one is None else one(item, depth)
+                if item is not None and one is not None:
+                    item = one(item, depth)
+                if item is not None:
+                    out[key] = item
         except Conflict as conflict:
             conflict.path.insert(0, f"[{orjson.dumps(key).decode()}]")
             raise
@@ -364,7 +366,7 @@ class _Reading(_Direction):
             branch = branch_of(union, value)
             if branch is None:
                 if lenient:
-                    return {}
+                    return None
                 raise Conflict([union.tag] if union.tag and value.__class__ is dict else [], NO_BRANCH)
             key = branch.key
             inner = turns.get(key)
@@ -438,7 +440,7 @@ class _Writing(_Direction):
         one = self._one(slot, shape)
         if one is None or slot.many == SINGLE:
             return one
-        return _list_turn(one, None, False) if slot.many == LIST else _map_turn(one, False)
+        return _list_turn(one, None) if slot.many == LIST else _map_turn(one)
 
     def _one(self, slot: Slot, shape: MessageShape) -> Turn | None:
         target = slot.target

@@ -305,3 +305,10 @@ def test_the_upstreams_options_are_about_protojson_alone() -> None:
     assert orjson.loads(other.to_json(data)) == {"id": 0, "ids": [], "owner": None, "byName": {"a": 1}, "status": 7}
     assert orjson.loads(other.canonical.to_json(data))["by_name"] == {"a": "1"}
     assert orjson.loads(other.canonical.to_json(data))["status"] == 2
+
+
+def test_what_no_alternative_fits_leaves_a_map_and_is_empty_in_a_list() -> None:
+    lenient = codec("Pet").lenient
+    data = lenient.from_json(b'{"x":true,"y":5,"all":["new",null]}')
+    assert orjson.loads(lenient.to_json(data)) == {"id": 0, "ids": [], "y": 5, "all": [None, None], "owner": None}
+    assert lenient.from_json(lenient.to_json(data)) == data

@@ -40,6 +40,10 @@ _SHAPES: Mapping[str, tuple[bool, bool]] = {
     "bidi": (True, True),
 }
 """Whether the client streams, and whether the server does."""
+_HANDSHAKES = frozenset(
+    ("host", "connection", "upgrade", "content-length", "content-type", "transfer-encoding", "te", "trailer")
+)
+"""Fields that are the handshake's own."""
 _OWN = frozenset(("name", "shape", "reply"))
 """What `x-protogw` says to this module; the rest is the translator's."""
 
@@ -333,8 +337,8 @@ class _Request:
             held = reader.held(node, name)
             if held.many or held.kind is Kind.MESSAGE or not nameable(name):
                 continue  # no single text stands for it
-            if place == "headers" and name.lower().startswith(("sec-websocket-", "host", "connection", "upgrade")):
-                continue  # the handshake's own
+            if place == "headers" and (name.lower() in _HANDSHAKES or name.lower().startswith("sec-websocket-")):
+                continue
             self._add(place, name, held, node, presence=True)
 
     def _add(self, place: str, name: str, held: Held, node: Node | None, *, presence: bool = False) -> str:

@@ -18,6 +18,7 @@ from protogw_translators.to_websocket_messages import Replies, Requests
 from protogw_translators.to_websocket_settings import MethodOptions, WebSocketOptions, settled
 
 _PATH_SAFE = "!$&'()*+,;=:@-._~"
+_ADDRESS_SAFE = _PATH_SAFE + "/?%"
 
 
 class Plan:
@@ -77,14 +78,17 @@ class Plan:
         assert payload is not None
         data = payload.proto()
         pieces = []
+        safe = _PATH_SAFE
         for part in self._path:
             if isinstance(part, str):
                 pieces.append(part)
+                if "?" in part:
+                    safe = ""  # what parts a query must not come out of a value
                 continue
             text = _text(part, data)
             if text in ("", ".", ".."):
                 raise InvalidRequest(f"{part.name}: is needed for the channel's address")
-            pieces.append(quote(text, safe=_PATH_SAFE))
+            pieces.append(quote(text, safe=safe))
         path = "".join(pieces)
         query = [f"{quote(name)}={quote(text)}" for name, field in self._query if (text := _text(field, data))]
         if query:
@@ -147,12 +151,12 @@ def _address(
         return [base_path if base else f"/{method.service}/{method.name}"], [], []
     base = base or binding.base_path
     owner = method.input
-    path: list[str | FieldPath] = [base]
+    path: list[str | FieldPath] = [quote(base, safe=_ADDRESS_SAFE)]
     rest = "/" + binding.address.lstrip("/") if binding.address.strip("/") else ("" if base else "/")
     while rest:
         before, brace, rest = rest.partition("{")
         if before:
-            path.append(before)
+            path.append(quote(before, safe=_ADDRESS_SAFE))
         if brace:
             name, _, rest = rest.partition("}")
             path.append(FieldPath(owner, (binding.parameters[name],)))

@@ -65,6 +65,25 @@ async def test_a_parameter_that_no_address_can_hold_is_refused(symbol: str) -> N
         await send(exchange.call("WatchMarket", {"symbol": symbol}), Service(nothing))
 
 
+async def test_a_value_stays_within_its_part_of_the_address() -> None:
+    async def script(service: Service) -> None:
+        service.close()
+
+    binding = replace(_binding("WatchMarket"), address="/a b/{symbol}?key={symbol}&v=1", message="")
+    for symbol, path in (("x&y=1/..", "x&y=1%2F..?key=x%26y%3D1%2F.."), ("é?#", "%C3%A9%3F%23?key=%C3%A9%3F%23")):
+        service = Service(script)
+        call = exchange.call("WatchMarket", {"symbol": symbol})
+        call.method = replace(exchange.method("WatchMarket"), binding=binding)
+        await send(call, service)
+        assert target(service) == f"/ws/a%20b/{path}&v=1"
+
+
+def _binding(name: str) -> ChannelBinding:
+    found = exchange.method(name).binding
+    assert isinstance(found, ChannelBinding)
+    return found
+
+
 async def test_a_header_that_no_handshake_can_hold_is_refused() -> None:
     for bad in ("a\r\nb: c", "Zoë", "\0"):
         with pytest.raises(InvalidRequest, match=r"X-Client|x_client"):

@@ -105,7 +105,7 @@ def test_check_prints_faults_for_machines(config: str, capsys: Captured) -> None
     assert json.loads(out) == [
         {
             "file": "gateway.yaml",
-            "line": 15,
+            "line": 16,
             "column": 1,
             "path": "drian",
             "message": 'unknown key; did you mean "drain"?',

@@ -302,13 +302,15 @@ class _Connection:
         tune(sock)
         name = sock.getsockname()
         destination: HostPort = (name[0], name[1])
+        welcome = False
         if sources.proxied:
             if not sources.trusts(self._source[0]):
                 raise self._denied("not a trusted proxy")
             proxied = await read_proxy_header(sock)
+            welcome = proxied.source is None  # the proxy itself, which asks whether we are well
             self._source = proxied.source or self._source
             destination = proxied.destination or destination
-        if not sources.admits(self._source[0]):
+        if not welcome and not sources.admits(self._source[0]):
             raise self._denied("denied")
         if not listener.per_source.enter(self._source[0]):
             listener.counters.refused += 1

@@ -321,8 +321,9 @@ async def test_a_header_that_does_not_come_is_not_waited_for(origin: Origin) -> 
 
 
 @on_both_loops
-async def test_a_proxys_own_connection_is_its_own(origin: Origin) -> None:
-    async with Passing("pg", {"pg": [origin]}, sources=Sources(proxies=LOOPBACK)) as passing:
+async def test_a_proxys_own_connection_is_its_own_and_welcome_whatever_the_rules(origin: Origin) -> None:
+    sources = Sources(networks("203.0.113.0/24"), proxies=LOOPBACK)
+    async with Passing("pg", {"pg": [origin]}, sources=sources) as passing:
         client = await passing.connect()
         await send(client, b"PROXY UNKNOWN\r\nx", end=True)
         service = await origin.accept()

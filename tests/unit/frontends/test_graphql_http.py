@@ -68,6 +68,7 @@ async def test_a_get_has_its_document_in_the_query() -> None:
         (post({"query": "{ hello }"}, ("accept", "image/png")), 406),
         (post({"query": "subscription { count }"}), 406),
         (request("PATCH /graphql"), 405),
+        (post({"query": "{ hello }"}, path="/graphql/graphiql.js"), 405),
     ],
     ids=lambda value: value if isinstance(value, int) else None,
 )

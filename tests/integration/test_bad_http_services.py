@@ -61,9 +61,16 @@ HARMLESS: dict[str, bytes] = {
     "until the connection closes": HEAD + b'connection: close\r\n\r\n{"text":"good"}',
 }
 
+WHOLE = {HARMLESS["early hints first"], HARMLESS["a continue first"]} | {
+    FAULTS[name][0] for name in ("an HTML page", "an HTML page with 502", "a redirect", "compressed, it says")
+}
+
 
 class Service:
-    """Answers the next request with `fault`, and closes unless that ends as it should; others well."""
+    """Answers the next request with `fault`, and closes unless that is a whole answer; others well.
+
+    Closing behind a whole answer would be another fault: the next request may meet the closing connection.
+    """
 
     def __init__(self) -> None:
         self.fault: bytes | None = None
@@ -79,7 +86,7 @@ class Service:
                 file.read(length)
                 fault, self.fault = self.fault, None
                 connection.sendall(GOOD if fault is None else fault)
-                if fault is not None and not fault.endswith(GOOD):
+                if fault is not None and fault not in WHOLE:
                     return
 
 

@@ -20,7 +20,7 @@ from protogw.gateway import Door, Gateway
 from protogw.net.http2_client import Http2ClientConnection, Http2Connector
 from protogw.net.limits import Limits
 from protogw.net.listener import Listener
-from protogw.pools.pool import Pool
+from protogw.pools.pool import Address, Pool
 from protogw.routing.route import Route
 from protogw.routing.router import Router
 from tests.support import rpc
@@ -100,7 +100,7 @@ class Gate:
         connector = _Connector()
         pool = Pool(
             "backend",
-            [("127.0.0.1", self._backend_port, 1)],
+            [Address(host="127.0.0.1", port=self._backend_port)],
             translator,
             connector,
             RoundRobin(),

@@ -16,7 +16,7 @@ from protogw.assembly_raw import build_raw, sources_of
 from protogw.balancers import BALANCERS
 from protogw.builtin import Builtin
 from protogw.config import Config, Kinds, Upstream
-from protogw.config.model import takes_path
+from protogw.config.kinds import takes_path
 from protogw.descriptors import numbers as lock
 from protogw.descriptors.model import Schema
 from protogw.descriptors.numbers import Numbers

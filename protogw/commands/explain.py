@@ -16,7 +16,7 @@ from protogw.commands.rehearsal import PEER, RehearsedExchange, rehearse, reques
 from protogw.commands.terminal import note, print_json, say, style
 from protogw.config import Config
 from protogw.config.document import Document
-from protogw.config.model import summary
+from protogw.config.kinds import summary
 from protogw.descriptors.model import Method
 from protogw.errors import GatewayError
 from protogw.frontends.base import Naming

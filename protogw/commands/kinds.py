@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from protogw.assembly import KINDS
 from protogw.commands.terminal import print_json, print_table
+from protogw.config.kinds import settings_of, summary
 from protogw.config.load import keys_of
-from protogw.config.model import settings_of, summary
 
 
 def kinds(*, as_json: bool) -> None:

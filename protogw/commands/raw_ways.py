@@ -8,7 +8,8 @@ from protogw.assembly import KINDS
 from protogw.commands.terminal import CommandFailed
 from protogw.config import Config
 from protogw.config.faults import hint
-from protogw.config.model import Listener, summary
+from protogw.config.kinds import summary
+from protogw.config.model import Listener
 from protogw.passthrough.names import Names
 from protogw.values import format_duration
 

@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 from protogw.config.checks import check
 from protogw.config.document import NOTHING, Document
 from protogw.config.faults import ConfigError, Fault, Place, hint, shown
-from protogw.config.model import Config, Kinds, configured
+from protogw.config.kinds import Kinds
+from protogw.config.model import Config, configured
 from protogw.config.reader import read
 
 _LATER: Mapping[str, frozenset[str]] = {

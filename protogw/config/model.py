@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PrivateAttr,
@@ -24,40 +22,18 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from protogw.config.kinds import Kinds, field_name, has_options, options_key, settings_of, summary
 from protogw.config.routes import Route
-from protogw.config.sources import LIVE, SchemaSource
-from protogw.config.strict import LISTED, TRUTH, Strict
-from protogw.config.tls import ListenerTls, UpstreamTls
-from protogw.config.units import Address, AdminAddress, ListenAddress, LogPath, Name, TargetAddress, one_of
+from protogw.config.strict import LISTED, Strict
+from protogw.config.tls import ListenerTls
+from protogw.config.units import Address, AdminAddress, ListenAddress, LogPath, Name, one_of
+from protogw.config.upstreams import Endpoint, Health, Upstream
 from protogw.descriptors.numbers import LOCK
-from protogw.expressions import ExpressionText
 from protogw.frontends.base import Bounds
 from protogw.net.limits import Limits
-from protogw.paths import Folder
-from protogw.pools.settings import OutlierSettings, Percent
 from protogw.values import Bytes, Network, Positive, Seconds
 
 T = TypeVar("T", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kinds:
-    """The tables of interchangeable parts that a config may name, each kind → class.
-
-    Front ends and policies carry their typed `Settings`; so does a translator that has any, and an upstream writes them
-    under its kind and `_options`. A front end may have `RouteSettings` too, which a route to one method says under its
-    kind. A translator's `default_schema` says what an upstream without `schema` gets: "reflection" or "introspection"
-    (the service is asked), "" (it must be written) or "none" (it takes none); `takes_path` whether its addresses may
-    have a path.
-    """
-
-    front_ends: Mapping[str, type[Any]] = field(default_factory=dict)
-    translators: Mapping[str, type[Any]] = field(default_factory=dict)
-    passthroughs: Mapping[str, type[Any]] = field(default_factory=dict)
-    """What listeners and upstreams may be instead of speaking a protocol: raw transports."""
-    policies: Mapping[str, type[Any]] = field(default_factory=dict)
-    balancers: Mapping[str, type[Any]] = field(default_factory=dict)
-    probes: Mapping[str, type[Any]] = field(default_factory=dict)
 
 
 class ListenerLimits(Strict):
@@ -143,7 +119,7 @@ class Listener(Strict):
     def raw(self) -> tuple[str, Any] | None:
         """The kind of passthrough that it is, with its settings; None when protocols are spoken."""
         for kind in self.passthroughs:
-            settings = getattr(self, _field_name(kind))
+            settings = getattr(self, field_name(kind))
             if settings is not None:
                 return kind, settings
         return None
@@ -158,158 +134,8 @@ class Listener(Strict):
         """Each offered front end's settings, written or default, in the order of the offer."""
         found: dict[str, BaseModel] = {}
         for kind in self.offered:
-            written: BaseModel | None = getattr(self, _field_name(kind))
+            written: BaseModel | None = getattr(self, field_name(kind))
             found[kind] = written if written is not None else settings_of(self.front_ends[kind])()
-        return found
-
-
-class Endpoint(Strict):
-    """One address of an upstream: written as text, or as a mapping when it has a weight."""
-
-    target: Annotated[TargetAddress, Field(alias="address")]
-    """`host:port`, or `http://host:port`, `https://host:port`; with a path where the kind takes one."""
-    weight: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """Its share beside the other addresses'."""
-    priority: Annotated[int, Field(ge=0, le=100)] = 0
-    """Addresses of a higher number are used when too few of the lower ones are ready."""
-    zone: Annotated[str, Field(max_length=100)] = ""
-    """Where it is; see the upstream's `zone`."""
-
-    @property
-    def address(self) -> Address:
-        return self.target.address
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"address": value} if isinstance(value, (str, int)) and not isinstance(value, bool) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        written = handler.resolve_ref_schema(handler(core))
-        return {"anyOf": [{"type": "string", "examples": ["127.0.0.1:50051"]}, written]}
-
-
-class JsonOptions(Strict):
-    """How this upstream's messages are written as JSON, and read from it."""
-
-    unknown_fields: Literal["reject", "ignore"] = "reject"
-    """What a JSON request with a field that the message does not have gets."""
-    emit_defaults: bool = False
-    """Write fields that have their default value."""
-    enums: Literal["name", "number"] = "name"
-    """Write enum values by name or by number; both are read."""
-    names: Literal["json", "proto"] = "json"
-    """Write fields as lowerCamelCase or as in the proto file; both are read."""
-
-
-class Health(Strict):
-    """How endpoints that are not well are found and left out."""
-
-    probes: ClassVar[Mapping[str, type[Any]]] = {}
-
-    outlier: Annotated[OutlierSettings | None, TRUTH] = None
-    """Take endpoints out for a while whose calls fail; `true` for the defaults."""
-    panic: Percent = 50.0
-    """With fewer endpoints well than this share, all that take connections are used: the check is likelier wrong."""
-
-    @property
-    def probe(self) -> tuple[str, BaseModel] | None:
-        """The kind of the check, if there is one, and its settings."""
-        for kind in self.probes:
-            written: BaseModel | None = getattr(self, _field_name(kind))
-            if written is not None:
-                return kind, written
-        return None
-
-
-class Upstream(Strict):
-    """A service and its equal addresses, under the key that says what it speaks."""
-
-    translators: ClassVar[Mapping[str, type[Any]]] = {}
-    passthroughs: ClassVar[Mapping[str, type[Any]]] = {}
-
-    schema_written: Annotated[tuple[SchemaSource, ...] | None, LISTED, Field(alias="schema")] = None
-    """Where its services are described: `reflection` or `introspection`, a `.proto` file, a folder, a descriptor set,
-    an OpenAPI document, or a list."""
-    include: Annotated[tuple[Folder, ...], LISTED] = ()
-    """Folders in which a `.proto` file's imports are looked up, besides its own."""
-    tls: Annotated[UpstreamTls | None, TRUTH] = None
-    """Speak TLS to it; `true` for the system's authorities. An `https://` address does so by itself."""
-    balance: str = "round_robin"
-    """How an address is chosen for each call."""
-    affinity: ExpressionText | None = None
-    """What calls of the same address have in common, for balancers that go by a key: `header.x-user`."""
-    health: Health = Health()
-    """How addresses that are not well are found and left out."""
-    slow_start: Seconds = 0.0
-    """An address that is new or back works up to its whole share within this time."""
-    zone: Annotated[str, Field(max_length=100)] = ""
-    """Where this gateway is: addresses of the same zone serve alone while at least half of them are ready."""
-    connection_max_age: Seconds = 0.0
-    """Connections close after this, once their calls have ended, so that load spreads anew; 0 for never."""
-    json_options: Annotated[JsonOptions, Field(alias="json")] = JsonOptions()
-    """How its messages are written as JSON."""
-    connect_timeout: Positive = 5.0
-    """How long one connection may take to be ready, TLS included."""
-    proxy_protocol: Literal["v1", "v2"] | None = None
-    """Tell it where a raw connection comes from, in a PROXY header of this version."""
-    authority: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:\[\]-]+$")] | None = None
-    """The host that the service is told; the address itself by default."""
-
-    @property
-    def kind(self) -> str:
-        """What it speaks."""
-        kinds = (*self.translators, *self.passthroughs)
-        return next(kind for kind in kinds if self._written(kind) is not None)
-
-    @property
-    def raw(self) -> bool:
-        """Connections are passed through to it; it has no part in calls."""
-        return self.kind in self.passthroughs
-
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        return self._written(self.kind) or ()
-
-    @property
-    def path(self) -> str:
-        """The path of its addresses, as it is written."""
-        return self.endpoints[0].target.path
-
-    @property
-    def options(self) -> BaseModel | None:
-        """Its kind's settings, written or default; None for a kind that has none."""
-        part = self.translators[self.kind]
-        if not _has_options(part):
-            return None
-        written: BaseModel | None = getattr(self, _field_name(options_key(self.kind)))
-        return written if written is not None else settings_of(part)()
-
-    @property
-    def secure(self) -> UpstreamTls | None:
-        """The TLS settings to connect with, or None for clear text."""
-        if self.tls is not None:
-            return self.tls
-        return UpstreamTls() if any(endpoint.target.secure for endpoint in self.endpoints) else None
-
-    @property
-    def schemas(self) -> tuple[SchemaSource, ...]:
-        """Where its services are described; empty for an upstream that has no schema."""
-        if self.schema_written is not None:
-            return self.schema_written
-        if self.raw:
-            return ()
-        live = LIVE.get(default_schema(self.translators[self.kind]))
-        return () if live is None else (live,)
-
-    @property
-    def live(self) -> SchemaSource | None:
-        """How the service is asked to describe itself, if it is."""
-        return next((source for source in self.schemas if source.path is None), None)
-
-    def _written(self, kind: str) -> tuple[Endpoint, ...] | None:
-        found: tuple[Endpoint, ...] | None = getattr(self, _field_name(kind))
         return found
 
 
@@ -329,7 +155,7 @@ class Policy(Strict):
         return found
 
     def _written(self, kind: str) -> BaseModel | None:
-        found: BaseModel | None = getattr(self, _field_name(kind))
+        found: BaseModel | None = getattr(self, field_name(kind))
         return found
 
 
@@ -389,50 +215,6 @@ class Config(Strict):
         self._lock = folder / LOCK
 
 
-class NoSettings(BaseModel):
-    """The settings of a part that has none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def default_schema(translator: type[Any]) -> str:
-    """What an upstream of this kind gets without `schema`; see Kinds."""
-    found: str = getattr(translator, "default_schema", "reflection")
-    return found
-
-
-def takes_path(translator: type[Any]) -> bool:
-    """Whether the addresses of an upstream of this kind may have a path."""
-    found: bool = getattr(translator, "takes_path", False)
-    return found
-
-
-def options_key(kind: str) -> str:
-    """The key of an upstream under which the settings of its kind are written."""
-    return f"{kind}_options"
-
-
-def _has_options(translator: type[Any]) -> bool:
-    return bool(settings_of(translator).model_fields)
-
-
-def goes_by_key(balancer: type[Any]) -> bool:
-    """Whether a balancer chooses by the affinity key."""
-    found: bool = getattr(balancer, "keyed", False)
-    return found
-
-
-def settings_of(part: type[Any]) -> type[BaseModel]:
-    """The typed settings that a part carries; a part without any takes an empty mapping."""
-    found: type[BaseModel] = getattr(part, "Settings", NoSettings)
-    return found
-
-
-def summary(part: type[Any]) -> str:
-    """The first line of a part's docstring, which is its line in the reference."""
-    return (part.__doc__ or "").strip().partition("\n")[0]
-
-
 def configured(kinds: Kinds) -> type[Config]:
     """The Config model whose keys are these kinds."""
     ends: dict[str, Any] = {
@@ -455,7 +237,7 @@ def configured(kinds: Kinds) -> type[Config]:
             Field(None, alias=options_key(kind), description=f"How an upstream that speaks {kind} is spoken to."),
         )
         for kind, part in kinds.translators.items()
-        if _has_options(part)
+        if has_options(part)
     }
     health: Any = _extended(
         Health,
@@ -519,10 +301,6 @@ def _narrowed(model: type[BaseModel], name: str, annotation: Any) -> Any:
 def _extended(model: type[T], fields: Mapping[str, Any]) -> type[T]:
     """The base model with further fields, under the base's own name; a kind's field is `kind_` and the kind."""
     named: dict[str, Any] = {
-        name if name in model.model_fields else _field_name(name): definition for name, definition in fields.items()
+        name if name in model.model_fields else field_name(name): definition for name, definition in fields.items()
     }
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **named)
-
-
-def _field_name(kind: str) -> str:
-    return "kind_" + kind.replace("-", "_")

@@ -9,8 +9,9 @@ from pydantic_core import PydanticCustomError
 
 from protogw.config.document import Document
 from protogw.config.faults import Place, hint, quoted
-from protogw.config.model import Kinds, Upstream
+from protogw.config.kinds import Kinds
 from protogw.config.units import parse_target
+from protogw.config.upstreams import Upstream
 
 _OF_PROTOCOLS = ("offer", "limits")
 """A listener's keys that a raw one has no use for, beside the front ends' own."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
+from protogw.config.kinds import Kinds, settings_of, summary
 from protogw.config.load import keys_of
-from protogw.config.model import Kinds, configured, settings_of, summary
+from protogw.config.model import configured
 from protogw.values import DURATION_EXAMPLES, SIZE_EXAMPLES, format_duration, format_size
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from protogw.assembly import KINDS as BUILT_IN
+from protogw.config.kinds import settings_of
 from protogw.config.load import keys_of
-from protogw.config.model import settings_of
 from protogw.config.schema import json_schema, json_schema_text, reference
 from protogw.resources import schemas
 from tests.support.config_kinds import KINDS

@@ -13,3 +13,8 @@ fetch() { # package and version, folder
   mv "$2.new" "$2"
 }
 fetch @asyncapi/cli@4.1.1 asyncapi-cli
+fetch @google-cloud/kms@5.7.0 google-kms
+fetch @google-cloud/pubsub@5.3.1 google-pubsub
+fetch @google-cloud/secret-manager@6.3.0 google-secret-manager
+fetch @google-cloud/tasks@6.3.0 google-tasks
+fetch google-gax@6.17.0 google-gax

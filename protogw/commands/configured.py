@@ -90,7 +90,8 @@ async def assembled(
     finally:
         if gateway is not None:
             gateway.stop()
-            await asyncio.sleep(0)
+            for _ in range(3):  # in which its connections close; the loop must not end before
+                await asyncio.sleep(0)
         quiet.setLevel(level)
 
 

@@ -315,9 +315,15 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         self._close(ErrorCode.NO_ERROR, "")
 
     def close(self) -> None:
-        if not self.closed:
-            self._lost_reason = "the connection was closed"
-            self._close(ErrorCode.NO_ERROR, "")
+        """Close now; requests in flight fail with UpstreamReset."""
+        if self.closed:
+            return
+        self._lost_reason = "the connection was closed"
+        self.put(http2.goaway_frame(0, ErrorCode.NO_ERROR))
+        self.flush()
+        # Without waiting for the peer: whoever closes wants to be gone, and has nothing more to say.
+        self.transport.close()
+        self._end_all()
 
     def fail(self, code: ErrorCode, reason: str) -> None:
         logger.warning("%s: connection closed, %s: %s", self.endpoint, code.name, reason)

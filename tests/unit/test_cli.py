@@ -173,7 +173,7 @@ def test_the_documented_configs_are_read(tmp_path: Path) -> None:
     for name in ("clients.pem", "ca.pem"):
         (tmp_path / name).write_bytes((tmp_path / "server.pem").read_bytes())
     (tmp_path / "protos").mkdir()
-    for name in ("protos/library.proto", "users.proto", "feed.proto"):
+    for name in ("protos/library.proto", "users.proto", "feed.proto", "shop.openapi.yaml"):
         (tmp_path / name).touch()
     blocks = (ROOT / "docs" / "config.md").read_text().split("```yaml\n")[1:]
     assert len(blocks) == 2

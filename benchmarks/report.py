@@ -132,23 +132,34 @@ def _plot(outcomes: Sequence[Outcome], path: Path, when: str) -> bool:
     shown = [outcome for outcome in outcomes if outcome.row.per_request == 1][::-1]
     peers = [name for name in _COLOURS if any(name in outcome.scores for outcome in shown)]
     figure, axes = pyplot.subplots(figsize=(9, 1.4 + 0.62 * len(shown)), layout="constrained")
-    height = 0.8 / max(1, len(peers))
-    for index, peer in enumerate(peers):
+    ranks = [[peer for peer in peers if peer in outcome.scores and outcome.scores[peer].cpu] for outcome in shown]
+    height = 0.8 / max(1, *map(len, ranks))
+    for peer in peers:
         places, values = [], []
-        for place, outcome in enumerate(shown):
-            score = outcome.scores.get(peer)
-            if score is not None and score.cpu:
-                places.append(place + 0.4 - height * (index + 0.5))
-                values.append(score.cpu_us)
+        for place, (outcome, present) in enumerate(zip(shown, ranks, strict=True)):
+            if peer in present:
+                # Around the middle of the row, however few there are.
+                places.append(place + height * ((len(present) - 1) / 2 - present.index(peer)))
+                values.append(outcome.scores[peer].cpu_us)
         bars = axes.barh(places, values, height * 0.86, color=_COLOURS[peer], label=peer)
-        axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8, color="#52514e")
+        labels = [f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in values]
+        axes.bar_label(bars, labels, padding=3, fontsize=8, color="#52514e")
     axes.set_yticks(range(len(shown)), [outcome.row.title for outcome in shown], fontsize=9)
-    axes.set_title("CPU microseconds for one request; less is better", loc="left", fontsize=11)
+    axes.set_title("CPU microseconds for one request; less is better", loc="left", fontsize=11, pad=26)
     axes.set_xlabel(f"median of the rounds, {when}", fontsize=8, color="#52514e")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False, colors="#52514e")
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(peers), borderaxespad=0.2)
+    axes.legend(
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(peers),
+        borderaxespad=0.2,
+        fontsize=8,
+        columnspacing=1.0,
+        handlelength=1.2,
+    )
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
     return True

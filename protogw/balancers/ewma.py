@@ -14,6 +14,7 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from protogw.balancers.base import C, Candidate
+from protogw.balancers.two_choices import two_of
 
 DECAY_S = 10.0
 """After so long, a latency counts for 1/e of what it did."""
@@ -50,14 +51,9 @@ class Ewma:
         known.at = now
 
     def pick(self, ready: Sequence[C], key: bytes) -> C:
-        count = len(ready)
-        if count == 1:
+        if len(ready) == 1:
             return ready[0]
-        first = int(self._random.random() * count)
-        second = int(self._random.random() * (count - 1))
-        if second >= first:
-            second += 1
-        one, other = ready[first], ready[second]
+        one, other = two_of(ready, self._random)
         now = self._clock()
         return one if self._cost(one, now) <= self._cost(other, now) else other
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from protogw.balancers.base import C
+from protogw.balancers.two_choices import two_of
 
 
 class LeastRequest:
@@ -22,12 +23,7 @@ class LeastRequest:
         self._random = source or random.Random()
 
     def pick(self, ready: Sequence[C], key: bytes) -> C:
-        count = len(ready)
-        if count == 1:
+        if len(ready) == 1:
             return ready[0]
-        first = int(self._random.random() * count)
-        second = int(self._random.random() * (count - 1))
-        if second >= first:
-            second += 1
-        one, other = ready[first], ready[second]
+        one, other = two_of(ready, self._random)
         return one if (one.active + 1) * other.weight <= (other.active + 1) * one.weight else other

@@ -10,7 +10,8 @@ import asyncio
 import base64
 import binascii
 import enum
-from collections.abc import AsyncIterator, Iterable, Iterator
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from protogw.errors import OK, InvalidRequest, Status
@@ -130,6 +131,28 @@ class GzipPayload(Payload):
     def __init__(self, data: bytes, encoding: Encoding, codec: Codec | None, gzipped: bytes) -> None:
         super().__init__(data, encoding, codec)
         self.gzipped = gzipped
+
+
+class PayloadStream(AsyncGenerator[Payload, None]):
+    """A stream's messages, by a class that says what the next one is and how to let go of the rest.
+
+    Not a generator function: closing it closes what is beneath even when nothing was read from it yet.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def __anext__(self) -> Payload: ...
+
+    @abstractmethod
+    async def aclose(self) -> None: ...
+
+    async def asend(self, value: None) -> Payload:
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> Payload:
+        await self.aclose()
+        raise error[0]
 
 
 GZIP_REQUEST, GZIP_REPLY = 1, 2

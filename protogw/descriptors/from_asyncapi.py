@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from protogw.descriptors.asyncapi_channels import Channel, Message, Operation, channels_of, spoken
 from protogw.descriptors.channel_binding import ChannelBinding
-from protogw.descriptors.documents import MAX_FAULTS, Documents, Node
+from protogw.descriptors.described import describe, load_documents
+from protogw.descriptors.documents import Documents, Node
 from protogw.descriptors.from_json_schema import Held, JsonSchemas
 from protogw.descriptors.model import HttpRule, Kind, Schema, SchemaError
 from protogw.descriptors.names import Taken, camel
@@ -28,7 +29,6 @@ from protogw.descriptors.synthesize import (
     MessageDraft,
     MethodDraft,
     nameable,
-    synthesize,
 )
 from protogw.wire.path_template import TemplateError, parse
 from protogw.wire.protojson import DEFAULT, JsonOptions
@@ -50,16 +50,11 @@ _OWN = frozenset(("name", "shape", "reply"))
 
 def load(paths: Sequence[Path], *, upstream: str, numbers: Numbers, options: JsonOptions = DEFAULT) -> Schema:
     """The schema of these documents' operations; raises SchemaError with every fault, each with its file and line."""
-    drafts = Drafts()
-    faults: list[str] = []
-    for place, path in enumerate(paths):
-        try:
-            _Reader(Documents(path, f"{place}:" if place else ""), drafts, faults).read()
-        except SchemaError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise SchemaError(*dict.fromkeys(faults[:MAX_FAULTS]))
-    return synthesize(drafts, upstream=upstream, numbers=numbers, options=options)
+    return load_documents(paths, _read, upstream=upstream, numbers=numbers, options=options)
+
+
+def _read(documents: Documents, drafts: Drafts, faults: list[str]) -> None:
+    _Reader(documents, drafts, faults).read()
 
 
 class _Reader:
@@ -74,9 +69,7 @@ class _Reader:
 
     def read(self) -> None:
         root = self._documents.first.root
-        info = root.get("info")
-        if info is not None and not self._drafts.doc:
-            self._drafts.doc = "\n\n".join(text for name in ("title", "description") if (text := info.text(name)))
+        describe(self._drafts, root)
         channels = channels_of(self._documents)
         before = len(self._drafts.methods)
         directed = any(channel.operations for channel in channels)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from protogw.descriptors.described import describe, load_documents
 from protogw.descriptors.documents import MAX_FAULTS, Documents, Node
 from protogw.descriptors.from_json_schema import JsonSchemas
 from protogw.descriptors.model import Schema, SchemaError
 from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.openapi_operations import Context, draft_of
 from protogw.descriptors.openapi_servers import base_path
-from protogw.descriptors.synthesize import Drafts, synthesize
+from protogw.descriptors.synthesize import Drafts
 from protogw.wire.protojson import DEFAULT, JsonOptions
 
 VERBS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
@@ -24,16 +25,11 @@ MAX_OPERATIONS = 20_000
 
 def load(paths: Sequence[Path], *, upstream: str, numbers: Numbers, options: JsonOptions = DEFAULT) -> Schema:
     """The schema of these documents' operations; raises SchemaError with every fault, each with its file and line."""
-    drafts = Drafts()
-    faults: list[str] = []
-    for place, path in enumerate(paths):
-        try:
-            _Reader(Documents(path, f"{place}:" if place else ""), drafts, faults).read()
-        except SchemaError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise SchemaError(*dict.fromkeys(faults[:MAX_FAULTS]))
-    return synthesize(drafts, upstream=upstream, numbers=numbers, options=options)
+    return load_documents(paths, _read, upstream=upstream, numbers=numbers, options=options)
+
+
+def _read(documents: Documents, drafts: Drafts, faults: list[str]) -> None:
+    _Reader(documents, drafts, faults).read()
 
 
 class _Reader:
@@ -47,9 +43,7 @@ class _Reader:
     def read(self) -> None:
         root = self._documents.first.root
         self._check_version(root)
-        info = root.get("info")
-        if info is not None and not self._drafts.doc:
-            self._drafts.doc = "\n\n".join(text for name in ("title", "description") if (text := info.text(name)))
+        describe(self._drafts, root)
         context = Context(
             self._documents,
             JsonSchemas(self._documents, self._drafts),

@@ -10,12 +10,12 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Payload, Reply
+from protogw.call import Call, Payload, PayloadStream, Reply
 from protogw.errors import InvalidRequest, LimitReached, Overloaded
 from protogw.expressions import ExpressionError, ExpressionText
 from protogw.policies.base import Handler, PolicySettings, Tools
@@ -165,7 +165,7 @@ def _retry(taken: Taken) -> float:
     return taken.retry_s
 
 
-class _Counted(AsyncGenerator[Payload, None]):
+class _Counted(PayloadStream):
     """The messages of a request, each counted before it goes on; the one that is too many ends the call."""
 
     __slots__ = ("_call", "_key", "_limit", "_payloads")
@@ -184,10 +184,3 @@ class _Counted(AsyncGenerator[Payload, None]):
     async def aclose(self) -> None:
         if isinstance(self._payloads, AsyncGenerator):
             await self._payloads.aclose()
-
-    async def asend(self, value: None) -> Payload:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> Payload:
-        await self.aclose()
-        raise error[0]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any
 
-from protogw.call import Payload, Reply
+from protogw.call import Payload, PayloadStream, Reply
 from protogw.errors import Code, GatewayError, Source
 from protogw.pools.endpoint import Endpoint
 from protogw.pools.outlier import FAILURES
@@ -35,11 +34,8 @@ def watched(reply: Reply, endpoint: Endpoint, taken: float, judge: Judge) -> Rep
     return reply
 
 
-class _Watched(AsyncGenerator[Payload, None]):
-    """A reply's stream; its endpoint is judged once it has ended, by the status that it ended with.
-
-    Not a generator function: closing it closes the stream beneath even when nothing was read from it yet.
-    """
+class _Watched(PayloadStream):
+    """A reply's stream; its endpoint is judged once it has ended, by the status that it ended with."""
 
     __slots__ = ("_endpoint", "_judge", "_payloads", "_reply", "_taken")
 
@@ -72,10 +68,3 @@ class _Watched(AsyncGenerator[Payload, None]):
         self._endpoint = None
         if isinstance(self._payloads, AsyncGenerator):
             await self._payloads.aclose()
-
-    async def asend(self, value: None) -> Payload:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> Payload:
-        await self.aclose()
-        raise error[0]

@@ -6,12 +6,11 @@ A socket carries what one caller may see, so callers do not share them. It is no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from protogw.call import NO_METADATA, Call, Payload, Reply
+from protogw.call import NO_METADATA, Call, Payload, PayloadStream, Reply
 from protogw.errors import BadUpstream, Code, GatewayError, Status, UpstreamReset
 from protogw.websocket import NORMAL, SocketClosed, SocketOptions, WebSocket, connected, request_fields
 from protogw.wire.close_codes import code_of_close
@@ -119,11 +118,8 @@ def _status_of(closed: SocketClosed) -> Status:
     return Status(code, bounded(closed.reason) or f"the upstream closed the subscription: {closed}")
 
 
-class Results(AsyncGenerator[Payload, None]):
-    """A subscription's results. At their end the reply has its status; an error ends them.
-
-    Not a generator function: closing it ends the subscription even when nothing was read from it yet.
-    """
+class Results(PayloadStream):
+    """A subscription's results. At their end the reply has its status; an error ends them."""
 
     __slots__ = ("_ended", "_plan", "_reply", "_socket")
 
@@ -189,10 +185,3 @@ class Results(AsyncGenerator[Payload, None]):
     async def aclose(self) -> None:
         if not self._ended:
             await self._goodbye(told=False)
-
-    async def asend(self, value: None) -> Payload:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> Payload:
-        await self.aclose()
-        raise error[0]

@@ -6,8 +6,8 @@ Sources: grpc/doc PROTOCOL-HTTP2.md, statuscodes.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, ClassVar
 
 from protogw.call import (
     GZIP_REPLY,
@@ -19,6 +19,7 @@ from protogw.call import (
     GzipPayload,
     Metadata,
     Payload,
+    PayloadStream,
     Reply,
 )
 from protogw.errors import OK, BadUpstream, Code, DeadlineExceeded, GatewayError
@@ -265,11 +266,8 @@ class ToGrpc:
         return reply
 
 
-class _ReplyMessages(AsyncGenerator[Payload, None]):
-    """The messages of a streamed reply, each read when it is asked for; at their end its status and trailers are set.
-
-    Not a generator function: closing it cancels the upstream stream even when nothing was read from it yet.
-    """
+class _ReplyMessages(PayloadStream):
+    """The messages of a streamed reply, each read when it is asked for; at their end status and trailers are set."""
 
     __slots__ = (
         "_bare",
@@ -352,13 +350,6 @@ class _ReplyMessages(AsyncGenerator[Payload, None]):
             self._stream.cancel()
             if self._pump is not None:
                 await self._pump.stop()
-
-    async def asend(self, value: None) -> Payload:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> Payload:
-        await self.aclose()
-        raise error[0]
 
 
 class _Frames(AsyncIterator[bytes]):

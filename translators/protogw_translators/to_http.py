@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from protogw.call import Call, Encoding, Metadata, Payload, Reply
+from protogw.call import Call, Encoding, Metadata, Payload, PayloadStream, Reply
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest
 from protogw.wire.forwarded import forwarded
 from protogw.wire.http import HOP_BY_HOP, HTTP_2, ResponseHead
@@ -243,11 +243,8 @@ class _Pieces(AsyncIterator[bytes]):
         return (await self._payloads.__anext__()).data
 
 
-class ReplyBody(AsyncGenerator[Payload, None]):
-    """A reply's body in the pieces that it comes in; at its end the reply has its trailers.
-
-    Not a generator function: closing it cancels the upstream stream even when nothing was read from it yet.
-    """
+class ReplyBody(PayloadStream):
+    """A reply's body in the pieces that it comes in; at its end the reply has its trailers."""
 
     __slots__ = ("_ended", "_pump", "_reply", "_stream")
 
@@ -282,10 +279,3 @@ class ReplyBody(AsyncGenerator[Payload, None]):
             self._stream.cancel()
             if self._pump is not None:
                 await self._pump.stop()
-
-    async def asend(self, value: None) -> Payload:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> Payload:
-        await self.aclose()
-        raise error[0]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
-from protogw.call import MESSAGES_A_TURN, Payload, Reply
+from protogw.call import MESSAGES_A_TURN, Payload, PayloadStream, Reply
 from protogw.descriptors.model import Type
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest, Status, UpstreamError, UpstreamReset
 from protogw.wire import ndjson
@@ -179,11 +179,8 @@ def records_of(head: ReplyHead, output: Type, limit: int, *, raw: bool) -> Recor
     raise BadUpstream(f"the upstream's content type is {said!r}, which is no stream of JSON")
 
 
-class Messages(AsyncGenerator[Payload, None]):
-    """The messages of a streamed reply, each read when it is asked for; at their end its status is set.
-
-    Not a generator function: closing it cancels the upstream stream even when nothing was read from it yet.
-    """
+class Messages(PayloadStream):
+    """The messages of a streamed reply, each read when it is asked for; at their end its status is set."""
 
     __slots__ = ("_coding", "_ended", "_limit", "_make", "_ready", "_records", "_reply", "_stream", "_turn", "_whole")
 
@@ -264,13 +261,6 @@ class Messages(AsyncGenerator[Payload, None]):
             self._ready.clear()
             if not self._whole:
                 self._stream.cancel()
-
-    async def asend(self, value: None) -> Payload:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> Payload:
-        await self.aclose()
-        raise error[0]
 
 
 async def error_body(stream: HttpStream) -> bytes:

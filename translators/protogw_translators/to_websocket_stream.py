@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from protogw.call import MESSAGES_A_TURN, Payload, Reply
+from protogw.call import MESSAGES_A_TURN, Payload, PayloadStream, Reply
 from protogw.errors import BadUpstream, Code, GatewayError, Status, UpstreamReset
 from protogw.websocket import SocketClosed, WebSocket
 from protogw.wire.close_codes import ABNORMAL, TOO_BIG, code_of_close
@@ -58,11 +57,8 @@ async def next_found(socket: OwnSocket, replies: Replies) -> Found:
             await asyncio.sleep(0)
 
 
-class _Stream(AsyncGenerator[Payload, None]):
-    """Messages, each read when it is asked for; at their end the reply has its status.
-
-    Not a generator function: closing it gives up the call even when nothing was read from it yet.
-    """
+class _Stream(PayloadStream):
+    """Messages, each read when it is asked for; at their end the reply has its status."""
 
     __slots__ = ("_ended", "_final", "_reply", "_turn")
 
@@ -113,13 +109,6 @@ class _Stream(AsyncGenerator[Payload, None]):
         if not self._ended:
             self._ended = True
             await self._give_up()
-
-    async def asend(self, value: None) -> Payload:
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> Payload:
-        await self.aclose()
-        raise error[0]
 
 
 class OwnStream(_Stream):

@@ -21,6 +21,7 @@ from protogw.descriptors import numbers as lock
 from protogw.descriptors.model import Schema
 from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.read import LIVE, Fetch, read
+from protogw.fetching import Fetcher
 from protogw.frontends import FRONT_ENDS
 from protogw.frontends.base import Recorder as RequestRecorder
 from protogw.gateway import Door, Gateway
@@ -121,13 +122,7 @@ def build(
     pools = {name: _pool(name, upstream, config) for name, upstream in config.upstreams.items() if not upstream.raw}
     gateway = Gateway(pools)
     policies = _policies(config)
-    stores = Stores()
-    for name, policy in policies.items():
-        if isinstance(policy, Equipped):
-            policy.equip(PolicyTools(name, stores))
-        if isinstance(policy, Started):
-            gateway.when_started(policy.run, f"policy {name}")
-    gateway.when_started(stores.run, "stores")
+    _equip(gateway, policies)
     builtin = Builtin()
     offering = Offering(gateway, config, policies, pools, builtin, builtin.schema, numbers)
     gateway.offering = offering
@@ -260,6 +255,24 @@ def _policies(config: Config) -> dict[str, object]:
     if faults:
         raise AssemblyError(*faults)
     return made
+
+
+def _equip(gateway: Gateway, policies: Mapping[str, object]) -> None:
+    """Hand the policies their tools; raises AssemblyError for each that cannot work with them."""
+    stores, fetcher = Stores(), Fetcher()
+    faults: list[str] = []
+    for name, policy in policies.items():
+        if isinstance(policy, Equipped):
+            try:
+                policy.equip(PolicyTools(name, stores, fetcher, gateway.pools))
+            except ValueError as error:
+                faults.append(f"policies.{name}: {error}")
+        if isinstance(policy, Started):
+            gateway.when_started(policy.run, f"policy {name}")
+    if faults:
+        raise AssemblyError(*faults)
+    gateway.when_started(stores.run, "stores")
+    gateway.when_started(fetcher.run, "fetcher")
 
 
 def _origins(use: Sequence[str], policies: Mapping[str, object]) -> OriginPolicy | None:

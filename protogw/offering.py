@@ -20,8 +20,8 @@ from protogw.descriptors.read import Fetch, Send
 from protogw.descriptors.sockets import with_sockets
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
-from protogw.policies.base import OriginPolicy, Policy
-from protogw.routing.route import Conditions, Rewrite, Route, Target
+from protogw.policies.base import OriginPolicy, Policy, Target
+from protogw.routing.route import Conditions, Rewrite, Route
 from protogw.routing.router import HttpRoute, Router
 from protogw.sharing import Sharing
 from protogw.wire.path_template import parse

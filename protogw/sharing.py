@@ -21,7 +21,8 @@ from protogw.fanin.fields import FieldFault, TextField
 from protogw.fanin.hub import Rules
 from protogw.fanin.outbox import Slow
 from protogw.fanin.shared import SharedStreams
-from protogw.routing.route import UNARY_TIMEOUT_S, Target
+from protogw.policies.base import Target
+from protogw.routing.route import UNARY_TIMEOUT_S
 
 
 class Misfit(Exception):

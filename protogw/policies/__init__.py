@@ -5,4 +5,9 @@ from protogw.policies.api_key import ApiKey
 from protogw.policies.cors import Cors
 from protogw.policies.rate_limit import RateLimit
 
-POLICIES = table("policies", Cors, ApiKey, RateLimit)
+POLICIES = table(
+    "policies",
+    Cors,
+    ApiKey,
+    RateLimit,
+)

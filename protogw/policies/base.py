@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
+    from protogw.fetching import Fetcher
     from protogw.stores.base import CounterStore
     from protogw.wire.http import Header, RequestHead
 
@@ -29,7 +30,10 @@ class Policy(Protocol):
     Settings: ClassVar[type[PolicySettings]]
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
-        """Pass the call on with `forward`, at most once, or refuse it by raising GatewayError."""
+        """Pass the call on with `forward`, at most once, or refuse it by raising GatewayError.
+
+        Only a policy whose very purpose it is (retries, hedging) forwards more than once.
+        """
         ...
 
 
@@ -41,8 +45,28 @@ class Tools(Protocol):
         """The policy's name in the config."""
         ...
 
+    @property
+    def fetcher(self) -> Fetcher:
+        """What asks other servers over HTTP."""
+        ...
+
     def counters(self, url: str) -> CounterStore:
         """The counters at this URL, or of this node for an empty one; one store for all who name the same."""
+        ...
+
+    def upstream(self, name: str) -> Target:
+        """The pool of one of the config's upstreams; raises ValueError naming those that there are."""
+        ...
+
+
+class Target(Protocol):
+    """Where calls go: a pool, or the gateway's own services."""
+
+    name: str
+    kind: str
+
+    async def send(self, call: Call) -> Reply:
+        """Carry one call; raises GatewayError."""
         ...
 
 
@@ -51,7 +75,7 @@ class Equipped(Protocol):
     """A policy that needs tools; asked for once, at assembly."""
 
     def equip(self, tools: Tools) -> None:
-        """Take the tools; called once, before any call."""
+        """Take the tools; called once, before any call. Raises ValueError when the settings do not fit them."""
         ...
 
 

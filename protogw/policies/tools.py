@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from protogw.fetching import Fetcher
+from protogw.policies.base import Target
 from protogw.stores.base import CounterStore
 from protogw.stores.registry import Stores
 
@@ -14,6 +17,14 @@ class PolicyTools:
 
     name: str
     stores: Stores
+    fetcher: Fetcher
+    targets: Mapping[str, Target]
 
     def counters(self, url: str) -> CounterStore:
         return self.stores.counters(url)
+
+    def upstream(self, name: str) -> Target:
+        found = self.targets.get(name)
+        if found is None:
+            raise ValueError(f"there is no upstream {name}; there are {', '.join(self.targets)}")
+        return found

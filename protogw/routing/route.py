@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from protogw.call import Call, Reply
-from protogw.policies.base import Handler, Policy, chain
+from protogw.policies.base import Handler, Policy, Target, chain
 from protogw.routing.matcher import ANY, Allowed, Entry, Matcher
 from protogw.wire.path_template import Template, Wildcard, parse
 
@@ -17,17 +16,6 @@ if TYPE_CHECKING:
 
 UNARY_TIMEOUT_S = 15.0
 """How long a unary call may take when neither the client nor the route says."""
-
-
-class Target(Protocol):
-    """What a route sends its calls to: a pool, or the gateway's own services."""
-
-    name: str
-    kind: str
-
-    async def send(self, call: Call) -> Reply:
-        """Carry one call; raises GatewayError."""
-        ...
 
 
 class Conditions:

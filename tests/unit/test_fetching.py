@@ -62,7 +62,7 @@ async def test_an_answer_that_is_too_large_is_none(fetcher: Fetcher) -> None:
 async def test_who_never_answers_is_given_up(fetcher: Fetcher) -> None:
     server, url, _ = await answering(None)
     async with server:
-        with pytest.raises(FetchError, match="no answer within 0.05 s"):
+        with pytest.raises(FetchError, match=r"no answer within 0\.05 s"):
             await fetcher.fetch(url, timeout_s=0.05)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any
 
 from benchmarks import shop
 from benchmarks.backends import Backends
-from benchmarks.processes import NGINX_USER, Program, free_port, tool
+from benchmarks.processes import NGINX_USER, Program, Programs, free_port, tool
 
 JOBS = ("rest", "grpc", "grpc-web", "connect", "http", "socket")
 
@@ -26,7 +29,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.ports: Mapping[str, int] = {}
-        self.program: Program
+        self.program: Program | Programs
 
     def stop(self) -> None:
         self.program.stop()
@@ -40,7 +43,7 @@ class Protogw(Peer):
     def __init__(self, folder: Path, backends: Backends) -> None:
         super().__init__()
         port = free_port()
-        self.ports = {**dict.fromkeys((*JOBS, "graphql"), port), "tcp": free_port()}
+        self.ports = {**dict.fromkeys((*JOBS, "graphql", "graphql-http"), port), "tcp": free_port()}
         (folder / "shop.pb").write_bytes(shop.DESCRIPTOR_SET)
         config = folder / "gateway.yaml"
         config.write_text(
@@ -224,7 +227,58 @@ class NginxStream(Peer):
         self.program.wait_for_port(self.ports["tcp"])
 
 
-PEERS = (Protogw, Envoy, Nginx, HAProxy, NginxStream)
+_TAILCALL_ITEM = """
+enum Condition { CONDITION_UNSPECIFIED NEW USED }
+type Item {
+  name: String title: String stock: Int64 price: Float tags: [String!] condition: Condition digest: String updated: JSON
+}
+"""
+
+
+class Tailcall(Peer):
+    """Tailcall with one worker for each job, GraphQL in front of gRPC and of HTTP; `TAILCALL` names its program where
+    that is not on the path."""
+
+    name = "Tailcall"
+
+    def __init__(self, folder: Path, backends: Backends) -> None:
+        super().__init__()
+        argv = shlex.split(os.environ.get("TAILCALL", "")) or [tool("tailcall")]
+        self.ports = {"graphql": free_port(), "graphql-http": free_port()}
+        # It knows no google.api annotations, which this job has no use for.
+        (folder / "shop.proto").write_text(_without_annotations(shop.PROTO.read_text()))
+        url = f"http://127.0.0.1:{backends.grpc}"
+        configs = {
+            "graphql": (
+                '@upstream(http2Only: true) @link(id: "shop", src: "shop.proto", type: Protobuf)',
+                f'@grpc(url: "{url}", method: "shop.v1.Catalog.GetItem", body: {{name: "{{{{.args.name}}}}"}})',
+            ),
+            "graphql-http": (
+                "@upstream(httpCache: 0)",
+                f'@http(url: "http://127.0.0.1:{backends.http}/v1/{{{{.args.name}}}}")',
+            ),
+        }
+        programs = []
+        for job, (upstream, resolver) in configs.items():
+            config = folder / f"{job}.graphql"
+            server = f'@server(port: {self.ports[job]}, hostname: "127.0.0.1", workers: 1)'
+            config.write_text(
+                f"schema {server} {upstream} {{ query: Query }}\n"
+                f"type Query {{ getItem(name: String!): Item {resolver} }}\n{_TAILCALL_ITEM}"
+            )
+            programs.append(Program([*argv, "start", str(config)], folder, f"tailcall-{job}"))
+        self.program = Programs(programs)
+        for port, program in zip(self.ports.values(), programs, strict=True):
+            program.wait_for_port(port)
+
+
+def _without_annotations(proto: str) -> str:
+    """The proto without its methods' options, and without the import that they need."""
+    kept = proto.replace('import "google/api/annotations.proto";\n', "")
+    return re.sub(r"\) \{\n.*?\n  \}\n", ");\n", kept, flags=re.DOTALL)
+
+
+PEERS = (Protogw, Envoy, Nginx, HAProxy, NginxStream, Tailcall)
 
 
 def _listener(port: int, filters: list[dict[str, Any]], cluster: str, *, switches: bool = False) -> dict[str, Any]:

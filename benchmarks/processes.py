@@ -87,6 +87,20 @@ class Program:
             os.killpg(self.pid, signal.SIGKILL)
 
 
+class Programs:
+    """Several programs that are one peer."""
+
+    def __init__(self, programs: Sequence[Program]) -> None:
+        self._programs = tuple(programs)
+
+    def cpu_s(self) -> float:
+        return sum(program.cpu_s() for program in self._programs)
+
+    def stop(self) -> None:
+        for program in self._programs:
+            program.stop()
+
+
 def _family(pid: int) -> list[int]:
     found = [pid]
     for parent in found:

@@ -14,8 +14,8 @@ _CALL = "/shop.v1.Catalog/"
 _TITLE = "kettle"
 _GRAPHQL = json.dumps(
     {
-        "query": "query ($name: String) { getItem(name: $name) "
-        "{ name title stock price tags condition labels { key value } digest updated } }",
+        "query": "query ($name: String!) { getItem(name: $name) "
+        "{ name title stock price tags condition digest updated } }",
         "variables": {"name": "items/1"},
     }
 ).encode()
@@ -197,14 +197,18 @@ ROWS = (
     ),
     Row(
         key="graphql",
-        title="GraphQL → gRPC, POST, nine fields, HTTP/1.1",
+        title="GraphQL → gRPC, POST, eight fields, HTTP/1.1",
         job="graphql",
+        target=1.0,
+        against="Tailcall",
         load=Load(path="/graphql", headers=_JSON, body=_GRAPHQL, content=_TITLE),
     ),
     Row(
         key="graphql-http",
-        title="GraphQL → HTTP, POST, nine fields, HTTP/1.1",
-        job="graphql",
+        title="GraphQL → HTTP, POST, eight fields, HTTP/1.1",
+        job="graphql-http",
+        target=1.0,
+        against="Tailcall",
         load=Load(path="/graphql", headers=(*_JSON, ("x-over", "rest")), body=_GRAPHQL, content=_TITLE),
     ),
     Row(

@@ -79,3 +79,9 @@ def driver(behind: Behind, kind: type[Driver]) -> Iterator[Driver]:
     made = kind(behind.running.port)
     yield made
     made.close()
+
+
+def sum_open(behind: Behind) -> int:
+    """Calls in flight on the pool's connections."""
+    pool = behind.running.gateway.pools["kit"]
+    return int(repr(pool).rpartition(", ")[2].split()[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.matrix import pairs
-from tests.matrix.conftest import BODY_LIMIT, Behind
+from tests.matrix.conftest import BODY_LIMIT, Behind, sum_open
 from tests.support import kit
 from tests.support.drivers import DRIVERS as RPC_DRIVERS
 from tests.support.drivers import Driver
@@ -134,12 +134,6 @@ def test_a_client_that_goes_away_cancels_the_service(driver: Driver, behind: Beh
     exchange.abandon()
     behind.counts.wait(lambda counts: counts.cancelled == 1, timeout=2.0)
     until(lambda: behind.running.do(lambda: sum_open(behind)) == 0, what="no call in flight")
-
-
-def sum_open(behind: Behind) -> int:
-    """Calls in flight on the pool's connections."""
-    pool = behind.running.gateway.pools["kit"]
-    return int(repr(pool).rpartition(", ")[2].split()[0])
 
 
 def test_a_request_over_the_limit_is_refused_by_name(driver: Driver, behind: Behind) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -64,6 +64,8 @@ class Driver:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.extra: Mapping[str, str] = {}
+        """Header fields of every call."""
         self._close: list[Callable[[], None]] = []
 
     def close(self) -> None:
@@ -87,11 +89,13 @@ class Driver:
 
     def _http1(self) -> Http1:
         made = Http1(self.port)
+        made.extra = tuple(self.extra.items())
         self._close.append(made.close)
         return made
 
     def _http2(self) -> Http2:
         made = Http2(self.port)
+        made.extra = tuple(self.extra.items())
         self._close.append(made.close)
         return made
 

@@ -20,6 +20,8 @@ class Sample:
     code: Code | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     before: int = 0
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """Further policies, by name, that its settings refer to."""
 
 
 _KEY = "a-key-of-some-length"

@@ -54,12 +54,15 @@ class Http1(Exchange):
     def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
         self.host = f"{host}:{port}"
         self.socket = socket.create_connection((host, port), TIMEOUT_S)
+        self.extra: Fields = ()
+        """Fields of every request, beside its own."""
         self._buffer = b""
         self._chunked = False
         self._verb = ""
 
     def request(self, verb: str, target: str, fields: Fields = (), body: bytes | None = None) -> Http1:
         """Send a request; with `body` None and a verb that has one, it is sent in chunks by `send`."""
+        fields = (*fields, *self.extra)
         self._verb = verb
         self._chunked = body is None and verb in ("POST", "PUT", "PATCH")
         lines = [f"{verb} {target} HTTP/1.1", f"host: {self.host}", *(f"{name}: {value}" for name, value in fields)]
@@ -149,6 +152,8 @@ class Http2:
     def __init__(self, port: int, *, host: str = "127.0.0.1", window: int = 1 << 20) -> None:
         self.authority = f"{host}:{port}"
         self.socket = socket.create_connection((host, port), TIMEOUT_S)
+        self.extra: Fields = ()
+        """Fields of every request, beside its own."""
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         codes = h2.settings.SettingCodes
         wanted = {codes.INITIAL_WINDOW_SIZE: window, codes.ENABLE_PUSH: 0}
@@ -166,7 +171,7 @@ class Http2:
         number = self.h2.get_next_available_stream_id()
         pseudo = [(":method", verb), (":scheme", "http"), (":path", target), (":authority", self.authority)]
         stream = self.streams[number] = Stream(self, number)
-        self.h2.send_headers(number, [*pseudo, *fields], end_stream=body == b"")
+        self.h2.send_headers(number, [*pseudo, *fields, *self.extra], end_stream=body == b"")
         self.flush()
         if body:
             stream.send(body, end=True)

@@ -7,7 +7,7 @@ gateway an empty text message and then the status, before the close frame that t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from google.protobuf import json_format
@@ -53,6 +53,7 @@ class SocketJson:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.extra: Mapping[str, str] = {}
         self._connections: list[ClientConnection] = []
 
     def close(self) -> None:
@@ -60,7 +61,7 @@ class SocketJson:
             connection.socket.close()
 
     def started(self, method: str, messages: Sequence[Any], *, timeout: float | None = None) -> SocketExchange:
-        fields = {"x-call": "v", "x-call-bin": "AAE"}
+        fields = {"x-call": "v", "x-call-bin": "AAE", **self.extra}
         if timeout is not None:
             fields["grpc-timeout"] = f"{int(timeout * 1000)}m"
         connection = connect(

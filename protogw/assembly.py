@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 from protogw_translators import TRANSLATORS
 
+from protogw.assembly_discovery import follow, listed
 from protogw.assembly_raw import build_raw, sources_of
 from protogw.balancers import BALANCERS
 from protogw.builtin import Builtin
@@ -37,7 +38,7 @@ from protogw.policies import POLICIES
 from protogw.policies.base import Equipped, OriginPolicy, ReadsQuery, Started
 from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
-from protogw.pools.pool import Address, Pool
+from protogw.pools.pool import Pool
 from protogw.pools.settings import BalancingSettings
 from protogw.probes import PROBES
 from protogw.probes.base import ProbeSettings
@@ -131,6 +132,7 @@ def build(
         name for policy in policies.values() if isinstance(policy, ReadsQuery) for name in policy.query_names
     )
     build_raw(gateway, config, recorder)
+    follow(gateway, config)
     for name, listener in config.listeners.items():
         if listener.raw is not None:
             continue
@@ -178,9 +180,7 @@ def _learn(gateway: Gateway, offering: Offering, config: Config, known: Mapping[
 
 
 def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
-    endpoints = upstream.endpoints
-    first = endpoints[0].address
-    authority = upstream.authority or str(first)
+    authority = upstream.called
     part = TRANSLATORS[upstream.kind]
     secure = upstream.secure
     message_limit = max(listener.limits.body for listener in config.listeners.values())
@@ -199,21 +199,12 @@ def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
     connector: Connector = connects(
         Limits(),
         tls=context,
-        server_name=secure.server_name if secure is not None else None,
+        server_name=upstream.server_name,
         connect_timeout_s=upstream.connect_timeout,
     )
     return Pool(
         name,
-        [
-            Address(
-                host=endpoint.address.host,
-                port=endpoint.address.port,
-                weight=endpoint.weight,
-                priority=endpoint.priority,
-                zone=endpoint.zone,
-            )
-            for endpoint in endpoints
-        ],
+        listed(upstream),
         translator,
         connector,
         BALANCERS[upstream.balance](),
@@ -238,8 +229,7 @@ def _check(gateway: Gateway, config: Config) -> None:
             continue
         kind, written = found
         settings = cast(ProbeSettings, written)
-        authority = upstream.authority or str(upstream.endpoints[0].address)
-        probe = PROBES[kind](settings, authority, "https" if upstream.secure else "http")
+        probe = PROBES[kind](settings, upstream.called, "https" if upstream.secure else "http")
         gateway.when_started(partial(gateway.pools[name].check, probe, settings), f"health of {name}")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from protogw.assembly_discovery import listed
 from protogw.balancers import BALANCERS
 from protogw.config import Config, Upstream
 from protogw.config.model import Listener as ConfigListener
@@ -57,13 +58,12 @@ def sources_of(listener: ConfigListener) -> Sources:
 
 def _service(name: str, upstream: Upstream) -> Service:
     secure = upstream.secure
-    addresses = [(one.address.host, one.address.port, one.weight) for one in upstream.endpoints]
     return Service(
-        endpoints=Endpoints(name, upstream.kind, addresses, BALANCERS[upstream.balance]()),
+        endpoints=Endpoints(name, upstream.kind, listed(upstream), BALANCERS[upstream.balance]()),
         connect_timeout_s=upstream.connect_timeout,
         tls=client_context(secure.ca, secure.cert, secure.key, verify=secure.verify, transport="raw")
         if secure is not None
         else None,
-        server_name=secure.server_name if secure is not None else None,
+        server_name=upstream.server_name,
         introduction=_INTRODUCTIONS[upstream.proxy_protocol] if upstream.proxy_protocol is not None else None,
     )

@@ -20,6 +20,7 @@ from protogw.policies.base import OriginPolicy
 from protogw.routing.router import Router
 
 if TYPE_CHECKING:
+    from protogw.discovery.following import Following
     from protogw.offering import Offering
     from protogw.passthrough.base import Passthrough
     from protogw.passthrough.endpoints import Endpoints
@@ -147,6 +148,8 @@ class Gateway:
         """The listeners that have no door: what comes in is carried on as it is."""
         self.endpoints: Mapping[str, Endpoints] = {}
         """What is behind them, by upstream."""
+        self.followings: dict[str, Following] = {}
+        """What finds addresses that the config does not list, by upstream."""
         self.catalog: Catalog = EMPTY
         self.offered = object()
         """Another one whenever what is offered changes."""
@@ -204,9 +207,18 @@ class Gateway:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a background task ended: %s", task.get_name(), exc_info=error)
 
+    async def find(self) -> None:
+        """Begin to find the addresses that are not listed; takes no longer than their look-ups may."""
+
+        def start(work: Coroutine[Any, Any, None], name: str) -> None:
+            self.own(self._loop.create_task(work, name=name))
+
+        await asyncio.gather(*(following.begin(start) for following in self.followings.values()))
+
     async def start(self) -> None:
         """Open every listener; raises OSError with a clear text, after closing those already open."""
         try:
+            await self.find()
             for listener in self.listeners.values():
                 await listener.start()
             for work, name in self._starting:

@@ -79,6 +79,7 @@ async def assembled(
         offering = gateway.offering
         assert offering is not None
         if connect:
+            await gateway.find()
             awaited = [name for name in offering.awaited if only is None or name == only]
             asked = {name: _ask(gateway, config, name, timeout_s) for name in awaited}
             for name, failed in zip(asked, await asyncio.gather(*asked.values()), strict=True):

@@ -142,7 +142,7 @@ class _Explained:
         if upstream is None:
             way["pool"] = f"{route.target.name}: answered by the gateway itself"
             return way
-        addresses = ", ".join(str(endpoint.address) for endpoint in upstream.endpoints)
+        addresses = ", ".join(str(endpoint.target) for endpoint in upstream.endpoints)
         way["pool"] = f"{route.target.name}: {upstream.balance} over {addresses}"
         part = KINDS.translators[upstream.kind]
         secure = " over TLS" if upstream.secure is not None else ""

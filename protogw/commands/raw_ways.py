@@ -64,7 +64,7 @@ def raw_way(config: Config, request: str) -> dict[str, Any] | None:
         way["refused"] = f"nobody has the name {server_name}" if server_name else "the client names no server"
         return way
     found = config.upstreams[upstream]
-    addresses = ", ".join(str(endpoint.address) for endpoint in found.endpoints)
+    addresses = ", ".join(str(endpoint.target) for endpoint in found.endpoints)
     way["endpoints"] = f"{upstream}: {found.balance} over {addresses}"
     if found.secure is not None:
         way["towards it"] = "TLS is begun"

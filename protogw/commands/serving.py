@@ -249,13 +249,19 @@ def readiness(gateway: Gateway) -> dict[str, Any]:
     """What `/readyz` says."""
     offering = gateway.offering
     waiting = sorted(offering.awaited) if offering is not None else []
-    return {"ready": not (gateway.draining or waiting), "draining": gateway.draining, "waiting_for_schema": waiting}
+    unknown = sorted(name for name, following in gateway.followings.items() if following.awaited)
+    return {
+        "ready": not (gateway.draining or waiting or unknown),
+        "draining": gateway.draining,
+        "waiting_for_schema": waiting,
+        "waiting_for_addresses": unknown,
+    }
 
 
 def upstreams(gateway: Gateway) -> dict[str, Any]:
     """Each pool and its endpoints, as they are now."""
     raw = {name: endpoints.shown() for name, endpoints in gateway.endpoints.items()}
-    return raw | {
+    shown = raw | {
         name: {
             "kind": pool.kind,
             "reachable": pool.reachable,
@@ -273,6 +279,9 @@ def upstreams(gateway: Gateway) -> dict[str, Any]:
         }
         for name, pool in gateway.pools.items()
     }
+    for name, following in gateway.followings.items():
+        shown[name]["discovery"] = following.shown()
+    return shown
 
 
 def catalog(gateway: Gateway) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def _endpoints(document: Document, place: Place, endpoints: object, tls: object)
             continue
         at: Place = (*place, *steps)
         if target.address in seen:
-            document.fault(at, f"{quoted(str(target.address))} is listed twice (a weight gives it a larger share)")
+            document.fault(at, f"{quoted(str(target))} is listed twice (a weight gives it a larger share)")
         seen.add(target.address)
         secure = bool(target.secure)
         if isinstance(tls, dict) or tls is True:

@@ -16,7 +16,7 @@ from protogw.config.upstreams import Upstream
 _OF_PROTOCOLS = ("offer", "limits")
 """A listener's keys that a raw one has no use for, beside the front ends' own."""
 
-_RAW = frozenset(("tls", "balance", "connect_timeout", "proxy_protocol"))
+_RAW = frozenset(("tls", "balance", "connect_timeout", "proxy_protocol", "discovery"))
 _OF_CALLS = frozenset(field.alias or name for name, field in Upstream.model_fields.items()) - _RAW
 """An upstream's keys that a raw one has no use for."""
 

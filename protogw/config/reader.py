@@ -16,6 +16,7 @@ import yaml
 
 from protogw.config.document import NOTHING, Document, Mark
 from protogw.config.faults import Fault, Place, dotted, quoted
+from protogw.discovery.files import SUFFIXES as FILE_SUFFIXES
 from protogw.paths import Written
 
 MAX_BYTES = 16 << 20
@@ -261,7 +262,7 @@ class _Reader:
             if replaced != text:
                 self._document.as_written[place] = text
             text = replaced
-        if text.startswith("file:"):
+        if text.startswith("file:") and not _finds(text, place):
             self._document.as_written.setdefault(place, node.value)
             secret = self._secret(text[5:])
             if isinstance(secret, _BadVariable):
@@ -308,6 +309,11 @@ class _Reader:
 
 class _BadVariable(Exception):
     """A variable or secret that cannot be had."""
+
+
+def _finds(text: str, place: Place) -> bool:
+    """It stands for an upstream's address and names a file of addresses, which is followed and no secret."""
+    return place[0] == "upstreams" and (len(place) in (3, 4) or place[-1] == "address") and text.endswith(FILE_SUFFIXES)
 
 
 def _plain(node: yaml.ScalarNode) -> bool:

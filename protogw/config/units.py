@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from protogw.config.faults import hint
+from protogw.discovery import DISCOVERIES, reference
+from protogw.discovery.base import Reference
 from protogw.paths import parse_path
 from protogw.values import refuse
 
@@ -21,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)\Z")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+\Z")
 _SCHEMES = {"http": False, "https": True, "grpc": False, "grpcs": True, "ws": False, "wss": True}
 """Of an upstream's URL, and whether it says TLS."""
-_LATER_DISCOVERY = ("dns:", "srv:", "dns+srv:", "consul:", "kubernetes:", "xds:")
+_LATER_DISCOVERY = ("dns+srv:", "xds:", "etcd:")
 
 
 class Address(NamedTuple):
@@ -95,11 +97,20 @@ def parse_listen_address(value: object) -> Address:
 
 
 class Target(NamedTuple):
-    """An upstream address as it is written: where, whether its URL says TLS (None when it is no URL), and its path."""
+    """An upstream address as it is written: where, whether its URL says TLS (None when it is no URL), and its path.
+
+    With `found_by` the addresses are found while the gateway runs, and `address` is only what the service is called.
+    """
 
     address: Address
     secure: bool | None
     path: str = ""
+    found_by: Reference | None = None
+    written: str = ""
+    """The whole text, of what is found."""
+
+    def __str__(self) -> str:
+        return self.written or str(self.address)
 
 
 def parse_target(value: object) -> Target:
@@ -108,8 +119,11 @@ def parse_target(value: object) -> Target:
         refuse(f"has no host: write 127.0.0.1:{value}")
     if not isinstance(value, str):
         refuse("is not an address: write host:port or http://host:port")
+    if (found_by := reference(value)) is not None:
+        return Target(Address(found_by.authority, 0), None, found_by=found_by, written=str(value))
     if value.startswith(_LATER_DISCOVERY) and not value.partition(":")[2].isdigit():
-        refuse("asks for discovery, which this version does not support: list the addresses, host:port")
+        known = ", ".join(f"{kind}:" for kind in DISCOVERIES)
+        refuse(f"asks for discovery that this version does not have; there are {known}")
     if value.startswith(("unix:", "/")):
         refuse("is not supported by this version: write host:port")
     if "://" not in value:

@@ -14,6 +14,8 @@ from protogw.config.sources import LIVE, SchemaSource
 from protogw.config.strict import LISTED, TRUTH, Strict
 from protogw.config.tls import UpstreamTls
 from protogw.config.units import Address, TargetAddress
+from protogw.discovery.base import Reference
+from protogw.discovery.settings import DiscoverySettings
 from protogw.expressions import ExpressionText
 from protogw.paths import Folder
 from protogw.pools.settings import OutlierSettings, Percent
@@ -24,7 +26,8 @@ class Endpoint(Strict):
     """One address of an upstream: written as text, or as a mapping when it has a weight."""
 
     target: Annotated[TargetAddress, Field(alias="address")]
-    """`host:port`, or `http://host:port`, `https://host:port`; with a path where the kind takes one."""
+    """`host:port`, or `http://host:port`, `https://host:port`, with a path where the kind takes one. Or what finds
+    addresses: `dns:host:port`, `srv:_grpc._tcp.domain`, `file:endpoints.yaml`."""
     weight: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Its share beside the other addresses'."""
     priority: Annotated[int, Field(ge=0, le=100)] = 0
@@ -107,6 +110,8 @@ class Upstream(Strict):
     """Connections close after this, once their calls have ended, so that load spreads anew; 0 for never."""
     json_options: Annotated[JsonOptions, Field(alias="json")] = JsonOptions()
     """How its messages are written as JSON."""
+    discovery: DiscoverySettings = DiscoverySettings()
+    """How addresses are found that are not listed."""
     connect_timeout: Positive = 5.0
     """How long one connection may take to be ready, TLS included."""
     proxy_protocol: Literal["v1", "v2"] | None = None
@@ -128,6 +133,28 @@ class Upstream(Strict):
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self._written(self.kind) or ()
+
+    @property
+    def found_by(self) -> Reference | None:
+        """What finds its addresses, the first of such; None where all are listed."""
+        return next((one.target.found_by for one in self.endpoints if one.target.found_by is not None), None)
+
+    @property
+    def called(self) -> str:
+        """The host that the service is told."""
+        if self.authority is not None:
+            return self.authority
+        first = self.endpoints[0].target
+        return str(first.address) if first.found_by is None else first.found_by.authority
+
+    @property
+    def server_name(self) -> str | None:
+        """The name that its certificate must have; None for the host that is connected to."""
+        if self.secure is None:
+            return None
+        if self.secure.server_name is not None or self.found_by is None:
+            return self.secure.server_name
+        return self.found_by.server_name
 
     @property
     def path(self) -> str:

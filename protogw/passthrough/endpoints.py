@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from protogw.balancers.base import Balancer
+from protogw.discovery.base import Address
 
 BACKOFF_FIRST_S, BACKOFF_FACTOR, BACKOFF_MOST_S = 1.0, 1.6, 30.0
 """How long an endpoint that cannot be reached is left alone, as in pools."""
@@ -16,12 +17,13 @@ BACKOFF_FIRST_S, BACKOFF_FACTOR, BACKOFF_MOST_S = 1.0, 1.6, 30.0
 class Endpoint:
     """One address."""
 
-    __slots__ = ("active", "backoff_s", "down_until", "host", "label", "port", "trying", "weight")
+    __slots__ = ("active", "backoff_s", "down_until", "host", "label", "port", "priority", "trying", "weight")
 
-    def __init__(self, host: str, port: int, weight: int = 1) -> None:
+    def __init__(self, host: str, port: int, weight: int = 1, priority: int = 0) -> None:
         self.host = host
         self.port = port
         self.weight = weight
+        self.priority = priority
         self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.active = 0
         """Connections or sessions open, those still being made among them."""
@@ -42,18 +44,33 @@ class Endpoints:
         self,
         name: str,
         kind: str,
-        addresses: Sequence[tuple[str, int, int]],
+        addresses: Sequence[Address],
         balancer: Balancer,
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`addresses` are (host, port, weight)."""
         self.name = name
         self.kind = kind
-        self.endpoints = tuple(Endpoint(*address) for address in addresses)
+        self.endpoints: tuple[Endpoint, ...] = ()
         self._balancer = balancer
         self._clock = clock
-        self._ready = self.endpoints
+        self._ready: tuple[Endpoint, ...] = ()
+        self.update(addresses)
+
+    def update(self, addresses: Sequence[Address]) -> None:
+        """Have these endpoints from now on; connections to those that go run to their end. An empty sequence changes
+        nothing, as in pools."""
+        if not addresses:
+            return
+        known = {(endpoint.host, endpoint.port): endpoint for endpoint in self.endpoints}
+        endpoints: dict[tuple[str, int], Endpoint] = {}
+        for address in addresses:
+            where = (address.host, address.port)
+            endpoint = endpoints[where] = known.get(where) or Endpoint(address.host, address.port)
+            endpoint.weight, endpoint.priority = address.weight, address.priority
+        self.endpoints = tuple(endpoints.values())
+        # Another object, whatever has changed: by that, balancers know.
+        self._ready = tuple(self._serving())
 
     @property
     def reachable(self) -> bool:
@@ -79,8 +96,11 @@ class Endpoints:
                 return endpoint
         return None
 
-    def any(self, key: bytes) -> Endpoint:
-        """The endpoint for datagrams, of which nobody waits to hear that they were lost: of all when none is up."""
+    def any(self, key: bytes) -> Endpoint | None:
+        """The endpoint for datagrams, of which nobody waits to hear that they were lost: of all when none is up. None
+        while none is known."""
+        if not self.endpoints:
+            return None
         if any(endpoint.down_until for endpoint in self.endpoints):
             self._revive()
         ready = self._ready or self.endpoints
@@ -130,8 +150,14 @@ class Endpoints:
                 endpoint.down_until = 0.0
                 self._refresh()
 
+    def _serving(self) -> Sequence[Endpoint]:
+        """Those of the first priority of which any is up."""
+        up = [endpoint for endpoint in self.endpoints if not endpoint.down_until]
+        first = min((endpoint.priority for endpoint in up), default=0)
+        return [endpoint for endpoint in up if endpoint.priority == first]
+
     def _refresh(self) -> None:
-        ready = tuple(endpoint for endpoint in self.endpoints if not endpoint.down_until)
+        ready = tuple(self._serving())
         if ready != self._ready:
             self._ready = ready
 

@@ -137,6 +137,10 @@ class Udp:
             counters.dropped += 1
             return None
         endpoint = self.service.endpoints.any(f"{host}:{way.client[1]}".encode())
+        if endpoint is None:
+            counters.dropped += 1
+            self.per_source.leave(host)
+            return None
         session = self._sessions[way.key] = _Session(self, way, endpoint)
         counters.sessions_begun += 1
         self.sweeper.add(session)

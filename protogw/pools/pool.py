@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
-from protogw.errors import GatewayError
+from protogw.discovery.base import Address
+from protogw.errors import GatewayError, Unreachable
 from protogw.expressions import Expression
 from protogw.pools.base import Connector, Laned
 from protogw.pools.endpoint import Endpoint
@@ -39,15 +39,16 @@ _FINE = 100
 """Weights are multiplied by this where slow start needs parts of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where an endpoint is, and how it stands beside the others."""
+class _Nobody:
+    """Stands in for the balancer while no endpoint is known: the path of a call need not ask."""
 
-    host: str
-    port: int
-    weight: int = 1
-    priority: int = 0
-    zone: str = ""
+    kind = "nobody"
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def pick(self, ready: Sequence[Endpoint], key: bytes) -> Endpoint:
+        raise Unreachable(f"upstreams.{self._name}: no address is known yet")
 
 
 class Pool:
@@ -82,7 +83,8 @@ class Pool:
         self._translator = translator
         self._lane = translator.lane if isinstance(translator, Laned) else None
         self._connector = connector
-        self._balancer = balancer
+        self._balancer: Balancer | _Nobody = balancer if addresses else _Nobody(name)
+        self._balancing = balancer
         self._affinity = affinity
         self._settings = settings
         self._max_connections = max_connections
@@ -169,6 +171,7 @@ class Pool:
             if where not in endpoints:
                 endpoint.drain()
         self._endpoints = tuple(endpoints.values())
+        self._balancer = self._balancing
         if self._outliers is not None:
             self._outliers.keep(self._endpoints)
         if self.health is not None:
@@ -278,7 +281,7 @@ class Pool:
 
     def _refresh(self) -> None:
         """Work out anew which endpoints are ready, with what weight, and when to look again."""
-        if self._closed:
+        if self._closed or not self._endpoints:
             return
         now = _now()
         waits: list[float] = []
@@ -357,7 +360,7 @@ class Pool:
         up = sum(self.state(endpoint) == "ready" for endpoint in self._endpoints)
         active = sum(endpoint.active for endpoint in self._endpoints)
         ready = f"{up}/{len(self._endpoints)} ready"
-        return f"<Pool {self.name} {self.kind} {self._balancer.kind} {ready}, {active} in flight>"
+        return f"<Pool {self.name} {self.kind} {self._balancing.kind} {ready}, {active} in flight>"
 
 
 def _now() -> float:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from protogw.balancers.round_robin import RoundRobin
+from protogw.discovery.base import Address
 from protogw.net.sources import Network, Sources
 from protogw.passthrough.base import Carried
 from protogw.passthrough.endpoints import Endpoints
@@ -95,5 +96,5 @@ class Passing:
         return sock
 
 
-def _where(one: Origin | Deaf) -> tuple[str, int, int]:
-    return ("127.0.0.1", one.port, 1)
+def _where(one: Origin | Deaf) -> Address:
+    return Address(host="127.0.0.1", port=one.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from protogw.balancers.least_connections import LeastConnections
 from protogw.balancers.round_robin import RoundRobin
+from protogw.discovery.base import Address
 from protogw.passthrough.endpoints import BACKOFF_MOST_S, Endpoint, Endpoints
 
 
@@ -16,7 +17,9 @@ class Clock:
 
 
 def endpoints(count: int, clock: Clock, balancer: type = RoundRobin) -> Endpoints:
-    return Endpoints("pg", "tcp", [("h", port, 1) for port in range(1, count + 1)], balancer(), clock=clock)
+    return Endpoints(
+        "pg", "tcp", [Address(host="h", port=port) for port in range(1, count + 1)], balancer(), clock=clock
+    )
 
 
 def picked(among: Endpoints, count: int = 1, tried: set[Endpoint] | None = None) -> list[int]:
@@ -84,3 +87,43 @@ def test_it_tells_operators_how_it_stands() -> None:
     among.failed(among.endpoints[0])
     assert repr(among) == "<Endpoints pg tcp round_robin 1/2 ready, 0 open>"
     assert repr(among.endpoints[0]) == "<Endpoint h:1 down, 0 open>"
+
+
+def test_endpoints_come_and_go_and_those_that_stay_are_known() -> None:
+    among = endpoints(2, Clock())
+    first, second = among.endpoints
+    second.active = 3
+    among.update([Address(host="h", port=2, weight=2), Address(host="h", port=3)])
+    assert [(one.port, one.weight, one.active) for one in among.endpoints] == [(2, 2, 3), (3, 1, 0)]
+    assert among.endpoints[0] is second
+    assert sorted(picked(among, 3)) == [2, 2, 3]
+    among.failed(first)
+    assert len(picked(among, 3)) == 3
+
+
+def test_no_addresses_change_nothing() -> None:
+    among = endpoints(2, Clock())
+    among.update([])
+    assert len(among.endpoints) == 2
+
+
+def test_before_any_is_known_there_is_none() -> None:
+    among = endpoints(0, Clock())
+    assert picked(among) == []
+    assert among.any(b"") is None
+    assert not among.reachable
+    among.update([Address(host="h", port=1)])
+    assert picked(among) == [1]
+
+
+def test_the_second_priority_serves_while_all_of_the_first_are_down() -> None:
+    clock = Clock()
+    among = endpoints(0, clock)
+    among.update([Address(host="h", port=port, priority=port // 3) for port in (1, 2, 3)])
+    assert picked(among, 4) == [1, 2, 1, 2]
+    among.failed(among.endpoints[0])
+    assert picked(among, 2) == [2, 2]
+    among.failed(among.endpoints[1])
+    assert picked(among, 2) == [3, 3]
+    among.reached(among.endpoints[1])
+    assert picked(among, 2) == [2, 2]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from protogw.balancers.round_robin import RoundRobin
+from protogw.discovery.base import Address
 from protogw.net.sources import Sources
 from protogw.passthrough.endpoints import Endpoints
 from protogw.passthrough.service import Service
@@ -67,7 +68,9 @@ class Passing:
 
     def __init__(self, settings: Any, addresses: list[tuple[str, int]], host: str, sources: Sources | None) -> None:
         self.recorded = Recorded()
-        self.endpoints = Endpoints("dns", "udp", [(*address, 1) for address in addresses], RoundRobin())
+        self.endpoints = Endpoints(
+            "dns", "udp", [Address(host=host, port=port) for host, port in addresses], RoundRobin()
+        )
         written = {"to": "dns", **settings}
         self.udp = Udp(
             "dns",

@@ -12,7 +12,7 @@ from protogw.balancers.ewma import Ewma
 from protogw.balancers.ring_hash import RingHash
 from protogw.balancers.round_robin import RoundRobin
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
-from protogw.errors import Code, Status, UpstreamReset
+from protogw.errors import Code, Status, Unreachable, UpstreamReset
 from protogw.expressions import Expression
 from protogw.pools import pool as pools
 from protogw.pools.pool import Address, Pool
@@ -268,6 +268,18 @@ async def test_an_update_without_any_endpoint_changes_nothing() -> None:
     pool, _ = made(1, 2)
     pool.update([])
     assert len(pool.endpoints) == 2
+    pool.close()
+
+
+async def test_before_any_address_is_known_calls_are_unavailable_and_then_they_go_there() -> None:
+    pool, sender = made(settings=BalancingSettings(zone="eu"))
+    with pytest.raises(Unreachable, match=r"upstreams\.p: no address is known yet"):
+        await pool.send(call())
+    assert not pool.reachable
+    pool.update([Address(host="127.0.0.1", port=1)])
+    await pool.send(call())
+    assert sender.ports == [1]
+    assert pool.reachable
     pool.close()
 
 

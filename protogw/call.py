@@ -51,6 +51,16 @@ class Metadata:
     def get_all(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.pairs if key == name]
 
+    def cookie(self, name: bytes) -> bytes | None:
+        """The first cookie of this name (RFC 6265 section 4.2), or None."""
+        for key, value in self.pairs:
+            if key == b"cookie":
+                for pair in value.split(b";"):
+                    known, equals, text = pair.partition(b"=")
+                    if equals and known.strip() == name:
+                        return text.strip().strip(b'"')
+        return None
+
     def binary(self, name: bytes) -> bytes | None:
         """The decoded first value of a `-bin` field; raises InvalidRequest when it is not base64."""
         value = self.get(name)

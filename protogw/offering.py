@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from protogw.config import Config
 from protogw.config import Route as ConfigRoute
+from protogw.delivering import Delivery
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.from_proto import with_offers, with_rules
 from protogw.descriptors.model import HttpRule, Method, Schema, SchemaError
@@ -82,6 +83,11 @@ class Offering:
             for route in config.routes
             if route.match.call is not None and route.websocket
         }
+        several = [route.to for route in config.routes if len(route.to) > 1]
+        self._together = {(first, name) for to in several for first in to for name in to}
+        # Of upstreams that share calls, the first named is the one whose schema is offered.
+        later = {name: index for to in several for index, name in enumerate(to)}
+        self._order = sorted(targets, key=lambda name: later.get(name, 0))
         self._sharing = Sharing(gateway.own)
         self._told: set[str] = set()
 
@@ -93,6 +99,11 @@ class Offering:
     def awaited(self) -> frozenset[str]:
         """The upstreams that have not described themselves yet."""
         return frozenset(self._awaited)
+
+    @property
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """The routes that share their calls between upstreams."""
+        return tuple(compiled.delivery for compiled in self._routes if compiled.delivery is not None)
 
     @property
     def schemas(self) -> Mapping[str, Schema]:
@@ -153,12 +164,14 @@ class Offering:
         faults: list[str] = []
         schemas: dict[str, Schema] = {}
         owners: dict[str, str] = {}
-        for upstream in self._targets:
+        for upstream in self._order:
             schema = self._schemas.get(upstream)
             if schema is None:
                 continue
             for service in schema.services:
                 if service in owners:
+                    if (owners[service], upstream) in self._together:
+                        continue  # a route sends its calls to both
                     faults.append(
                         f"upstreams.{upstream}: {service} is described by {owners[service]} too, "
                         "which is the one offered"
@@ -274,13 +287,15 @@ class _Compiled:
         self._name = f"routes[{index}]"
         self._target = offering._targets[route.upstream] if route.upstream is not None else None
         self._described = bool(route.upstream and offering._config.upstreams[route.upstream].schemas)
+        self.delivery = Delivery(self._name, route, offering._targets) if len(route.to) > 1 else None
         match = route.match
         self.http: HttpRoute | None = None
         if match.call is None and self._target is not None and not self._described:
             template = parse(match.path or "/**")
             conditions = Conditions(host=match.host, headers=match.headers)
             verbs = tuple(verb.encode() for verb in match.method)
-            self.http = HttpRoute(template=template, verbs=verbs, route=self._made(self._target, conditions))
+            target = self.delivery.opaque() if self.delivery is not None else self._target
+            self.http = HttpRoute(template=template, verbs=verbs, route=self._made(target, conditions))
         else:
             self._conditions = Conditions(host=match.host, headers=match.headers, path=match.path, verbs=match.method)
 
@@ -296,6 +311,9 @@ class _Compiled:
             if service != method.service or name not in ("*", method.name):
                 return None
         upstream = self._route.upstream
+        if self.delivery is not None:
+            shared = self.delivery.target(method, schemas, faults)
+            return self._made(shared, self._conditions) if shared is not None else None
         if upstream is not None and self._described:
             schema = schemas.get(upstream)
             if schema is None or method.service not in schema.services:

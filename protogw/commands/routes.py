@@ -9,8 +9,10 @@ from protogw.commands.configured import assembled, loaded, run
 from protogw.commands.raw_ways import raw_rows
 from protogw.commands.terminal import note, print_json, print_table
 from protogw.config import Config
+from protogw.delivery.split import Split
 from protogw.frontends.base import Naming
 from protogw.gateway import Gateway
+from protogw.routing.route import Route
 
 
 def routes(path: Path, *, connect: bool, own: bool, as_json: bool) -> None:
@@ -61,7 +63,7 @@ def _methods(gateway: Gateway, own: bool) -> list[dict[str, Any]]:
                     "rest": bindings if "rest" in offered else [],
                     "path": method.path.decode() if offered - {"rest", "http"} else "",
                     "names": {kind: name for kind, one in naming.items() if (name := one.offered_as(method))},
-                    "upstream": route.target.name,
+                    "upstream": _upstream(route),
                     "policies": [policy.kind for policy in route.policies],
                     "route": route.name,
                 }
@@ -69,6 +71,12 @@ def _methods(gateway: Gateway, own: bool) -> list[dict[str, Any]]:
             if route.conditions is None or route.conditions.any:
                 break  # what follows is never reached
     return rows
+
+
+def _upstream(route: Route) -> str:
+    """Where its calls go; of several upstreams each with its weight."""
+    target = route.target
+    return str(target.weights) if isinstance(target, Split) else target.name
 
 
 def _plain(gateway: Gateway) -> list[dict[str, Any]]:
@@ -79,7 +87,7 @@ def _plain(gateway: Gateway) -> list[dict[str, Any]]:
             "rest": [f"{b', '.join(one.verbs).decode() or '*'} {one.template.text}"],
             "path": "",
             "names": {},
-            "upstream": one.route.target.name,
+            "upstream": _upstream(one.route),
             "policies": [policy.kind for policy in one.route.policies],
             "route": one.route.name,
         }

@@ -109,7 +109,9 @@ class Serving:
         }
         held = connections(gateway)
         documents = ServedDocuments(gateway, self.config)
-        admin = Admin(address.host, address.port, ready, views, documents, held)
+        offering = gateway.offering
+        steered = (lambda: offering.deliveries) if offering is not None and offering.deliveries else None
+        admin = Admin(address.host, address.port, ready, views, documents, held, steered)
         await admin.start()
         return admin
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from protogw.config.delivery_checks import check_delivery
 from protogw.config.document import Document
 from protogw.config.faults import Place, hint, quoted
 from protogw.config.kinds import Kinds, default_schema, goes_by_key, options_key, takes_path
@@ -42,8 +43,14 @@ def check(document: Document, kinds: Kinds) -> None:
             _one_kind(document, ("policies", name), policy, kinds.policies, "a policy")
     _names(document, ("use",), data.get("use"), policies, "policy")
     routes = data.get("routes")
+    named: set[str] = set()
     for index, route in enumerate(routes if isinstance(routes, list) else ()):
         if isinstance(route, dict):
+            given = route.get("name")
+            if isinstance(given, str):
+                if given in named:
+                    document.fault(("routes", index, "name"), f"{quoted(given)} is the name of another route")
+                named.add(given)
             _route(document, ("routes", index), route, upstreams, policies, kinds)
             _offers(document, ("routes", index), route, kinds)
 
@@ -263,6 +270,7 @@ def _route(
     elif isinstance(route.get("match"), dict) and not _SAYS.intersection(route):
         document.fault(place, "says nothing: plain HTTP needs `to`; calls take timeout, max_timeout or use", key=True)
     _to(document, (*place, "to"), route.get("to"), upstreams, kinds)
+    check_delivery(document, place, route, upstreams, kinds)
     _names(document, (*place, "use"), route.get("use"), policies, "policy")
     for key in _OF_ONE_METHOD:
         if key in route and (not isinstance(call, str) or call.endswith("*")):
@@ -295,8 +303,6 @@ def _to(document: Document, place: Place, value: object, upstreams: Mapping[str,
             document.fault(at, f"no upstream has the name {quoted(name)}{hint(name, upstreams)}", key=at != place)
         elif (raw := raw_kind(upstreams[name], kinds)) is not None:
             document.fault(place, f"{quoted(name)} is {raw}, which a listener passes through: a route carries calls")
-    if len(names) > 1:
-        document.fault(place, "names several upstreams: shares between them are not supported by this version")
 
 
 def _binding(document: Document, place: Place, binding: Mapping[str, Any]) -> None:

@@ -10,9 +10,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from protogw.config.delivery import MethodName, Override
 from protogw.config.fan_in import FanIn, Share
 from protogw.config.strict import LISTED, TRUTH, Strict
+from protogw.config.units import Name
 from protogw.descriptors.model import HttpRule, SocketRule
+from protogw.expressions import ExpressionText
 from protogw.values import Positive, Short, refuse
 from protogw.wire.path_template import TemplateError, parse
 
@@ -179,12 +182,22 @@ class Route(Strict):
 
     match: Match
     """Which calls or requests it is for."""
+    name: Name | None = None
+    """What the admin address calls it. Default: `routes[N]`."""
     to: Annotated[
         Mapping[str, Annotated[int, Field(ge=0, le=1_000_000)]],
         Short(_destinations, {"type": "string"}),
         Field(min_length=1),
     ] = {}
-    """The upstream that they go to. Default for calls: the one whose schema describes them."""
+    """The upstream that they go to, or several with their shares, `{ orders: 95, orders_v2: 5 }`.
+    Default for calls: the one whose schema describes them."""
+    sticky_by: ExpressionText | None = None
+    """What decides which of several upstreams a call goes to: equal values go to the same one. Default: chance."""
+    override: Override | None = None
+    """Where a caller may name the one of several upstreams that it wants."""
+    methods: Mapping[MethodName, MethodName] = {}
+    """How another upstream of the route calls the methods that the first one offers, where it calls them otherwise:
+    `shop.v1.Shop/*: shop.v2.Shop/*`."""
     timeout: Positive | None = None
     """How long they may take when the client does not say. Default: 15s for unary calls, none for streams."""
     max_timeout: Positive | None = None

@@ -1,5 +1,6 @@
 """The admin address: is it alive, is it ready, and what does it do right now. Shows no secret,
-and changes nothing but the connections that a front end's settings give into its hand.
+and changes nothing but the connections that a front end's settings give into its hand, and the weights of routes to
+several upstreams.
 
 It listens on loopback by default. Browsers are kept out: a page of another site may reach 127.0.0.1 under a name of its
 own (DNS rebinding), so the Host must be an address, localhost or the name listened on, and a foreign Origin is refused.
@@ -17,6 +18,8 @@ from aiohttp import web
 
 from protogw.control.answers import HEADERS, answer
 from protogw.control.connections import MAX_PUSH, PATH, ConnectionViews, Held
+from protogw.control.deliveries import PATH as ROUTES
+from protogw.control.deliveries import DeliveryViews, Steered
 
 View: TypeAlias = Callable[[], Any]
 Readiness: TypeAlias = Callable[[], Mapping[str, Any]]
@@ -51,14 +54,17 @@ class Admin:
         views: Mapping[str, View],
         documents: Documents | None = None,
         connections: Held | None = None,
+        deliveries: Callable[[], Sequence[Steered]] | None = None,
     ) -> None:
-        """`connections` are those that may be looked at, pushed to and closed; None where nobody asked for that."""
+        """`connections` are those that may be looked at, pushed to and closed, `deliveries` the routes whose weights
+        may be set; None where there are none of either."""
         self._host = host
         self._port = port
         self._ready = ready
         self._views = dict(views)
         self._documents = documents
         self._connections = connections
+        self._deliveries = deliveries
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
 
@@ -85,6 +91,8 @@ class Admin:
             app.router.add_get("/schema/{name}", _read(self._documents))
         if self._connections is not None:
             ConnectionViews(self._connections).add_to(app.router)
+        if self._deliveries is not None:
+            DeliveryViews(self._deliveries).add_to(app.router)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -111,7 +119,9 @@ class Admin:
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        changes = self._connections is not None and request.path.startswith(PATH + "/")
+        changes = (self._connections is not None and request.path.startswith(PATH + "/")) or (
+            self._deliveries is not None and request.path.startswith(ROUTES + "/") and request.method == "POST"
+        )
         if request.method not in ("GET", "HEAD") and not changes:
             return answer({"error": "only GET is offered"}, 405, {"allow": "GET, HEAD"})
         if request.path not in _PROBES:
@@ -146,6 +156,8 @@ class Admin:
         more = ["/schema"] if self._documents is not None else []
         if self._connections is not None:
             more.append(PATH)
+        if self._deliveries is not None:
+            more.append(ROUTES)
         return answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in self._views), *more]})
 
     async def _healthz(self, _: web.Request) -> web.Response:

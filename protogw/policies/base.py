@@ -71,6 +71,16 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Reachable(Protocol):
+    """A target that knows whether calls would come anywhere."""
+
+    @property
+    def reachable(self) -> bool:
+        """At least one of its endpoints is not known to be down."""
+        ...
+
+
+@runtime_checkable
 class Equipped(Protocol):
     """A policy that needs tools; asked for once, at assembly."""
 

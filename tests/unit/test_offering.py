@@ -10,7 +10,7 @@ import pytest
 
 from protogw.assembly import KINDS, AssemblyError, build, load_schema
 from protogw.call import NO_METADATA, Call, Reply
-from protogw.config import load
+from protogw.config import ConfigError, load
 from protogw.descriptors.model import Method
 from protogw.descriptors.numbers import Numbers
 from protogw.errors import Unreachable
@@ -213,3 +213,51 @@ async def test_settings_that_do_not_fit_an_upstreams_schema_are_told(tmp_path: P
     assert made.offering is not None
     _, _, faults = made.offering.compose()
     assert "upstreams.shop: websocket_options.methods: there is no method shop.v1.Catalog/Nosuch" in faults
+
+
+SPLIT = """
+    routes:
+      - { match: { call: "shop.v1.Catalog/*" }, to: { %s } }
+    """
+
+
+async def test_of_upstreams_that_share_calls_the_first_named_is_offered(tmp_path: Path) -> None:
+    made = gateway(tmp_path, BASE + SPLIT % "beta: 95, shop: 5")
+    assert made.offering is not None
+    assert made.offering.owners["shop.v1.Catalog"] == "beta"
+    assert made.offering.compose()[2] == []
+    found = made.router.match(call(made, "Get")).target
+    assert repr(found) == "<Split beta 95 + shop 5>"
+    assert found.name == "beta"
+    made.stop()
+
+
+async def test_weights_outlive_a_schema_that_comes_again(tmp_path: Path) -> None:
+    made = gateway(tmp_path, BASE + SPLIT % "shop: 95, beta: 5")
+    assert made.offering is not None
+    made.offering.deliveries[0].steer({"beta": 50})
+    made.offering.install()
+    assert repr(made.router.match(call(made, "Get")).target) == "<Split shop 95 + beta 50>"
+    made.stop()
+
+
+async def test_a_method_that_one_upstream_lacks_goes_to_the_others_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "beta.proto").write_text(PROTO.replace("rpc List(Item) returns (stream Item);", ""))
+    config = BASE.replace('["127.0.0.1:2"], schema: shop.proto', '["127.0.0.1:2"], schema: beta.proto')
+    made = gateway(tmp_path, config + SPLIT % "shop: 95, beta: 5")
+    assert made.offering is not None
+    assert made.offering.compose()[2] == [
+        "routes[0].to.beta: has no shop.v1.Catalog/List of its shape: those calls go to shop alone"
+    ]
+    assert repr(made.router.match(call(made, "List")).target) == "<Split shop 95>"
+    made.stop()
+
+
+async def test_a_route_name_is_one_routes_alone(tmp_path: Path) -> None:
+    routes = """
+    routes:
+      - { match: { call: "shop.v1.Catalog/Get" }, name: one, timeout: 2s }
+      - { match: { call: "shop.v1.Catalog/List" }, name: one, timeout: 2s }
+    """
+    with pytest.raises(ConfigError, match=r"routes\[1\].name: \"one\" is the name of another route"):
+        gateway(tmp_path, BASE + routes)

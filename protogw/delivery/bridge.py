@@ -1,0 +1,166 @@
+"""Carries the calls of one method as calls of another, which another schema describes, perhaps in another language.
+
+Messages go over canonical ProtoJSON, by the names of their fields; where both types are one on the wire, they are not
+touched. What the other type does not know is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+
+from protogw.call import Call, Encoding, Payload, PayloadStream, Reply
+from protogw.delivery.twin import twin
+from protogw.descriptors.model import Method, Schema, Type
+from protogw.errors import BadUpstream, InvalidRequest
+from protogw.policies.base import Reachable, Target
+
+
+def counterpart(method: Method, schema: Schema, names: Mapping[str, str]) -> Method | None:
+    """The method of `schema` that answers for `method`; None when there is none of its shape.
+
+    `names` are written `package.Service/Method` or `package.Service/*` on both sides; what they do not name keeps its
+    name.
+    """
+    wanted = names.get(method.full_name)
+    if wanted is None and (service := names.get(f"{method.service}/*")) is not None:
+        wanted = f"{service.removesuffix('*')}{method.name}"
+    service, _, name = (wanted or method.full_name).partition("/")
+    known = schema.services.get(service)
+    found = known.methods.get(name) if known is not None else None
+    if found is None or found.shape != method.shape:
+        return None
+    return found
+
+
+def alike(one: Type, other: Type) -> bool:
+    """Whether bytes of either type mean the same in the other, as far as that knows their fields."""
+    return _alike(one, other, set())
+
+
+def _alike(one: Type, other: Type, seen: set[tuple[str, str]]) -> bool:
+    if one.codec.canonical is not one.codec or other.codec.canonical is not other.codec:
+        return False  # its JSON is its service's own
+    pair = (one.name, other.name)
+    if pair in seen:
+        return True
+    seen.add(pair)
+    numbers = {field.number: name for name, field in other.fields.items()}
+    for name, field in one.fields.items():
+        known = other.fields.get(name)
+        if known is None:
+            if field.number in numbers:
+                return False
+            continue
+        same = (field.number, field.kind, field.repeated, field.map_key)
+        if same != (known.number, known.kind, known.repeated, known.map_key):
+            return False
+        if not field.type_name:
+            continue
+        within, without = one.types.get(field.type_name), other.types.get(known.type_name)
+        if within is not None and without is not None:
+            if not _alike(within, without, seen):
+                return False
+        elif field.type_name != known.type_name:
+            return False
+    return True
+
+
+def one_call(one: Method, other: Method) -> bool:
+    """Whether a call of `one` is, as it stands, a call of `other`: the same name, bytes and bindings."""
+    if one.full_name != other.full_name or one.annotated != other.annotated:
+        return False
+    if one.input is other.input and one.output is other.output and one.binding is other.binding:
+        return True
+    none = one.binding is None and other.binding is None
+    return none and alike(one.input, other.input) and alike(one.output, other.output)
+
+
+class Bridge:
+    """A Target for calls of `method` whose service knows them as `other`."""
+
+    def __init__(self, target: Target, method: Method, other: Method) -> None:
+        self.name = target.name
+        self.kind = target.kind
+        self._target = target
+        self._method = method
+        self._other = other
+        self._asks = None if alike(method.input, other.input) else (method.input, other.input)
+        self._answers = None if alike(method.output, other.output) else (other.output, method.output)
+
+    @property
+    def reachable(self) -> bool:
+        return not isinstance(self._target, Reachable) or self._target.reachable
+
+    async def send(self, call: Call) -> Reply:
+        """Carry one call; raises InvalidRequest when the other's request cannot say it, BadUpstream when this method's
+        reply cannot say the other's."""
+        payload, payloads, gzip = call.payload, call.payloads, call.gzip
+        if self._asks is not None:
+            gzip = 0
+            payload = converted(payload, *self._asks) if payload is not None else None
+            payloads = _Converted(payloads, *self._asks) if payloads is not None else None
+        if self._answers is not None:
+            gzip = 0
+        sent = twin(call, method=self._other, payload=payload, payloads=payloads, gzip=gzip)
+        try:
+            reply = await self._target.send(sent)
+        finally:
+            call.upstream = sent.upstream
+        if self._answers is not None:
+            if reply.payload is not None:
+                reply.payload = _answered(reply.payload, *self._answers)
+            elif reply.payloads is not None:
+                reply.payloads = _Answered(reply.payloads, *self._answers)
+        return reply
+
+    def __repr__(self) -> str:
+        return f"<Bridge {self._method.full_name} as {self._other.full_name} of {self.name}>"
+
+
+def canonical(payload: Payload, kind: Type) -> bytes:
+    """The message as canonical ProtoJSON; raises InvalidRequest when it is none of this type."""
+    codec = kind.codec
+    if payload.encoding is Encoding.JSON and codec.canonical is codec:
+        return payload.data
+    data = payload.data if payload.encoding is Encoding.PROTO else codec.from_json(payload.data)
+    return codec.canonical.to_json(data)
+
+
+def converted(payload: Payload, of: Type, to: Type) -> Payload:
+    """A message of one type as one of the other; raises InvalidRequest naming the field that does not fit."""
+    data = to.codec.canonical.lenient.from_json(canonical(payload, of))
+    return Payload(data, Encoding.PROTO, to.codec)
+
+
+def _answered(payload: Payload, of: Type, to: Type) -> Payload:
+    try:
+        return converted(payload, of, to)
+    except InvalidRequest as error:
+        raise BadUpstream(f"a reply cannot be told as {to.name}: {error.message}") from error
+
+
+class _Converted(PayloadStream):
+    """Messages, each converted as it is read."""
+
+    __slots__ = ("_of", "_payloads", "_to")
+
+    def __init__(self, payloads: AsyncIterator[Payload], of: Type, to: Type) -> None:
+        self._payloads = payloads
+        self._of = of
+        self._to = to
+
+    async def __anext__(self) -> Payload:
+        return converted(await self._payloads.__anext__(), self._of, self._to)
+
+    async def aclose(self) -> None:
+        if isinstance(self._payloads, AsyncGenerator):
+            await self._payloads.aclose()
+
+
+class _Answered(_Converted):
+    """Messages of a reply."""
+
+    __slots__ = ()
+
+    async def __anext__(self) -> Payload:
+        return _answered(await self._payloads.__anext__(), self._of, self._to)

@@ -218,6 +218,8 @@ def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
             connection_max_age=upstream.connection_max_age,
         ),
         outlier=upstream.health.outlier,
+        breaker=upstream.breaker,
+        limits=upstream.limits,
     )
 
 

@@ -165,6 +165,20 @@ class PayloadStream(AsyncGenerator[Payload, None]):
         raise error[0]
 
 
+class Tries:
+    """What is known of a call that is tried more than once; kept by whoever tries, read by those who carry it."""
+
+    __slots__ = ("expired", "number", "tried")
+
+    def __init__(self) -> None:
+        self.number = 1
+        """Which try this is, of as many as there are."""
+        self.tried: set[str] = set()
+        """The endpoints that have had the call, by their label: others go first."""
+        self.expired = False
+        """This try took longer than one may, and is cancelled for that."""
+
+
 GZIP_REQUEST, GZIP_REPLY = 1, 2
 """Bits of Call.gzip: the request's messages may be GzipPayloads; the client takes a reply's messages gzipped."""
 
@@ -195,6 +209,7 @@ class Call:
         "route",
         "started",
         "timeout",
+        "tries",
         "upstream",
     )
 
@@ -230,6 +245,7 @@ class Call:
         self.reply: Reply | None = None
         """What it was answered with, for the log; set by the gateway."""
         self.upstream = ""
+        self.tries: Tries | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -238,6 +254,27 @@ class Call:
         self.deadline = self.started + timeout
         self._task = asyncio.current_task()
         self._timer = loop.call_later(max(0.0, self.deadline - loop.time()), self._expire)
+
+    def fork(self) -> Call:
+        """Another call for the same: what is set on one is not on the other. Its deadline is the first's to keep."""
+        other = Call(
+            self.method,
+            self.metadata,
+            front_end=self.front_end,
+            peer=self.peer,
+            started=self.started,
+            head=self.head,
+            payload=self.payload,
+            payloads=self.payloads,
+            timeout=self.timeout,
+            gzip=self.gzip,
+        )
+        other.deadline = self.deadline
+        other.identity = self.identity
+        other.attributes = None if self.attributes is None else dict(self.attributes)
+        other.route = self.route
+        other.tries = self.tries
+        return other
 
     def disarm(self) -> None:
         """Forget the deadline's timer: the call has ended."""

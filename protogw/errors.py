@@ -16,6 +16,7 @@
     │   ├── UpstreamReset     the connection or stream died after sending        UNAVAILABLE
     │   └── BadUpstream       the reply breaks its protocol                      INTERNAL / UNKNOWN (HTTP 502)
     ├── Overloaded            a bounded queue or pool of ours is full            RESOURCE_EXHAUSTED/UNAVAILABLE
+    │   └── CircuitOpen       ... calls of the service fail, so it gets none     UNAVAILABLE
     └── InternalError         our own fault; the client learns no more           INTERNAL
 
 Imports nothing of ours. Only a front end turns one of these into bytes.
@@ -70,13 +71,15 @@ class Detail(NamedTuple):
 class Status:
     """How a call ended: google.rpc.Status.
 
-    `serialized` is that message as the upstream itself sent it, so that it can travel on byte for byte.
+    `serialized` is that message as the upstream itself sent it, so that it can travel on byte for byte. `pushback_s` is
+    when the upstream itself says that the call may be tried again, less than 0 for never; None when it says nothing.
     """
 
     code: Code = Code.OK
     message: str = ""
     details: tuple[Detail, ...] = ()
     serialized: bytes | None = field(default=None, compare=False, repr=False)
+    pushback_s: float | None = field(default=None, compare=False, repr=False)
 
 
 OK = Status()
@@ -173,12 +176,20 @@ class LimitReached(GatewayError):
 
     def __init__(self, message: str, retry_after_s: float, *, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.retry_after_s = retry_after_s
-        whole = max(1, math.ceil(retry_after_s))
-        detail = Detail(_RETRY_INFO, _retry_info(retry_after_s))
-        super().__init__(message, details=(detail,), headers=((b"retry-after", b"%d" % whole), *headers))
+        super().__init__(
+            message, details=_retry_detail(retry_after_s), headers=(_retry_header(retry_after_s), *headers)
+        )
 
 
-_RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+
+
+def _retry_header(seconds: float) -> tuple[bytes, bytes]:
+    return b"retry-after", b"%d" % max(1, math.ceil(seconds))
+
+
+def _retry_detail(seconds: float) -> tuple[Detail, ...]:
+    return (Detail(RETRY_INFO, _retry_info(seconds)),)
 
 
 def _retry_info(seconds: float) -> bytes:
@@ -240,9 +251,32 @@ class BadUpstream(UpstreamError):
 
 
 class Overloaded(GatewayError):
-    """One of the gateway's own bounded queues, pools or limits is full."""
+    """One of the gateway's own bounded queues, pools or limits is full.
+
+    `retry_after_s`, where it can be told, goes to the client as LimitReached's does.
+    """
 
     code = Code.UNAVAILABLE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: Code | None = None,
+        retry_after_s: float | None = None,
+        http_status: int | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        details: tuple[Detail, ...] = ()
+        if retry_after_s is not None:
+            details = _retry_detail(retry_after_s)
+            headers = (_retry_header(retry_after_s), *headers)
+        super().__init__(message, code=code, details=details, http_status=http_status, headers=headers)
+
+
+class CircuitOpen(Overloaded):
+    """Too many calls of this service have failed of late: for a while it gets none."""
 
 
 class InternalError(GatewayError):

@@ -136,6 +136,12 @@ Bytes = Annotated[
     BeforeValidator(parse_size),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "examples": SIZE_EXAMPLES}),
 ]
+Percent = Annotated[
+    float,
+    BeforeValidator(parse_percent),
+    Field(ge=0, le=100),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ ?%$", "examples": ["20%"]}),
+]
 PerTime = Annotated[Rate, PlainValidator(parse_rate), WithJsonSchema({"type": "string", "examples": ["100/minute"]})]
 Network = Annotated[
     ipaddress.IPv4Network | ipaddress.IPv6Network,

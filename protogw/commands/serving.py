@@ -30,6 +30,8 @@ from protogw.observe.line_sink import LineSink
 
 if TYPE_CHECKING:
     from protogw.control.admin import Admin
+    from protogw.pools.endpoint import Endpoint
+    from protogw.pools.pool import Pool
 
 log = logging.getLogger("protogw")
 
@@ -275,6 +277,7 @@ def upstreams(gateway: Gateway) -> dict[str, Any]:
                     "weight": endpoint.weight,
                     "connections": endpoint.connections,
                     "in_flight": endpoint.active,
+                    **_breakers(pool, endpoint),
                 }
                 for endpoint in pool.endpoints
             ],
@@ -284,6 +287,20 @@ def upstreams(gateway: Gateway) -> dict[str, Any]:
     for name, following in gateway.followings.items():
         shown[name]["discovery"] = following.shown()
     return shown
+
+
+def _breakers(pool: Pool, endpoint: Endpoint) -> dict[str, Any]:
+    """The methods that an endpoint gets no calls of, or only probes; nothing where there is no breaker."""
+    breaker = pool.breaker
+    if breaker is None:
+        return {}
+    now = asyncio.get_running_loop().time()
+    return {
+        "breakers": [
+            {"method": method, "state": state.value, "for_s": round(left_s, 3)}
+            for method, state, left_s in breaker.of(endpoint, now)
+        ]
+    }
 
 
 def catalog(gateway: Gateway) -> dict[str, Any]:

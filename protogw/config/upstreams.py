@@ -18,8 +18,8 @@ from protogw.discovery.base import Reference
 from protogw.discovery.settings import DiscoverySettings
 from protogw.expressions import ExpressionText
 from protogw.paths import Folder
-from protogw.pools.settings import OutlierSettings, Percent
-from protogw.values import Positive, Seconds
+from protogw.pools.settings import BreakerSettings, OutlierSettings, PoolLimits
+from protogw.values import Percent, Positive, Seconds
 
 
 class Endpoint(Strict):
@@ -102,6 +102,10 @@ class Upstream(Strict):
     """What calls of the same address have in common, for balancers that go by a key: `header.x-user`."""
     health: Health = Health()
     """How addresses that are not well are found and left out."""
+    breaker: Annotated[BreakerSettings | None, TRUTH] = None
+    """Send an address no calls of a method for a while once they fail there; `true` for the defaults."""
+    limits: PoolLimits = PoolLimits()
+    """What it is given at once; more is refused."""
     slow_start: Seconds = 0.0
     """An address that is new or back works up to its whole share within this time."""
     zone: Annotated[str, Field(max_length=100)] = ""

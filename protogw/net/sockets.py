@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 import aiohappyeyeballs
 
-from protogw.errors import Overloaded, Unreachable
+from protogw.errors import GatewayError, Overloaded, Unreachable
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -76,7 +76,8 @@ async def connect(
     server_name: str | None = None,
     timeout_s: float = 5.0,
 ) -> P:
-    """A connected protocol of `make`, TLS handshake included; raises Unreachable within `timeout_s`."""
+    """A connected protocol of `make`, TLS handshake included; raises Unreachable within `timeout_s`, or Overloaded
+    where it is not the peer that is at fault."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
@@ -102,7 +103,12 @@ async def connect(
         reason = (error.reason or "handshake failed").lower().replace("_", " ")
         raise Unreachable(f"{host}:{port}: TLS: {reason}") from error
     except OSError as error:
-        raise Unreachable(f"{host}:{port}: {said(error)}") from error
+        raise _fault(host, port, error) from error
+
+
+def _fault(host: str, port: int, error: OSError) -> GatewayError:
+    kind = Overloaded if error.errno in OUT_OF_RESOURCES else Unreachable
+    return kind(f"{host}:{port}: {said(error)}")
 
 
 async def dial(host: str, port: int, *, timeout_s: float) -> socket.socket:
@@ -114,9 +120,7 @@ async def dial(host: str, port: int, *, timeout_s: float) -> socket.socket:
     except TimeoutError as error:
         raise Unreachable(f"{host}:{port}: no connection in {timeout_s:g} s") from error
     except OSError as error:
-        if error.errno in OUT_OF_RESOURCES:
-            raise Overloaded(f"{host}:{port}: {said(error)}") from error
-        raise Unreachable(f"{host}:{port}: {said(error)}") from error
+        raise _fault(host, port, error) from error
     tune(sock)
     return sock
 

@@ -8,7 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from protogw.errors import GatewayError, InternalError, Overloaded
+from protogw.errors import GatewayError, InternalError, Overloaded, Source
 from protogw.pools.base import Connector, Lane, PooledConnection, Switching
 
 log = logging.getLogger("protogw")
@@ -150,7 +150,10 @@ class Endpoint:
         try:
             connection = await self._connector.connect(self.host, self.port)
         except GatewayError as error:
-            self._unreachable(error)
+            if error.source is Source.UPSTREAM:
+                self._unreachable(error)
+            else:
+                self._tell(error)  # this process has no file descriptors left, or the like: the endpoint is as it was
             return
         except Exception:  # a fault of ours, or of the system's: those who wait must hear of it nonetheless
             log.exception("a fault of the gateway's own in connecting to %s", self.label)
@@ -183,13 +186,17 @@ class Endpoint:
         # Jitter, so that many gateways do not return to a recovering service in step.
         self.down_until = loop.time() + self._backoff_s * (0.8 + 0.4 * random.random())
         self._backoff_s = min(self._backoff_s * BACKOFF_FACTOR, BACKOFF_MOST_S)
+        self._tell(error)
+        self._on_reach(self, False)
+
+    def _tell(self, error: GatewayError) -> None:
+        """Those who hoped for the connection that could not be opened."""
         told = 1 if self._connections and not self._shared else len(self._waiting)
         while self._waiting and told > 0:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_exception(error)
                 told -= 1
-        self._on_reach(self, False)
 
     def _changed(self, connection: PooledConnection) -> None:
         """A connection has room again, or has closed."""

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
 from protogw.discovery.base import Address
-from protogw.errors import GatewayError, Unreachable
+from protogw.errors import CircuitOpen, GatewayError, Overloaded, Unreachable
 from protogw.expressions import Expression
 from protogw.pools.base import Connector, Laned
+from protogw.pools.breaker import Breaker, Circuit, Trial
 from protogw.pools.endpoint import Endpoint
 from protogw.pools.health import Health
 from protogw.pools.membership import members
 from protogw.pools.outlier import Outliers
-from protogw.pools.settings import BalancingSettings, OutlierSettings
+from protogw.pools.settings import BalancingSettings, BreakerSettings, OutlierSettings, PoolLimits
 from protogw.pools.watch import blames, watched
 from protogw.probes.base import Probe, ProbeSettings
 from protogw.translator import Judging, Translator
@@ -71,6 +72,8 @@ class Pool:
         affinity: Expression | None = None,
         settings: BalancingSettings = BalancingSettings(),  # noqa: B008 (frozen)
         outlier: OutlierSettings | None = None,
+        breaker: BreakerSettings | None = None,
+        limits: PoolLimits = PoolLimits(),  # noqa: B008 (frozen)
     ) -> None:
         self.name = name
         self.kind = translator.kind
@@ -87,11 +90,16 @@ class Pool:
         self._balancing = balancer
         self._affinity = affinity
         self._settings = settings
-        self._max_connections = max_connections
+        self._max_connections = limits.connections or max_connections
+        self._max_pending = limits.pending
+        self._max_requests = limits.requests
         self._shared = shared
         self._observer = balancer if isinstance(balancer, Observer) else None
         self._outliers: Outliers[Endpoint] | None = Outliers(outlier) if outlier is not None else None
-        self._watching = self._observer is not None or outlier is not None
+        self.breaker: Breaker[Endpoint] | None = Breaker(name, breaker) if breaker is not None else None
+        """What keeps methods from endpoints that fail them; None without."""
+        self._guarded = breaker is not None or limits.requests is not None
+        self._watching = self._observer is not None or outlier is not None or breaker is not None
         self._endpoints = tuple(self._made(address) for address in addresses)
         self._ready = self._endpoints
         self._up = len(self._endpoints)
@@ -110,6 +118,7 @@ class Pool:
             priority=address.priority,
             zone=address.zone,
             max_connections=self._max_connections,
+            max_pending=self._max_pending,
             max_age_s=self._settings.connection_max_age,
             shared=self._shared,
             on_reach=self._reach_changed,
@@ -141,6 +150,8 @@ class Pool:
             return f"unwell: {why}"
         if self._outliers is not None and self._outliers.is_out(endpoint, _now()):
             return "ejected"
+        if self.breaker is not None and any(self.breaker.of(endpoint, _now())):
+            return "breaker open"
         return "ready"
 
     async def check(self, probe: Probe, settings: ProbeSettings) -> None:
@@ -174,6 +185,8 @@ class Pool:
         self._balancer = self._balancing
         if self._outliers is not None:
             self._outliers.keep(self._endpoints)
+        if self.breaker is not None:
+            self.breaker.keep(self._endpoints)
         if self.health is not None:
             self.health.keep(self._endpoints)
         self._refresh()
@@ -182,12 +195,14 @@ class Pool:
 
     async def send(self, call: Call) -> Reply:
         """Carry one call; raises GatewayError."""
+        if self._guarded or call.tries is not None:
+            return await self._send_on(call, set())
         ready = self._ready
         endpoint = ready[0] if len(ready) == 1 else self._balancer.pick(ready, self._key(call))
         call.upstream = endpoint.label
         try:
             if self._watching:
-                return await self._watched(call, endpoint)
+                return await self._watched(call, endpoint, None)
             way = endpoint if self._lane is None else self._way(endpoint, call)
             connection = way.available()
             if connection is None:
@@ -197,7 +212,7 @@ class Pool:
             if not error.retryable:
                 raise
             failed = error
-        return await self._send_again(call, endpoint, failed)
+        return await self._send_on(call, {endpoint}, failed)
 
     def _key(self, call: Call) -> bytes:
         """The call's affinity key; empty without one."""
@@ -214,18 +229,30 @@ class Pool:
         way = endpoint if self._lane is None else self._way(endpoint, call)
         return await self._translator.send(call, way.available() or await way.acquire())
 
-    async def _watched(self, call: Call, endpoint: Endpoint) -> Reply:
-        """One try, of whose end the balancer and outlier ejection learn."""
+    async def _watched(self, call: Call, endpoint: Endpoint, circuit: Circuit | Trial | None) -> Reply:
+        """One try, of whose end the balancer, outlier ejection and the breaker learn."""
         started = _now()
         try:
             reply = await self._try(call, endpoint)
-            return watched(reply, endpoint, _now() - started, self._judge)
+            return watched(reply, endpoint, _now() - started, self._judge, circuit)
         except GatewayError as error:
-            self._judge(endpoint, blames(error), _now() - started)
+            now = _now()
+            bad = blames(error)
+            self._judge(endpoint, bad, now - started)
+            if circuit is not None:
+                if bad:
+                    circuit.ended(True, now)
+                else:
+                    circuit.left()
             raise
         except asyncio.CancelledError:
-            if call.expired:
-                self._judge(endpoint, True, _now() - started)
+            now = _now()
+            if call.expired or (call.tries is not None and call.tries.expired):
+                self._judge(endpoint, True, now - started)
+                if circuit is not None:
+                    circuit.ended(True, now)
+            elif circuit is not None:
+                circuit.left()
             raise
 
     def _judge(self, endpoint: Endpoint, failed: bool, seconds: float) -> None:
@@ -243,27 +270,59 @@ class Pool:
                 log.warning("upstreams.%s: %s is ejected: its calls fail", self.name, one.label)
             self._refresh()
 
-    async def _send_again(self, call: Call, first: Endpoint, error: GatewayError) -> Reply:
-        tried = {first}
-        attempts = max(ATTEMPTS, len(self._endpoints)) - 1
-        for _ in range(attempts):
+    async def _send_on(self, call: Call, tried: set[Endpoint], error: GatewayError | None = None) -> Reply:
+        """Carry a call that needs more thought, or whose first try came to nothing: `error`, on the one in `tried`."""
+        if self._max_requests is not None and error is None:
+            self._make_sure_of_room(self._max_requests)
+        for _ in range(max(ATTEMPTS, len(self._endpoints)) - len(tried)):
             ready = self._ready
-            fresh = tuple(endpoint for endpoint in ready if endpoint not in tried)
-            if not fresh:
+            fresh = tuple(endpoint for endpoint in ready if endpoint not in tried) if tried else ready
+            if not fresh and ready:
                 # The only endpoint refused this one call, not the connection: a second try there is worth it.
-                if first.down_until or len(self._endpoints) > 1:
+                if ready[0].down_until or len(self._endpoints) > 1:
                     break
                 fresh = ready
-            endpoint = self._balancer.pick(fresh, self._key(call))
+            if call.tries is not None and call.tries.tried:
+                others = tuple(endpoint for endpoint in fresh if endpoint.label not in call.tries.tried)
+                fresh = others or fresh
+            circuit: Circuit | Trial | None = None
+            if self.breaker is not None:
+                method = call.method.full_name if call.method is not None else ""
+                if self.breaker.tripped and fresh:
+                    fresh = self._closed_of(self.breaker, fresh, method, error)
+                endpoint = self._balancer.pick(fresh, self._key(call))
+                circuit = self.breaker.circuit(endpoint, endpoint.label, method).enter()
+            else:
+                endpoint = self._balancer.pick(fresh, self._key(call))
             tried.add(endpoint)
             call.upstream = endpoint.label
             try:
-                return await (self._watched if self._watching else self._try)(call, endpoint)
+                if self._watching:
+                    return await self._watched(call, endpoint, circuit)
+                return await self._try(call, endpoint)
             except GatewayError as again:
                 if not again.retryable:
                     raise
                 error = again
+        assert error is not None
         raise error
+
+    def _make_sure_of_room(self, most: int) -> None:
+        if sum(endpoint.active for endpoint in self._endpoints) >= most:
+            raise Overloaded(f"{self.name}: {most} calls are in flight")
+
+    def _closed_of(
+        self, breaker: Breaker[Endpoint], ready: tuple[Endpoint, ...], method: str, error: GatewayError | None
+    ) -> tuple[Endpoint, ...]:
+        """Those of the endpoints whose breaker lets a call of this method pass; raises `error`, or CircuitOpen."""
+        now = _now()
+        found = tuple(endpoint for endpoint in ready if breaker.admits(endpoint, method, now))
+        if found:
+            return found
+        if error is not None:
+            raise error
+        wait = breaker.opens_in(ready, method, now)
+        raise CircuitOpen(f"{self.name}: calls fail, so none are sent for now", retry_after_s=wait)
 
     # --- who is ready -------------------------------------------------------------------------------------------------
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from protogw.values import Positive, parse_percent
-
-Percent = Annotated[
-    float,
-    BeforeValidator(parse_percent),
-    Field(ge=0, le=100),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ ?%$", "examples": ["20%"]}),
-]
+from protogw.values import Percent, Positive
 
 
 class PoolSettings(BaseModel):
@@ -66,6 +59,42 @@ class OutlierSettings(PoolSettings):
         if self.max_ejection < self.ejection:
             raise ValueError("max_ejection is shorter than ejection")
         return self
+
+
+class BreakerSettings(PoolSettings):
+    """Sends an endpoint no calls of a method for a while once too many of them have failed there."""
+
+    consecutive: Annotated[int, Field(ge=0, le=10_000)] = 5
+    """Failed calls in a row that open it; 0 for never."""
+    failures: Percent = 50.0
+    """The share of failed calls within `window` that opens it."""
+    calls: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    """Calls within `window` that there must have been for their share to count."""
+    window: Positive = 10.0
+    """What is older is forgotten."""
+    open: Positive = 2.0
+    """How long it stays open; twice as long each time that probes fail."""
+    max_open: Positive = 300.0
+    """The longest that it stays open."""
+    probes: Annotated[int, Field(ge=1, le=1000)] = 3
+    """So many calls are let through once that time is over. All must succeed to close it, one that fails opens it."""
+
+    @model_validator(mode="after")
+    def _longest(self) -> Self:
+        if self.max_open < self.open:
+            raise ValueError("max_open is shorter than open")
+        return self
+
+
+class PoolLimits(PoolSettings):
+    """The bounds of what a service is given at once. What does not fit is refused at once, as UNAVAILABLE."""
+
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Connections to one address. Default: 16 where one carries many calls, else 1024."""
+    pending: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    """Calls that wait for a connection to one address."""
+    requests: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Calls in flight on all addresses together. Default: as many as the connections carry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

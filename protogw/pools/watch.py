@@ -1,11 +1,13 @@
-"""How each call on an endpoint went, told to those who learn from it: the balancer, and outlier ejection."""
+"""How each call on an endpoint went, told to those who learn from it: the balancer, outlier ejection, the breaker."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from protogw.call import Payload, PayloadStream, Reply
 from protogw.errors import Code, GatewayError, Source
+from protogw.pools.breaker import Circuit, Trial
 from protogw.pools.endpoint import Endpoint
 from protogw.pools.outlier import FAILURES
 
@@ -19,43 +21,76 @@ def failed(reply: Reply) -> bool:
     return head.status >= 500 if head is not None else reply.status.code in FAILURES
 
 
+def bad_head(reply: Reply) -> bool:
+    """Whether what a stream began with speaks against its endpoint already."""
+    return reply.head is not None and reply.head.status >= 500
+
+
 def blames(error: GatewayError) -> bool:
     """Whether an error speaks against the endpoint, and not against the client or the gateway."""
     return error.source is Source.UPSTREAM or error.status.code is Code.DEADLINE_EXCEEDED
 
 
-def watched(reply: Reply, endpoint: Endpoint, taken: float, judge: Judge) -> Reply:
-    """The reply, which came after `taken` seconds; `judge` will know how it ended."""
+def watched(
+    reply: Reply, endpoint: Endpoint, taken: float, judge: Judge, circuit: Circuit | Trial | None = None
+) -> Reply:
+    """The reply, which came after `taken` seconds; `judge` and `circuit` will know how it ended."""
     payloads = reply.payloads
     if payloads is None:
-        judge(endpoint, failed(reply), taken)
+        bad = failed(reply)
+        judge(endpoint, bad, taken)
+        if circuit is not None:
+            circuit.ended(bad, _now())
     else:
-        reply.payloads = _Watched(payloads, reply, endpoint, taken, judge)
+        reply.payloads = _Watched(payloads, reply, endpoint, taken, judge, circuit)
     return reply
 
 
-class _Watched(PayloadStream):
-    """A reply's stream; its endpoint is judged once it has ended, by the status that it ended with."""
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
-    __slots__ = ("_endpoint", "_judge", "_payloads", "_reply", "_taken")
+
+class _Watched(PayloadStream):
+    """A reply's stream; its endpoint is judged once it has ended, by the status that it ended with.
+
+    For the breaker a stream is as good as its first message: it may run for hours, and others wait for the verdict.
+    """
+
+    __slots__ = ("_circuit", "_endpoint", "_judge", "_payloads", "_reply", "_taken")
 
     def __init__(
-        self, payloads: AsyncIterator[Payload], reply: Reply, endpoint: Endpoint, taken: float, judge: Judge
+        self,
+        payloads: AsyncIterator[Payload],
+        reply: Reply,
+        endpoint: Endpoint,
+        taken: float,
+        judge: Judge,
+        circuit: Circuit | Trial | None,
     ) -> None:
         self._payloads = payloads
         self._reply = reply
         self._endpoint: Endpoint | None = endpoint
         self._taken = taken
         self._judge = judge
+        self._circuit = circuit
 
     def _ended(self, failed: bool) -> None:
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             self._judge(endpoint, failed, self._taken)
+        self._found(failed)
+
+    def _found(self, failed: bool) -> None:
+        circuit, self._circuit = self._circuit, None
+        if circuit is not None:
+            circuit.ended(failed, _now())
 
     async def __anext__(self) -> Payload:
         try:
-            return await self._payloads.__anext__()
+            payload = await self._payloads.__anext__()
+            if self._circuit is not None:
+                self._found(bad_head(self._reply))
+            return payload
         except StopAsyncIteration:
             self._ended(failed(self._reply))
             raise
@@ -66,5 +101,8 @@ class _Watched(PayloadStream):
     async def aclose(self) -> None:
         """Left by whoever read it: that says nothing of the endpoint."""
         self._endpoint = None
+        circuit, self._circuit = self._circuit, None
+        if circuit is not None:
+            circuit.left()
         if isinstance(self._payloads, AsyncGenerator):
             await self._payloads.aclose()

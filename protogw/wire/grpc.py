@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -127,6 +128,7 @@ def read_status(fields: Iterable[Header]) -> Status | None:
     """
     text: bytes | None = None
     message = details = b""
+    pushback: float | None = None
     for name, value in fields:
         if name == b"grpc-status":
             text = value
@@ -134,6 +136,9 @@ def read_status(fields: Iterable[Header]) -> Status | None:
             message = value
         elif name == b"grpc-status-details-bin":
             details = value
+        elif name == b"grpc-retry-pushback-ms":
+            # What is no number asks for no retries (gRFC A6).
+            pushback = int(value) / 1e3 if value.isdigit() and len(value) < 10 else -1.0
     if text is None:
         return None
     if text == b"0":
@@ -146,6 +151,7 @@ def read_status(fields: Iterable[Header]) -> Status | None:
         try:
             serialized = base64.b64decode(details + b"=" * (-len(details) % 4), validate=True)
         except binascii.Error:
-            return Status(code, said)
-        return decode_status(code, said, serialized)
-    return Status(code, said)
+            return Status(code, said, pushback_s=pushback)
+        status = decode_status(code, said, serialized)
+        return status if pushback is None else replace(status, pushback_s=pushback)
+    return Status(code, said, pushback_s=pushback)

@@ -40,4 +40,5 @@ SAMPLES: Mapping[str, Sample] = {
         code=Code.RESOURCE_EXHAUSTED,
         before=1,
     ),
+    "retry": Sample(passing={"attempts": 3}),
 }

@@ -1,0 +1,391 @@
+"""Circuit breakers: what opens one, how it finds out whether to close, and what calls meet meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protogw.balancers.round_robin import RoundRobin
+from protogw.call import NO_METADATA, Call, Encoding, Payload, Reply
+from protogw.errors import CircuitOpen, Code, InvalidRequest, Overloaded, Status, UpstreamReset
+from protogw.pools import pool as pools
+from protogw.pools import watch
+from protogw.pools.breaker import Breaker, Circuit, CircuitState
+from protogw.pools.pool import Address, Pool
+from protogw.pools.settings import BreakerSettings, PoolLimits
+from protogw.wire.http import Peer, ResponseHead
+from tests.support import rpc
+from tests.support.links import Dialer, Link, Sender
+
+Act = Callable[[Call, Link], Awaitable[Reply]]
+
+
+def breaker(**settings: object) -> Breaker[str]:
+    return Breaker("p", BreakerSettings.model_validate(settings))
+
+
+def circuit(owner: Breaker[str]) -> Circuit:
+    return owner.circuit("a", "a", "s/m")
+
+
+def test_failures_in_a_row_open_it() -> None:
+    owner = breaker(consecutive=3, calls=1000)
+    one = circuit(owner)
+    for failed in (True, True, False, True, True):
+        one.ended(failed, 1.0)
+    assert one.state is CircuitState.CLOSED
+    one.ended(True, 1.0)
+    assert one.state is CircuitState.OPEN
+    assert owner.tripped == 1
+    assert not one.admits(2.9)
+
+
+def test_a_share_of_failures_opens_it_once_there_were_enough_calls() -> None:
+    one = circuit(breaker(consecutive=0, calls=4, failures="50%"))
+    for failed in (True, True, False):
+        one.ended(failed, 1.0)
+    assert one.state is CircuitState.CLOSED, "three calls are too few to judge by"
+    one.ended(False, 1.0)
+    assert one.state is CircuitState.CLOSED, "it is failures that open it"
+    one.ended(True, 1.0)
+    assert one.state is CircuitState.OPEN
+
+
+def test_what_is_older_than_the_window_is_forgotten() -> None:
+    one = circuit(breaker(consecutive=0, calls=4, failures="50%", window="10s"))
+    for _ in range(3):
+        one.ended(True, 1.0)
+    for _ in range(3):
+        one.ended(False, 12.0)
+    one.ended(True, 12.0)
+    assert one.state is CircuitState.CLOSED
+
+
+def test_exactly_so_many_probes_pass_and_their_success_closes_it() -> None:
+    owner = breaker(consecutive=1, probes=3, open="2s")
+    one = circuit(owner)
+    one.ended(True, 10.0)
+    assert not one.admits(11.9)
+    probes = []
+    while one.admits(12.0):
+        probes.append(one.enter())
+    assert len(probes) == 3
+    for probe in probes:
+        assert one.state is CircuitState.HALF_OPEN
+        probe.ended(False, 12.1)
+    assert one.state is CircuitState.CLOSED
+    assert owner.tripped == 0
+
+
+def test_one_probe_that_fails_opens_it_for_twice_as_long_up_to_the_longest() -> None:
+    one = circuit(breaker(consecutive=1, probes=1, open="2s", max_open="5s"))
+    one.ended(True, 0.0)
+    lasted = []
+    now = one.until
+    for _ in range(4):
+        assert one.admits(now)
+        one.enter().ended(True, now)
+        lasted.append(one.until - now)
+        now = one.until
+    assert lasted == [4.0, 5.0, 5.0, 5.0]
+
+
+def test_a_probe_that_is_given_up_lets_another_one_pass() -> None:
+    one = circuit(breaker(consecutive=1, probes=1))
+    one.ended(True, 0.0)
+    assert one.admits(2.0)
+    probe = one.enter()
+    assert not one.admits(2.0)
+    probe.left()
+    probe.left()
+    assert one.admits(2.0)
+    one.enter()
+    assert not one.admits(2.0)
+
+
+def test_probes_that_never_end_do_not_keep_it_half_open_for_ever() -> None:
+    one = circuit(breaker(consecutive=1, probes=1, open="2s"))
+    one.ended(True, 0.0)
+    assert one.admits(2.0)
+    lost = one.enter()
+    assert not one.admits(3.9)
+    assert one.admits(4.0)
+    lost.ended(True, 4.1)
+    assert one.state is CircuitState.HALF_OPEN, "a probe of another time decides nothing"
+
+
+def test_calls_from_before_it_opened_count_no_more() -> None:
+    one = circuit(breaker(consecutive=2, probes=1))
+    early = [one.enter() for _ in range(5)]
+    for call in early:
+        call.ended(True, 0.0)
+    until = one.until
+    early[0].ended(True, 1.0)
+    assert one.until == until
+    assert one.admits(until)
+    early[1].ended(False, until)
+    assert one.state is CircuitState.HALF_OPEN
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["ok", "bad", "left", "none"]), st.floats(0, 4, allow_nan=False)), max_size=120),
+    st.integers(1, 4),
+)
+def test_never_more_probes_than_allowed_and_never_stuck(steps: list[tuple[str, float]], probes: int) -> None:
+    owner = breaker(consecutive=2, calls=5, probes=probes, open="1s", max_open="4s", window="5s")
+    one = circuit(owner)
+    now = 0.0
+    era, passed = one.era, 0
+    for outcome, wait in steps:
+        now += wait
+        if not one.admits(now):
+            assert one.state is not CircuitState.CLOSED
+            assert one.until - now <= 4.0, "it never stays shut for longer than the longest"
+            continue
+        era, passed = (one.era, 0) if one.era != era else (era, passed)
+        entered = one.enter()
+        if one.state is CircuitState.HALF_OPEN:
+            passed += 1
+            assert passed <= probes
+        if outcome == "left":
+            entered.left()
+            passed -= one.state is CircuitState.HALF_OPEN
+        elif outcome != "none":
+            entered.ended(outcome == "bad", now)
+    assert owner.tripped == (one.state is not CircuitState.CLOSED)
+
+
+def test_endpoints_that_are_gone_are_forgotten() -> None:
+    owner = breaker(consecutive=1)
+    circuit(owner).ended(True, 0.0)
+    owner.keep(["b"])
+    assert owner.tripped == 0
+    assert not list(owner.of("a", 0.0))
+
+
+# --- in a pool
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        for module in (pools, watch):
+            monkeypatch.setattr(module, "_now", lambda: self.now)
+
+
+def made(act: Act | None, *ports: int, **options: object) -> tuple[Pool, Sender]:
+    sender = Sender(act)
+    addresses = [Address(host="127.0.0.1", port=port) for port in ports]
+    pool = Pool(
+        "p",
+        addresses,
+        sender,  # type: ignore[arg-type]
+        Dialer(),  # type: ignore[arg-type]
+        RoundRobin(),
+        max_connections=4,
+        shared=True,
+        **options,  # type: ignore[arg-type]
+    )
+    return pool, sender
+
+
+def call(method: object = None) -> Call:
+    return Call(method, NO_METADATA, front_end="test", peer=Peer("127.0.0.1", 1), started=0.0)  # type: ignore[arg-type]
+
+
+def bad_on(*ports: int, method: object = None, code: Code = Code.UNAVAILABLE) -> Act:
+    async def act(one: Call, link: Link) -> Reply:
+        bad = link.port in ports and (method is None or one.method is method)
+        return Reply(status=Status(code if bad else Code.OK))
+
+    return act
+
+
+TWO = BreakerSettings(consecutive=2, probes=1)
+
+
+async def test_an_open_breaker_answers_at_once_and_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    pool, sender = made(bad_on(1), 1, breaker=TWO)
+    for _ in range(2):
+        await pool.send(call())
+    clock.now += 0.5
+    with pytest.raises(CircuitOpen) as caught:
+        await pool.send(call())
+    assert caught.value.retry_after_s == 1.5
+    assert caught.value.status.code is Code.UNAVAILABLE
+    assert (b"retry-after", b"2") in caught.value.headers
+    assert len(sender.ports) == 2
+    assert pool.state(pool.endpoints[0]) == "breaker open"
+    pool.close()
+
+
+async def test_calls_go_to_the_endpoints_whose_breaker_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    pool, sender = made(bad_on(1), 1, 2, breaker=TWO)
+    for _ in range(4):
+        await pool.send(call())
+    sender.ports.clear()
+    for _ in range(4):
+        await pool.send(call())
+    assert sender.ports == [2, 2, 2, 2]
+    pool.close()
+
+
+async def test_one_method_that_fails_says_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    pool, _ = made(bad_on(1, method=rpc.UNARY), 1, breaker=TWO)
+    for _ in range(2):
+        await pool.send(call(rpc.UNARY))
+    with pytest.raises(CircuitOpen):
+        await pool.send(call(rpc.UNARY))
+    assert (await pool.send(call(rpc.LOOK))).status.code is Code.OK
+    pool.close()
+
+
+@pytest.mark.parametrize("code", [Code.NOT_FOUND, Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED, Code.ABORTED])
+async def test_an_answer_that_is_the_clients_fault_is_no_failure(code: Code) -> None:
+    pool, _ = made(bad_on(1, code=code), 1, breaker=TWO)
+    for _ in range(5):
+        await pool.send(call())
+    assert pool.state(pool.endpoints[0]) == "ready"
+    pool.close()
+
+
+@pytest.mark.parametrize(("status", "open"), [(404, False), (429, False), (500, True), (503, True)])
+async def test_plain_http_counts_by_its_status(status: int, open: bool) -> None:
+    async def act(_: Call, link: Link) -> Reply:
+        return Reply(head=ResponseHead(status, ()))
+
+    pool, _ = made(act, 1, breaker=TWO)
+    for _ in range(2):
+        await pool.send(call())
+    assert (pool.state(pool.endpoints[0]) == "breaker open") is open
+    pool.close()
+
+
+async def test_errors_of_the_endpoint_count_and_those_of_the_client_do_not() -> None:
+    raised: list[Exception] = [InvalidRequest("bad")] * 3 + [UpstreamReset("gone")] * 2
+
+    async def act(_: Call, link: Link) -> Reply:
+        raise raised.pop(0)
+
+    pool, _ = made(act, 1, breaker=TWO)
+    for _ in range(3):
+        with pytest.raises(InvalidRequest):
+            await pool.send(call())
+    for _ in range(2):
+        with pytest.raises(UpstreamReset):
+            await pool.send(call())
+    with pytest.raises(CircuitOpen):
+        await pool.send(call())
+    pool.close()
+
+
+async def test_a_call_that_its_client_gives_up_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    hang = asyncio.Event()
+    state = {"bad": True}
+
+    async def act(_: Call, link: Link) -> Reply:
+        if state["bad"]:
+            return Reply(status=Status(Code.INTERNAL))
+        await hang.wait()
+        return Reply()
+
+    pool, sender = made(act, 1, breaker=TWO)
+    for _ in range(2):
+        await pool.send(call())
+    clock.now += 2.0
+    state["bad"] = False
+    probe = asyncio.ensure_future(pool.send(call()))
+    await asyncio.sleep(0)
+    assert len(sender.ports) == 3
+    with pytest.raises(CircuitOpen):
+        await pool.send(call())
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+    hang.set()
+    await pool.send(call())
+    assert pool.state(pool.endpoints[0]) == "ready"
+    pool.close()
+
+
+async def test_a_stream_is_as_good_as_its_first_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    state = {"bad": True}
+
+    async def messages() -> AsyncIterator[Payload]:
+        if state["bad"]:
+            raise UpstreamReset("gone")
+        while True:
+            yield Payload(b"", Encoding.RAW)
+
+    async def act(_: Call, link: Link) -> Reply:
+        return Reply(payloads=messages())
+
+    pool, _ = made(act, 1, breaker=TWO)
+    for _ in range(2):
+        reply = await pool.send(call())
+        assert reply.payloads is not None
+        with pytest.raises(UpstreamReset):
+            await anext(reply.payloads)
+    assert pool.state(pool.endpoints[0]) == "breaker open"
+    clock.now += 2.0
+    state["bad"] = False
+    reply = await pool.send(call())
+    assert reply.payloads is not None
+    await anext(reply.payloads)
+    assert pool.state(pool.endpoints[0]) == "ready", "although the stream goes on"
+    pool.close()
+
+
+async def test_more_calls_than_a_pool_may_have_in_flight_are_refused_at_once() -> None:
+    async def act(_: Call, link: Link) -> Reply:
+        link.take()
+        return Reply()
+
+    pool, _ = made(act, 1, 2, limits=PoolLimits(requests=2))
+    for _ in range(2):
+        await pool.send(call())
+    with pytest.raises(Overloaded, match="2 calls are in flight"):
+        await pool.send(call())
+    pool.close()
+
+
+async def test_more_calls_than_may_wait_for_a_connection_are_refused_at_once() -> None:
+    sender, dialer = Sender(), Dialer()
+    dialer.gate = asyncio.Event()
+    addresses = [Address(host="127.0.0.1", port=1)]
+    limits = PoolLimits(pending=1)
+    pool = Pool("p", addresses, sender, dialer, RoundRobin(), max_connections=4, shared=True, limits=limits)  # type: ignore[arg-type]
+    waiting = asyncio.ensure_future(pool.send(call()))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="1 calls are waiting"):
+        await pool.send(call())
+    dialer.gate.set()
+    await waiting
+    pool.close()
+
+
+async def test_an_endpoint_is_not_down_because_this_process_has_no_file_descriptors_left() -> None:
+    dialer = Dialer()
+    connect = dialer.connect
+
+    async def exhausted(host: str, port: int) -> Link:
+        raise Overloaded("Too many open files")
+
+    dialer.connect = exhausted  # type: ignore[method-assign]
+    addresses = [Address(host="127.0.0.1", port=1)]
+    pool = Pool("p", addresses, Sender(), dialer, RoundRobin(), max_connections=4, shared=True)  # type: ignore[arg-type]
+    with pytest.raises(Overloaded):
+        await pool.send(call())
+    assert pool.state(pool.endpoints[0]) == "ready"
+    dialer.connect = connect  # type: ignore[method-assign]
+    await pool.send(call())
+    pool.close()

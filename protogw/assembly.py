@@ -36,6 +36,7 @@ from protogw.passthrough import PASSTHROUGHS
 from protogw.passthrough.base import Recorder as ConnectionRecorder
 from protogw.policies import POLICIES
 from protogw.policies.base import Equipped, OriginPolicy, ReadsQuery, Started
+from protogw.policies.identity_headers import Stripped, written_by
 from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
 from protogw.pools.pool import Pool
@@ -124,8 +125,11 @@ def build(
     gateway = Gateway(pools)
     policies = _policies(config)
     _equip(gateway, policies)
+    names = written_by(policies.values())
+    for pool in pools.values():
+        pool.guard(names)
     builtin = Builtin()
-    offering = Offering(gateway, config, policies, pools, builtin, builtin.schema, numbers)
+    offering = Offering(gateway, config, policies, pools, builtin, builtin.schema, numbers, Stripped(names))
     gateway.offering = offering
     origins = _origins(config.use, policies)
     hidden = frozenset(
@@ -256,7 +260,7 @@ def _equip(gateway: Gateway, policies: Mapping[str, object]) -> None:
     for name, policy in policies.items():
         if isinstance(policy, Equipped):
             try:
-                policy.equip(PolicyTools(name, stores, fetcher, gateway.pools))
+                policy.equip(PolicyTools(name, stores, fetcher, gateway.pools, policies))
             except ValueError as error:
                 faults.append(f"policies.{name}: {error}")
         if isinstance(policy, Started):

@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from protogw.errors import OK, InvalidRequest, Status
+from protogw.errors import OK, DeadlineExceeded, GatewayError, InvalidRequest, Status
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Codec, Method
@@ -194,8 +194,8 @@ class Call:
         "_task",
         "_timer",
         "attributes",
+        "cut",
         "deadline",
-        "expired",
         "front_end",
         "gzip",
         "head",
@@ -211,6 +211,7 @@ class Call:
         "timeout",
         "tries",
         "upstream",
+        "watched",
     )
 
     def __init__(
@@ -238,7 +239,8 @@ class Call:
         self.timeout = timeout
         self.gzip = gzip
         self.deadline: float | None = None
-        self.expired = False
+        self.cut: GatewayError | None = None
+        """What the gateway itself has cancelled the running task for, and the call ends with."""
         self.identity: Any = None
         self.attributes: dict[str, Any] | None = None
         self.route: Any = None
@@ -248,6 +250,13 @@ class Call:
         self.tries: Tries | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
+        self.watched: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        """What may end the call before its deadline; goes with the call."""
+
+    @property
+    def expired(self) -> bool:
+        """The deadline has passed."""
+        return isinstance(self.cut, DeadlineExceeded)
 
     def arm(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         """Fix the deadline `timeout` seconds after `started`; at it, the running task is cancelled as expired."""
@@ -277,16 +286,29 @@ class Call:
         return other
 
     def disarm(self) -> None:
-        """Forget the deadline's timer: the call has ended."""
+        """Forget the deadline's timer: the call has ended, or is to go on without a deadline."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._task = None
 
+    def ended(self) -> None:
+        """Whoever made the call is done with it: nothing may cut it any more."""
+        self.disarm()
+        if self.watched is not None:
+            self.watched.cancel()
+            self.watched = None
+
+    def end(self, error: GatewayError, task: asyncio.Task[Any]) -> None:
+        """Cancel the task that carries the call, which then ends with this error."""
+        if self.cut is None:
+            self.cut = error
+            task.cancel()
+
     def _expire(self) -> None:
         self._timer = None
-        self.expired = True
-        if self._task is not None:
+        if self._task is not None and self.cut is None:
+            self.cut = DeadlineExceeded()
             self._task.cancel()
 
     def __repr__(self) -> str:

@@ -149,13 +149,14 @@ class NotOffered(GatewayError):
 
 
 class Unauthenticated(GatewayError):
-    """Nobody vouches for the caller: no credential, or a bad one. `challenge` is what WWW-Authenticate says."""
+    """Nobody vouches for the caller: no credential, or a bad one. `challenges` are what WWW-Authenticate says."""
 
     code = Code.UNAUTHENTICATED
     source = Source.CLIENT
 
-    def __init__(self, message: str, challenge: str = "Bearer") -> None:
-        super().__init__(message, headers=((b"www-authenticate", challenge.encode()),))
+    def __init__(self, message: str, *challenges: str) -> None:
+        fields = tuple((b"www-authenticate", one.encode()) for one in challenges or ("Bearer",))
+        super().__init__(message, headers=fields)
 
 
 class Forbidden(GatewayError):

@@ -92,12 +92,12 @@ class Door:
             failed = error
         except asyncio.CancelledError:
             call = exchange.call
-            if call is None or not call.expired:
+            if call is None or call.cut is None:
                 raise
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
-            failed = DeadlineExceeded()
+            failed = call.cut
         except Exception:  # a fault of ours in one call must not harm the connection's other calls
             log.exception("a fault of the gateway's own in %r", exchange.head)
             failed = InternalError()
@@ -105,7 +105,7 @@ class Door:
             if failed is not None:
                 front_end.fail(exchange, failed)
             if exchange.call is not None:
-                exchange.call.disarm()
+                exchange.call.ended()
             if recorder is not None:
                 recorder.record(exchange, perf_counter() - started, failed, front_end.kind)
 

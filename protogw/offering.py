@@ -22,6 +22,7 @@ from protogw.descriptors.sockets import with_sockets
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
 from protogw.policies.base import OriginPolicy, Policy, Target
+from protogw.policies.identity_headers import Stripped
 from protogw.routing.route import Conditions, Rewrite, Route
 from protogw.routing.router import HttpRoute, Router
 from protogw.sharing import Sharing
@@ -56,9 +57,10 @@ class Offering:
         own: Target,
         own_schema: Schema,
         numbers: Numbers,
+        stripped: Stripped | None = None,
     ) -> None:
         """`targets` are the pools by upstream; `own` answers the services of `own_schema`, the gateway's; `numbers` are
-        those of the schemas without a proto."""
+        those of the schemas without a proto; `stripped` cleans calls of fields that only the gateway writes."""
         self.numbers = numbers
         self.learned: Callable[[], None] | None = None
         """Told when a service has described itself anew."""
@@ -68,6 +70,7 @@ class Offering:
         self._own = own
         self._own_schema = own_schema
         self._policies = policies
+        self._stripped = stripped if stripped is not None and stripped.names else None
         self._schemas: dict[str, Schema] = {}
         self._awaited: set[str] = set()
         self._owners: Mapping[str, str] = {}
@@ -195,7 +198,7 @@ class Offering:
                 for compiled in self._routes
                 if (route := compiled.for_method(method, target, self._schemas, self._sharing, faults)) is not None
             ]
-            methods[method.full_name] = [*candidates, Route("default", target, self._use)]
+            methods[method.full_name] = [*candidates, Route("default", target, self._use, stripped=self._stripped)]
         http = [found for compiled in self._routes if (found := compiled.http) is not None]
         router = Router(methods, http)
         faults.extend(router.shadowed)
@@ -285,6 +288,7 @@ class _Compiled:
         self._route = route
         self._policies = policies
         self._name = f"routes[{index}]"
+        self._stripped = offering._stripped
         self._target = offering._targets[route.upstream] if route.upstream is not None else None
         self._described = bool(route.upstream and offering._config.upstreams[route.upstream].schemas)
         self.delivery = Delivery(self._name, route, offering._targets) if len(route.to) > 1 else None
@@ -337,4 +341,5 @@ class _Compiled:
             timeout=self._route.timeout,
             max_timeout=self._route.max_timeout,
             rewrite=rewrite,
+            stripped=self._stripped,
         )

@@ -100,6 +100,15 @@ class Translator(Protocol):
 
 
 @runtime_checkable
+class Guarding(Protocol):
+    """A translator that writes header fields of what messages say."""
+
+    def guard(self, names: frozenset[bytes]) -> None:
+        """These names (in lower case, with "-" for "_") are only the gateway's to write: no message sets them."""
+        ...
+
+
+@runtime_checkable
 class Judging(Protocol):
     """A translator that finds out at load what of its settings does not fit the schema."""
 

@@ -18,7 +18,7 @@ from protogw.commands.rehearsal import PEER, request_head
 from protogw.commands.terminal import CommandFailed, note
 from protogw.config import Config
 from protogw.descriptors.model import Method
-from protogw.errors import Code, DeadlineExceeded, GatewayError, Status
+from protogw.errors import Code, GatewayError, Status
 from protogw.values import parse_duration
 from protogw.wire.http import Header
 from protogw.wire.protojson_details import detail_to_json
@@ -77,14 +77,14 @@ async def _call(
         except GatewayError as error:
             status = error.status
         except asyncio.CancelledError:
-            if not made.expired:
+            if made.cut is None:
                 raise
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
-            status = DeadlineExceeded().status
+            status = made.cut.status
         finally:
-            made.disarm()
+            made.ended()
         for detail in status.details:
             note(f"detail: {detail_to_json(detail, schema.types.get).decode()}")
         return status

@@ -76,7 +76,7 @@ class SharedStreams:
         data = method.input.codec.canonical.to_json(payload.proto())
         canonical = orjson.dumps(orjson.loads(data), option=orjson.OPT_SORT_KEYS)
         identity = call.identity
-        who = None if identity is None else str(getattr(identity, "subject", identity))
+        who = None if identity is None else str(getattr(identity, "key", identity))
         return method.full_name, canonical, scope, who
 
     def _call(self, method: Method, payload: Payload, first: Call) -> Call:

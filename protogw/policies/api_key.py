@@ -20,11 +20,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Reply
+from protogw.call import Call
 from protogw.errors import Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
-from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.policies.authentication import Authentication, AuthenticationSettings
+from protogw.policies.base import PolicySettings
 from protogw.policies.credentials import PlaceList, Places
 
 log = logging.getLogger("protogw")
@@ -70,7 +71,7 @@ class KeyEntry(BaseModel):
         return hashlib.sha256(self.key.encode()).digest()
 
 
-class ApiKeySettings(PolicySettings):
+class ApiKeySettings(AuthenticationSettings):
     """Where keys are found in a call, and which there are."""
 
     places: Annotated[PlaceList, Field(alias="in")] = ("header.x-api-key",)
@@ -89,18 +90,18 @@ class ApiKeySettings(PolicySettings):
         return self
 
 
-class ApiKey:
+class ApiKey(Authentication):
     """Takes calls that carry a known key; the key says which consumer calls."""
 
     kind: ClassVar[str] = "api_key"
     Settings: ClassVar[type[PolicySettings]] = ApiKeySettings
 
     def __init__(self, settings: ApiKeySettings) -> None:
+        super().__init__(settings)
         self._places = Places(settings.places, hide=settings.hide)
         self._written = settings.keys
         self._file = settings.file
         self._stamp: tuple[int, int] | None = None
-        self._name = "api_key"
         self._known: Mapping[bytes, Identity] = _table(settings.keys)
         if self._file is not None:
             self._known = _table((*settings.keys, *_read(self._file)))
@@ -110,20 +111,19 @@ class ApiKey:
     def query_names(self) -> frozenset[bytes]:
         return self._places.query_names
 
-    def equip(self, tools: Tools) -> None:
-        self._name = tools.name
+    def wanted(self) -> Unauthenticated:
+        return Unauthenticated("an API key is needed", "ApiKey")
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    async def authenticate(self, call: Call) -> Identity | None:
         key = self._places.take(call)
         if key is None:
-            raise Unauthenticated("an API key is needed", "ApiKey")
+            return None
         identity = self._known.get(hashlib.sha256(key).digest())
         if identity is None:
             raise Unauthenticated("the API key is not known", "ApiKey")
         if identity.expires_at is not None and identity.expires_at <= time.time():
             raise Unauthenticated("the API key has expired", "ApiKey")
-        call.identity = identity
-        return await forward(call)
+        return identity
 
     async def run(self) -> None:
         """Read the file again whenever it changes, until cancelled."""
@@ -139,10 +139,10 @@ class ApiKey:
             try:
                 entries = await asyncio.to_thread(_read, file)
             except ValueError as error:
-                log.warning("policies.%s: %s; the keys stay as they were", self._name, error)
+                log.warning("policies.%s: %s; the keys stay as they were", self.name, error)
                 continue
             self._known = _table((*self._written, *entries))
-            log.info("policies.%s: %s: %d keys", self._name, file, len(self._known))
+            log.info("policies.%s: %s: %d keys", self.name, file, len(self._known))
 
 
 def _table(entries: Iterable[KeyEntry]) -> dict[bytes, Identity]:

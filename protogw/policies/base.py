@@ -54,6 +54,10 @@ class Tools(Protocol):
         """The counters at this URL, or of this node for an empty one; one store for all who name the same."""
         ...
 
+    def policy(self, name: str) -> object:
+        """Another policy of the config, perhaps not equipped yet; raises ValueError naming those that there are."""
+        ...
+
     def upstream(self, name: str) -> Target:
         """The pool of one of the config's upstreams; raises ValueError naming those that there are."""
         ...
@@ -96,6 +100,17 @@ class ReadsQuery(Protocol):
     @property
     def query_names(self) -> frozenset[bytes]:
         """The parameters that are its business."""
+        ...
+
+
+@runtime_checkable
+class WritesHeaders(Protocol):
+    """A policy that tells services who calls, in fields that are taken out of what any client sends; asked for once, at
+    assembly."""
+
+    @property
+    def written_headers(self) -> frozenset[bytes]:
+        """The names of these fields, in lower case."""
         ...
 
 

@@ -19,9 +19,16 @@ class PolicyTools:
     stores: Stores
     fetcher: Fetcher
     targets: Mapping[str, Target]
+    policies: Mapping[str, object]
 
     def counters(self, url: str) -> CounterStore:
         return self.stores.counters(url)
+
+    def policy(self, name: str) -> object:
+        found = self.policies.get(name)
+        if found is None:
+            raise ValueError(f"there is no policy {name}; there are {', '.join(self.policies)}")
+        return found
 
     def upstream(self, name: str) -> Target:
         found = self.targets.get(name)

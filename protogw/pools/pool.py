@@ -21,7 +21,7 @@ from protogw.pools.outlier import Outliers
 from protogw.pools.settings import BalancingSettings, BreakerSettings, OutlierSettings, PoolLimits
 from protogw.pools.watch import blames, watched
 from protogw.probes.base import Probe, ProbeSettings
-from protogw.translator import Judging, Translator
+from protogw.translator import Guarding, Judging, Translator
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Schema
@@ -127,6 +127,11 @@ class Pool:
     def faults(self, schema: Schema) -> list[str]:
         """What of the translator's settings does not fit the schema of the service."""
         return self._translator.faults(schema) if isinstance(self._translator, Judging) else []
+
+    def guard(self, names: frozenset[bytes]) -> None:
+        """These header fields are only the gateway's to write."""
+        if names and isinstance(self._translator, Guarding):
+            self._translator.guard(names)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -12,6 +12,8 @@ from protogw.routing.matcher import ANY, Allowed, Entry, Matcher
 from protogw.wire.path_template import Template, Wildcard, parse
 
 if TYPE_CHECKING:
+    from protogw.call import Call, Reply
+    from protogw.policies.identity_headers import Stripped
     from protogw.wire.http import RequestHead
 
 UNARY_TIMEOUT_S = 15.0
@@ -149,14 +151,18 @@ class Route:
         timeout: float | None = None,
         max_timeout: float | None = None,
         rewrite: Rewrite | None = None,
+        stripped: Stripped | None = None,
     ) -> None:
-        """`timeout` is for calls whose client names none: 15 s for unary ones by default, no bound for streams."""
+        """`timeout` is for calls whose client names none: 15 s for unary ones by default, no bound for streams.
+        `stripped` cleans calls before any policy sees them."""
         self.name = name
         self.target = target
         self.policies = tuple(policies)
         self.conditions = conditions
         self.rewrite = rewrite
         self.handler: Handler = chain(policies, target.send)
+        if stripped is not None:
+            self.handler = _cleaned(stripped, self.handler)
         self.unary_timeout: float = timeout if timeout is not None else UNARY_TIMEOUT_S
         self.stream_timeout = timeout
         self.max_timeout = max_timeout
@@ -165,3 +171,11 @@ class Route:
 
     def __repr__(self) -> str:
         return f"<Route {self.name} to {self.target.name}>"
+
+
+def _cleaned(stripped: Stripped, handler: Handler) -> Handler:
+    def run(call: Call) -> Awaitable[Reply]:
+        stripped.clean(call)
+        return handler(call)
+
+    return run

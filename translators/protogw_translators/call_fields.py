@@ -46,6 +46,8 @@ class CallFields:
 
     def __init__(self, user_agent: str) -> None:
         self._user_agent: Header = (b"user-agent", user_agent.encode())
+        self.guarded: frozenset[bytes] = frozenset()
+        """Names that no message may set."""
         self._blocks: dict[tuple[int, str, bool, tuple[Header, ...], bytes], tuple[Metadata, bytes]] = {}
 
     def block(self, call: Call) -> bytes:
@@ -66,6 +68,8 @@ class CallFields:
 
     def with_own(self, call: Call, own: Sequence[Header]) -> bytes:
         """The same with the request's own fields in place of the metadata's; cookies are joined."""
+        if self.guarded:
+            own = [pair for pair in own if pair[0].replace(b"_", b"-") not in self.guarded]
         authority = call.head.authority if call.head is not None else b""
         names = {name for name, _ in own}
         fields: list[Header] = []

@@ -101,6 +101,9 @@ class ToRest:
         # Keyed by path and not by method: a schema that is read again replaces what it had, and leaves nothing behind.
         self._plans: dict[bytes, _Plan] = {}
 
+    def guard(self, names: frozenset[bytes]) -> None:
+        self._fields.guarded = names
+
     async def send(self, call: Call, connection: HttpConnection) -> Reply:
         method = call.method
         assert method is not None

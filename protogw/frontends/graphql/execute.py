@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from protogw.call import Call, Encoding, Metadata, Payload
 from protogw.descriptors.to_graphql_model import RootField
-from protogw.errors import BadUpstream, Code, DeadlineExceeded, GatewayError, InternalError, InvalidRequest, Status
+from protogw.errors import BadUpstream, Code, GatewayError, InternalError, InvalidRequest, Status
 from protogw.frontends.enveloped import close, written
 from protogw.frontends.graphql.bound import Bound
 from protogw.frontends.graphql.plan import Asked, Plan, Told, Variables
@@ -168,11 +168,11 @@ class Executor:
         except GatewayError as error:
             return _Failure(error.status, error)
         except asyncio.CancelledError:
-            if not call.expired:
+            if call.cut is None:
                 raise
-            return _late()
+            return _cut(call.cut)
         finally:
-            call.disarm()
+            call.ended()
         if reply.metadata.pairs:
             metadata.extend(pair for pair in reply.metadata.pairs if pair not in metadata)
         if reply.status.code is not Code.OK:
@@ -256,11 +256,11 @@ class Executor:
         except GatewayError as error:
             failure = _Failure(error.status, error)
         except asyncio.CancelledError:
-            if not call.expired:
+            if call.cut is None:
                 raise
-            failure = _late()
+            failure = _cut(call.cut)
         finally:
-            call.disarm()
+            call.ended()
         if failure is not None:
             await send({"errors": [self._entry(entry, failure)], "data": {entry.key: None}})
 
@@ -285,12 +285,11 @@ class Executor:
         return {"errors": errors, "data": data} if errors else {"data": data}
 
 
-def _late() -> _Failure:
-    """A deadline has passed, and the task that waited was cancelled for it: it goes on."""
+def _cut(error: GatewayError) -> _Failure:
+    """The gateway itself has cancelled the task that waited, for this: it goes on."""
     task = asyncio.current_task()
     assert task is not None
     task.uncancel()
-    error = DeadlineExceeded()
     return _Failure(error.status, error)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.model import Method, Type
-from protogw.errors import OK, Code, DeadlineExceeded, GatewayError, InternalError, NotOffered, Overloaded, Status
+from protogw.errors import OK, Code, GatewayError, InternalError, NotOffered, Overloaded, Status
 from protogw.frontends.enveloped import close
 from protogw.frontends.websocket.dialect import (
     Action,
@@ -226,6 +226,10 @@ class Session:
         for message in messages:
             await self.socket.send(message)
 
+    def renewed(self) -> Metadata:
+        """What a call would be made with now: the client may have said anew who it is."""
+        return self._metadata
+
     @property
     def now(self) -> float:
         return self._loop.time()
@@ -323,7 +327,7 @@ class SessionCall:
             payloads=self if payload is None else None,
             timeout=timeout_s,
         )
-        call.attributes = {"connection": session.socket.id}
+        call.attributes = {"connection": session.socket.id, "renewed": session.renewed}
         failed: GatewayError | None = None
         status, trailers = OK, NO_METADATA
         self._begun = True
@@ -343,7 +347,7 @@ class SessionCall:
             failed = InternalError()
         finally:
             self._ended = True
-            call.disarm()
+            call.ended()
         session.record(call, session.now - started, failed)
         if failed is not None:
             status = failed.status
@@ -356,8 +360,8 @@ class SessionCall:
 
     def _why(self, call: Call) -> GatewayError | None:
         failed = self._fault
-        if failed is None and call.expired:
-            failed = DeadlineExceeded()
+        if failed is None:
+            failed = call.cut
         if failed is not None and self.task is not None:
             self.task.uncancel()
         return failed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from protogw.call import NO_METADATA, Call, Encoding, Payload, Reply
-from protogw.errors import OK, DeadlineExceeded, GatewayError, Status, UnsupportedMedia
+from protogw.errors import OK, GatewayError, Status, UnsupportedMedia
 from protogw.frontends.enveloped import close
 from protogw.frontends.websocket.forms import Form, Types, end_record
 from protogw.frontends.websocket.handshake import Opening, authorized
@@ -112,8 +112,8 @@ class SingleCall:
         """What cancelled the call, if it was not whoever runs it."""
         call = self._exchange.call
         failed = self._fault
-        if failed is None and call is not None and call.expired:
-            failed = DeadlineExceeded()
+        if failed is None and call is not None:
+            failed = call.cut
         if failed is not None and self._task is not None:
             self._task.uncancel()
         return failed

@@ -12,7 +12,7 @@ from protogw.balancers.ewma import Ewma
 from protogw.balancers.ring_hash import RingHash
 from protogw.balancers.round_robin import RoundRobin
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
-from protogw.errors import Code, Status, Unreachable, UpstreamReset
+from protogw.errors import Code, DeadlineExceeded, Status, Unreachable, UpstreamReset
 from protogw.expressions import Expression
 from protogw.pools import pool as pools
 from protogw.pools.pool import Address, Pool
@@ -130,7 +130,7 @@ async def test_a_stream_that_its_reader_leaves_speaks_against_nobody_and_is_clos
 
 async def test_a_deadline_that_passes_on_an_endpoint_speaks_against_it() -> None:
     async def act(one: Call, link: Link) -> Reply:
-        one.expired = True
+        one.cut = DeadlineExceeded()
         raise asyncio.CancelledError
 
     pool, _ = made(1, 2, act=act, outlier=OutlierSettings(consecutive_errors=1))

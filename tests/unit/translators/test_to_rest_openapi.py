@@ -171,6 +171,17 @@ async def test_parameters_go_where_they_belong() -> None:
     assert header(stream, "x-trace") == ["theirs"]
 
 
+async def test_no_message_sets_a_field_that_only_the_gateway_writes() -> None:
+    method = operation({"parameters": [parameter("X-User", "header"), parameter("X_User", "header")]})
+    stream = Stream(200, JSON, b"{}")
+    to_rest = ToRest("shop:80")
+    to_rest.guard(frozenset((b"x-user",)))
+    asked = call(method, {"X-User": "eve", "X_User": "eve"}, metadata=Metadata(((b"x-user", b"ann"),)))
+    await to_rest.send(asked, Connection(stream))
+    assert header(stream, "x-user") == ["ann"]
+    assert header(stream, "x_user") == []
+
+
 @pytest.mark.parametrize("value", ["", "..", ".", "a\\b", "\0"])
 async def test_a_path_that_reads_as_another_is_refused(value: str) -> None:
     method = operation({"parameters": [parameter("id", "path")]}, "/pets/{id}", "get")

@@ -4,7 +4,7 @@ translators' package."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from protogw.pools.settings import BalancingSettings
 from protogw.probes import PROBES
 from protogw.probes.base import ProbeSettings
 from protogw.stores.registry import Stores
+from protogw.translator import Translator
 from protogw.wire.forwarded import Proxies
 from protogw.wire.protojson import JsonOptions
 
@@ -113,15 +114,19 @@ def build(
     recorder: Recorder | None = None,
     schemas: Mapping[str, Schema] | None = None,
     numbers: Numbers | None = None,
+    played: Callable[[str], tuple[Translator, Connector]] | None = None,
 ) -> Gateway:
     """The gateway that this config describes, not yet started; call it inside the running loop that will run it.
 
-    `schemas` are those already read, by upstream, with these `numbers`. Raises AssemblyError or SchemaError with every
+    `schemas` are those already read, by upstream, with these `numbers`; `played` says what stands for the connections
+    of an upstream, in tests. Raises AssemblyError or SchemaError with every
     fault.
     """
     if numbers is None:
         numbers = load_numbers(config)
-    pools = {name: _pool(name, upstream, config) for name, upstream in config.upstreams.items() if not upstream.raw}
+    pools = {
+        name: _pool(name, upstream, config, played) for name, upstream in config.upstreams.items() if not upstream.raw
+    }
     gateway = Gateway(pools)
     policies = _policies(config)
     _equip(gateway, policies)
@@ -183,7 +188,12 @@ def _learn(gateway: Gateway, offering: Offering, config: Config, known: Mapping[
             gateway.when_started(partial(offering.keep, name, ask, pool.send, reconnected), f"schema of {name}")
 
 
-def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
+def _pool(
+    name: str,
+    upstream: Upstream,
+    config: Config,
+    played: Callable[[str], tuple[Translator, Connector]] | None = None,
+) -> Pool:
     authority = upstream.called
     part = TRANSLATORS[upstream.kind]
     secure = upstream.secure
@@ -206,6 +216,8 @@ def _pool(name: str, upstream: Upstream, config: Config) -> Pool:
         server_name=upstream.server_name,
         connect_timeout_s=upstream.connect_timeout,
     )
+    if played is not None:
+        translator, connector = played(name)
     return Pool(
         name,
         listed(upstream),

@@ -3,6 +3,7 @@
 from protogw.kinds import table
 from protogw.policies.api_key import ApiKey
 from protogw.policies.cors import Cors
+from protogw.policies.python import Python
 from protogw.policies.rate_limit import RateLimit
 from protogw.policies.retry import Retry
 
@@ -12,4 +13,5 @@ POLICIES = table(
     ApiKey,
     RateLimit,
     Retry,
+    Python,
 )

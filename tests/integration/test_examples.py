@@ -349,3 +349,30 @@ def test_datagrams_reach_the_echo_of_the_example(by_name: dict[str, int | str]) 
         client.connect(("127.0.0.1", int(by_name["ECHO_PORT"])))
         client.send(b"hello")
         assert client.recv(100) == b"hello"
+
+
+TENANTS = ROOT / "examples" / "custom-policy"
+
+
+def test_the_readme_lines_of_the_custom_policy_example_work() -> None:
+    port, behind = free_port(), free_port()
+    environment = {"PORT": str(port), "ITEMS_PORT": str(behind)}
+    lines = re.findall(r"^curl .*$", (TENANTS / "README.md").read_text(), re.MULTILINE)
+    commands = [line.replace("localhost:8080", f"127.0.0.1:{port}") for line in lines]
+    serve = [sys.executable, "-m", "protogw", "serve", "gateway.yaml"]
+    with (
+        running([sys.executable, "server.py", str(behind)], port=behind, cwd=TENANTS),
+        running(serve, port=port, cwd=TENANTS, env=environment),
+    ):
+        curl = require_tool("curl")
+        shown = [run(["sh", "-c", f"{command.replace('curl', curl, 1)} -sS --max-time 5"]) for command in commands]
+    assert json.loads(shown[0]) == {"items": ["apple", "cherry"]}
+    assert json.loads(shown[1])["message"] == "tenants/blue is not red's"
+    assert json.loads(shown[2])["message"] == "x-tenant is missing"
+
+
+def test_the_custom_policys_own_tests_pass() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:xdist"]
+    with running(command, cwd=TENANTS) as program:
+        assert program.wait(60) == 0, program.output
+        assert "3 passed" in program.output

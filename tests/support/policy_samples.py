@@ -34,6 +34,12 @@ SAMPLES: Mapping[str, Sample] = {
         code=Code.UNAUTHENTICATED,
     ),
     "cors": Sample(passing={"origins": ["https://app.example"]}),
+    "python": Sample(
+        passing={"class": "tests.support.tenants:Tenant", "settings": {"header": "x-tenant"}},
+        headers={"x-tenant": "a"},
+        refusing={"class": "tests.support.tenants:Tenant"},
+        code=Code.PERMISSION_DENIED,
+    ),
     "rate_limit": Sample(
         passing={"rate": "1000/s"},
         refusing={"rate": "1/h"},

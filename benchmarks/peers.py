@@ -16,6 +16,10 @@ from benchmarks.backends import Backends
 from benchmarks.processes import NGINX_USER, Program, Programs, free_port, tool
 
 JOBS = ("rest", "grpc", "grpc-web", "connect", "http", "socket")
+CHAINS = ("rest-chain", "http-chain")
+"""The same jobs with an API key, a rate limit that nobody reaches, metrics, and an access log in a file."""
+MANY = 1_000_000
+"""Calls a second that the rate limit lets through."""
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http."
 _HTTP_OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -36,45 +40,60 @@ class Peer:
 
 
 class Protogw(Peer):
-    """This gateway: one port for every job, one process."""
+    """This gateway: one port for every job, one process; and another process for what is measured with policies, for
+    the access log is the whole gateway's."""
 
     name = "protogw"
 
     def __init__(self, folder: Path, backends: Backends) -> None:
         super().__init__()
-        port = free_port()
-        self.ports = {**dict.fromkeys((*JOBS, "graphql", "graphql-http"), port), "tcp": free_port()}
+        port, guarded = free_port(), free_port()
+        jobs = dict.fromkeys((*JOBS, "graphql", "graphql-http"), port) | dict.fromkeys(CHAINS, guarded)
+        self.ports = {**jobs, "tcp": free_port()}
         (folder / "shop.pb").write_bytes(shop.DESCRIPTOR_SET)
-        config = folder / "gateway.yaml"
-        config.write_text(
-            json.dumps(
-                {
-                    "listeners": {
-                        "bench": {"address": f"127.0.0.1:{port}"},
-                        "raw": {"address": f"127.0.0.1:{self.ports['tcp']}", "tcp": "sink"},
-                    },
-                    "upstreams": {
-                        "shop": {"grpc": [f"127.0.0.1:{backends.grpc}"], "schema": "shop.pb"},
-                        "www": {"http": [f"http://127.0.0.1:{backends.http}"]},
-                        "echo": {"http": [f"http://127.0.0.1:{backends.socket}"]},
-                        "sink": {"tcp": [f"127.0.0.1:{backends.sink}"]},
-                        "shop_rest": {"rest": [f"127.0.0.1:{backends.http}"], "schema": "shop.pb"},
-                    },
-                    "routes": [
-                        {"match": {"path": "/raw/**"}, "to": "www"},
-                        {"match": {"path": "/socket"}, "to": "echo"},
-                        {
-                            "match": {"call": "shop.v1.Catalog/GetItem", "headers": {"x-over": "rest"}},
-                            "to": "shop_rest",
-                        },
-                    ],
-                    "access_log": "off",
-                    "admin": "off",
-                }
-            )
-        )
-        self.program = Program([sys.executable, "-m", "protogw", "serve", str(config)], folder, self.name)
-        self.program.wait_for_port(port)
+        bare = {
+            "listeners": {
+                "bench": {"address": f"127.0.0.1:{port}"},
+                "raw": {"address": f"127.0.0.1:{self.ports['tcp']}", "tcp": "sink"},
+            },
+            "upstreams": {
+                "shop": {"grpc": [f"127.0.0.1:{backends.grpc}"], "schema": "shop.pb"},
+                "www": {"http": [f"http://127.0.0.1:{backends.http}"]},
+                "echo": {"http": [f"http://127.0.0.1:{backends.socket}"]},
+                "sink": {"tcp": [f"127.0.0.1:{backends.sink}"]},
+                "shop_rest": {"rest": [f"127.0.0.1:{backends.http}"], "schema": "shop.pb"},
+            },
+            "routes": [
+                {"match": {"path": "/raw/**"}, "to": "www"},
+                {"match": {"path": "/socket"}, "to": "echo"},
+                {"match": {"call": "shop.v1.Catalog/GetItem", "headers": {"x-over": "rest"}}, "to": "shop_rest"},
+            ],
+            "access_log": "off",
+            "admin": "off",
+        }
+        chain = {
+            "listeners": {"bench": {"address": f"127.0.0.1:{guarded}"}},
+            "upstreams": {
+                "shop": {"grpc": [f"127.0.0.1:{backends.grpc}"], "schema": "shop.pb"},
+                "www": {"http": [f"http://127.0.0.1:{backends.http}"]},
+            },
+            "policies": {
+                "keys": {"api_key": {"keys": [{"consumer": "bench", "key": shop.API_KEY}]}},
+                "fair": {"rate_limit": {"rate": f"{MANY}/s", "by": "identity.consumer"}},
+            },
+            "use": ["keys", "fair"],
+            "routes": [{"match": {"path": "/raw/**"}, "to": "www"}],
+            "access_log": {"format": "json", "path": str(folder / "access.log")},
+            "admin": f"127.0.0.1:{free_port()}",
+        }
+        programs = []
+        for name, config in (("protogw", bare), ("protogw-chain", chain)):
+            path = folder / f"{name}.yaml"
+            path.write_text(json.dumps(config))
+            programs.append(Program([sys.executable, "-m", "protogw", "serve", str(path)], folder, name))
+        self.program = Programs(programs)
+        for program, where in zip(programs, (port, guarded), strict=True):
+            program.wait_for_port(where)
 
 
 class Envoy(Peer):
@@ -84,7 +103,8 @@ class Envoy(Peer):
 
     def __init__(self, folder: Path, backends: Backends) -> None:
         super().__init__()
-        self.ports = {job: free_port() for job in JOBS}
+        jobs = (*JOBS, *CHAINS)
+        self.ports = {job: free_port() for job in jobs}
         (folder / "envoy.pb").write_bytes(shop.DESCRIPTOR_SET)
         filters: dict[str, list[dict[str, Any]]] = {
             "rest": [
@@ -102,12 +122,20 @@ class Envoy(Peer):
             "http": [],
             "socket": [],
         }
-        clusters = {"http": "www", "socket": "echo"}
+        for job in CHAINS:
+            filters[job] = [*_chain(), *filters[job.removesuffix("-chain")]]
+        clusters = {"http": "www", "http-chain": "www", "socket": "echo"}
         config = {
             "static_resources": {
                 "listeners": [
-                    _listener(self.ports[job], filters[job], clusters.get(job, "shop"), switches=job == "socket")
-                    for job in JOBS
+                    _listener(
+                        self.ports[job],
+                        filters[job],
+                        clusters.get(job, "shop"),
+                        switches=job == "socket",
+                        log=str(folder / "envoy-access.log") if job in CHAINS else None,
+                    )
+                    for job in jobs
                 ],
                 "clusters": [
                     _cluster("shop", backends.grpc, {_HTTP_OPTIONS: {"http2_protocol_options": {}}}),
@@ -281,7 +309,29 @@ def _without_annotations(proto: str) -> str:
 PEERS = (Protogw, Envoy, Nginx, HAProxy, NginxStream, Tailcall)
 
 
-def _listener(port: int, filters: list[dict[str, Any]], cluster: str, *, switches: bool = False) -> dict[str, Any]:
+def _chain() -> list[dict[str, Any]]:
+    """Envoy's filters for API keys and for a limit of calls; it counts without being asked."""
+    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return [
+        {
+            "@type": _FILTERS + "api_key_auth.v3.ApiKeyAuth",
+            "credentials": [{"key": shop.API_KEY, "client": "bench"}],
+            "key_sources": [{"header": "x-api-key"}],
+        },
+        {
+            "@type": _FILTERS + "local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "limit",
+            "token_bucket": {"max_tokens": MANY, "tokens_per_fill": MANY, "fill_interval": "1s"},
+            "filter_enabled": always,
+            "filter_enforced": always,
+        },
+    ]
+
+
+def _listener(
+    port: int, filters: list[dict[str, Any]], cluster: str, *, switches: bool = False, log: str | None = None
+) -> dict[str, Any]:
+    logger = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
     router = {"@type": _FILTERS + "router.v3.Router"}
     return {
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
@@ -295,6 +345,11 @@ def _listener(port: int, filters: list[dict[str, Any]], cluster: str, *, switche
                             "http_connection_manager.v3.HttpConnectionManager",
                             "stat_prefix": "in",
                             "codec_type": "AUTO",
+                            **(
+                                {"access_log": [{"name": "file", "typed_config": {"@type": logger, "path": log}}]}
+                                if log is not None
+                                else {}
+                            ),
                             **({"upgrade_configs": [{"upgrade_type": "websocket"}]} if switches else {}),
                             "route_config": {
                                 "virtual_hosts": [

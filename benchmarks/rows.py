@@ -10,6 +10,7 @@ from benchmarks.load import Load
 
 _GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
 _JSON = (("content-type", "application/json"),)
+_KEY = (("x-api-key", shop.API_KEY),)
 _CALL = "/shop.v1.Catalog/"
 _TITLE = "kettle"
 _GRAPHQL = json.dumps(
@@ -167,6 +168,20 @@ ROWS = (
         job="http",
         target=1.2,
         load=Load(path="/raw/items", content=_TITLE),
+    ),
+    Row(
+        key="rest-get-chain",
+        title="REST → gRPC, GET, with API key, rate limit, metrics and access log",
+        job="rest-chain",
+        target=1.3,
+        load=Load(path="/v1/items/1", headers=_KEY, content=_TITLE),
+    ),
+    Row(
+        key="http-chain",
+        title="HTTP → HTTP, with API key, rate limit, metrics and access log",
+        job="http-chain",
+        target=1.2,
+        load=Load(path="/raw/items", headers=_KEY, content=_TITLE),
     ),
     Row(
         key="http-varied",

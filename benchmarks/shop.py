@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from grpc_tools import protoc
 
 PROTO = Path(__file__).with_name("shop.proto")
+API_KEY = "a-key-that-only-the-benchmarks-use"
 STREAMED = 10_000
 """Messages in one answer of the stream."""
 

@@ -80,19 +80,32 @@ class RateLimit:
         self._open = settings.on_error == "open"
         self._headers = settings.headers
         self._name = "rate_limit"
+        self._prefix = "rate_limit "
         self._store: CounterStore = MemoryCounters()
+        lone = self._calls and len(self._windows) == 1 and algorithm is Algorithm.TOKEN_BUCKET
+        self._bucket = self._windows[0] if lone and isinstance(settings.cost, int) else None
+        """The only window, where that is a token bucket of calls with a fixed cost: the usual limit, counted without
+        waiting or listing anything where the counters are in memory."""
+        self._memory: MemoryCounters | None = None
+        self._limit_field = (b"ratelimit-limit", b"%d" % self._windows[0].amount)
         self._told_s = -math.inf
         self.failures = 0
         """Wishes that the store did not answer."""
 
     def equip(self, tools: Tools) -> None:
         self._name = tools.name
+        self._prefix = f"{tools.name} "
         self._store = tools.counters(self._url)
+        self._memory = self._store if isinstance(self._store, MemoryCounters) else None
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
-        key = self._name if self._by is None else f"{self._name} {self._by.key(call)}"
+        key = self._name if self._by is None else self._prefix + self._by.key(call)
         taken: Taken | None = None
-        if self._calls:
+        if self._bucket is not None and self._memory is not None:
+            taken = self._memory.take_bucket(key, self._cost, self._bucket)  # type: ignore[arg-type]
+            if not taken.allowed:
+                raise self._refusal(taken)
+        elif self._calls:
             taken = await self._take(key, self._cost_of(call, None))
         elif call.payloads is not None:
             call.payloads = _Counted(self, key, call, call.payloads)
@@ -121,9 +134,11 @@ class RateLimit:
         refused = [taken for taken in found if not taken.allowed]
         if not refused:
             return min(found, key=_remaining)
-        least = max(refused, key=_retry)
-        fields = self._fields(least) if self._headers else ()
-        raise LimitReached(f"the limit of {self._name} is reached", least.retry_s, headers=fields)
+        raise self._refusal(max(refused, key=_retry))
+
+    def _refusal(self, taken: Taken) -> LimitReached:
+        fields = self._fields(taken) if self._headers else ()
+        return LimitReached(f"the limit of {self._name} is reached", taken.retry_s, headers=fields)
 
     def _cost_of(self, call: Call, payload: Payload | None) -> int:
         """What this counts for, at least 1; raises InvalidRequest when the expression says nothing of use."""
@@ -142,9 +157,8 @@ class RateLimit:
         return max(1, math.ceil(value)) * size
 
     def _fields(self, taken: Taken) -> tuple[tuple[bytes, bytes], ...]:
-        window = self._windows[0]
         return (
-            (b"ratelimit-limit", b"%d" % window.amount),
+            self._limit_field,
             (b"ratelimit-remaining", b"%d" % taken.remaining),
             (b"ratelimit-reset", b"%d" % math.ceil(taken.reset_s)),
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class StoreError(Exception):
@@ -29,10 +29,18 @@ class Window:
     per_s: float
     burst: int
     algorithm: Algorithm = Algorithm.TOKEN_BUCKET
+    emission_s: float = field(init=False, compare=False, repr=False)
+    """How long one takes to come back."""
+    tolerance_s: float = field(init=False, compare=False, repr=False)
+    """How long the whole burst takes to come back."""
+
+    def __post_init__(self) -> None:
+        emission = self.per_s / self.amount
+        object.__setattr__(self, "emission_s", emission)
+        object.__setattr__(self, "tolerance_s", emission * self.burst)
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What became of a wish to take from a window.
 
     `remaining` is what could still be taken at once, `reset_s` when all of it is back, and `retry_s` when as much as

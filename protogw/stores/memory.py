@@ -6,8 +6,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from protogw.stores.base import Taken, Window
-from protogw.stores.windows import State, expires, judge
+from protogw.stores.base import Algorithm, Taken, Window
+from protogw.stores.windows import State, bucket, expires, judge
 
 MOST_KEYS = 100_000
 """Each is some 300 bytes. A key that is forgotten starts anew, so a flood of keys frees others of their limits at the
@@ -23,15 +23,19 @@ class MemoryCounters:
         self._most = most
         self._clock = clock
         self._states: OrderedDict[str, tuple[float, tuple[State, ...]]] = OrderedDict()
+        self._buckets: OrderedDict[str, float] = OrderedDict()
+        """The theoretical arrival times of those that are one token bucket, as nearly all limits are."""
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._states) + len(self._buckets)
 
     async def take(self, key: str, cost: int, windows: Sequence[Window]) -> Sequence[Taken]:
         return self.take_now(key, cost, windows)
 
     def take_now(self, key: str, cost: int, windows: Sequence[Window]) -> Sequence[Taken]:
         """The same without waiting, which nothing here does."""
+        if len(windows) == 1 and windows[0].algorithm is Algorithm.TOKEN_BUCKET:
+            return (self.take_bucket(key, cost, windows[0]),)
         now = self._clock()
         known = self._states.get(key)
         states: Sequence[State | None] = known[1] if known is not None else (None,) * len(windows)
@@ -45,14 +49,34 @@ class MemoryCounters:
                 self._make_room(now)
         return [taken for taken, _ in judged]
 
+    def take_bucket(self, key: str, cost: int, window: Window) -> Taken:
+        """The same of a key whose only window is this token bucket."""
+        now = self._clock()
+        buckets = self._buckets
+        arrival = buckets.get(key)
+        taken, after = bucket(window, arrival or 0.0, cost, now)
+        if taken.allowed:
+            buckets[key] = after
+            if arrival is None:
+                self._make_room(now)
+            else:
+                buckets.move_to_end(key)
+        return taken
+
     def _make_room(self, now: float) -> None:
         """Let go of what says nothing any more, a few with each new key, and of the oldest where there are too many."""
-        states = self._states
+        states, buckets = self._states, self._buckets
         for _ in range(_SWEPT):
-            oldest = next(iter(states))
-            if states[oldest][0] > now and len(states) <= self._most:
+            over = len(states) + len(buckets) > self._most
+            oldest = next(iter(states), None)
+            if oldest is not None and (over or states[oldest][0] <= now):
+                del states[oldest]
+                continue
+            oldest = next(iter(buckets), None)
+            if oldest is None or (buckets[oldest] > now and not over):
                 break
-            del states[oldest]
+            del buckets[oldest]
 
     async def close(self) -> None:
         self._states.clear()
+        self._buckets.clear()

@@ -22,7 +22,8 @@ class State(NamedTuple):
 def judge(window: Window, state: State | None, cost: int, now: float) -> tuple[Taken, State]:
     """What comes of taking `cost` now, and the state if it is taken."""
     if window.algorithm is Algorithm.TOKEN_BUCKET:
-        return _bucket(window, state, cost, now)
+        taken, arrival = bucket(window, state.first if state is not None else 0.0, cost, now)
+        return taken, State(arrival)
     return _sliding(window, state, cost, now)
 
 
@@ -31,19 +32,20 @@ def expires(window: Window, state: State, now: float) -> float:
     return state.first if window.algorithm is Algorithm.TOKEN_BUCKET else state.start + 2 * window.per_s
 
 
-def _bucket(window: Window, state: State | None, cost: int, now: float) -> tuple[Taken, State]:
-    emission = window.per_s / window.amount
-    tolerance = emission * window.burst
-    arrival = max(now, state.first) if state is not None else now
-    next_arrival = arrival + emission * cost
+def bucket(window: Window, arrival: float, cost: int, now: float) -> tuple[Taken, float]:
+    """What comes of taking `cost` now from a token bucket with this theoretical arrival time (0.0 for a new one), and
+    the arrival time afterwards."""
+    if arrival < now:
+        arrival = now
+    emission = window.emission_s
+    reach = now + window.tolerance_s
+    after = arrival + emission * cost
     # A hair of slack, so that what is due at this very moment is not refused by rounding.
-    late = next_arrival - tolerance - now
-    if late > 1e-9 * max(1.0, now):
-        remaining = int((now + tolerance - arrival) / emission + 1e-6)
-        retry = late if cost <= window.burst else window.per_s
-        return Taken(False, max(0, remaining), arrival - now, retry), State(arrival)
-    remaining = int((now + tolerance - next_arrival) / emission + 1e-6)
-    return Taken(True, max(0, remaining), next_arrival - now, 0.0), State(next_arrival)
+    if after - reach > 1e-9 * (now if now > 1.0 else 1.0):
+        retry = after - reach if cost <= window.burst else window.per_s
+        return Taken(False, max(0, int((reach - arrival) / emission + 1e-6)), arrival - now, retry), arrival
+    remaining = int((reach - after) / emission + 1e-6)
+    return Taken(True, remaining if remaining > 0 else 0, after - now, 0.0), after
 
 
 def _sliding(window: Window, state: State | None, cost: int, now: float) -> tuple[Taken, State]:

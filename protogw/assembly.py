@@ -18,6 +18,7 @@ from protogw.balancers import BALANCERS
 from protogw.builtin import Builtin
 from protogw.config import Config, Kinds, Upstream
 from protogw.config.kinds import takes_path
+from protogw.consumers import Consumers
 from protogw.descriptors import numbers as lock
 from protogw.descriptors.model import Schema
 from protogw.descriptors.numbers import Numbers
@@ -129,7 +130,7 @@ def build(
     }
     gateway = Gateway(pools)
     policies = _policies(config)
-    _equip(gateway, policies)
+    _equip(gateway, policies, config)
     names = written_by(policies.values())
     for pool in pools.values():
         pool.guard(names)
@@ -265,22 +266,39 @@ def _policies(config: Config) -> dict[str, object]:
     return made
 
 
-def _equip(gateway: Gateway, policies: Mapping[str, object]) -> None:
+def _equip(gateway: Gateway, policies: Mapping[str, object], config: Config) -> None:
     """Hand the policies their tools; raises AssemblyError for each that cannot work with them."""
     stores, fetcher = Stores(), Fetcher()
+    consumers = _consumers(config)
     faults: list[str] = []
     for name, policy in policies.items():
         if isinstance(policy, Equipped):
             try:
-                policy.equip(PolicyTools(name, stores, fetcher, gateway.pools, policies))
+                policy.equip(PolicyTools(name, stores, fetcher, gateway.pools, policies, consumers))
             except ValueError as error:
                 faults.append(f"policies.{name}: {error}")
         if isinstance(policy, Started):
             gateway.when_started(policy.run, f"policy {name}")
     if faults:
         raise AssemblyError(*faults)
+    if consumers is not None:
+        gateway.when_started(consumers.run, "consumers")
     gateway.when_started(stores.run, "stores")
     gateway.when_started(fetcher.run, "fetcher")
+
+
+def _consumers(config: Config) -> Consumers | None:
+    """The callers that the config knows by name; raises AssemblyError when they do not fit together."""
+    if config.consumers is None:
+        return None
+    try:
+        made = Consumers(config.consumers)
+    except ValueError as error:
+        raise AssemblyError(f"consumers: {error}") from error
+    unknown = sorted(made.policies.difference(config.policies))
+    if unknown:
+        raise AssemblyError(*(f"consumers: subjects: no policy has the name {name}" for name in unknown))
+    return made
 
 
 def _origins(use: Sequence[str], policies: Mapping[str, object]) -> OriginPolicy | None:

@@ -3,7 +3,7 @@
 A bare path is read by straight code; anything else is CEL (github.com/google/cel-spec), which always ends, touches
 nothing but the call, and whose regular expressions take linear time. Knows no protocol.
 
-    identity.subject · .consumer · .issuer · .scheme · .groups · .scopes · .claims.NAME
+    identity.subject · .consumer · .issuer · .scheme · .groups · .scopes · .claims.NAME · .metadata.NAME
     peer.address · peer.identity       the client's address, and the name its certificate vouches for
     header.NAME                        the first value of a field of the metadata
     method · service · front_end · host · path
@@ -52,6 +52,7 @@ def _identity(call: Call, payload: Payload | None) -> Mapping[str, Any]:
         "groups": sorted(who.groups),
         "scopes": sorted(who.scopes),
         "claims": dict(who.claims),
+        "metadata": dict(who.metadata),
     }
 
 
@@ -63,6 +64,7 @@ _NOBODY: Final[Mapping[str, Any]] = {
     "groups": [],
     "scopes": [],
     "claims": {},
+    "metadata": {},
 }
 
 

@@ -25,6 +25,8 @@ class Identity:
     groups: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    metadata: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    """What the config says of the consumer."""
     expires_at: float | None = None
 
     @property

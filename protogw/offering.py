@@ -21,7 +21,7 @@ from protogw.descriptors.read import Fetch, Send
 from protogw.descriptors.sockets import with_sockets
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
-from protogw.policies.base import OriginPolicy, Policy, Target
+from protogw.policies.base import Lacking, OriginPolicy, Policy, Target
 from protogw.policies.identity_headers import Stripped
 from protogw.routing.route import Conditions, Rewrite, Route
 from protogw.routing.router import HttpRoute, Router
@@ -70,6 +70,7 @@ class Offering:
         self._own = own
         self._own_schema = own_schema
         self._policies = policies
+        self._lacking = [(name, policy) for name, policy in policies.items() if isinstance(policy, Lacking)]
         self._stripped = stripped if stripped is not None and stripped.names else None
         self._schemas: dict[str, Schema] = {}
         self._awaited: set[str] = set()
@@ -109,6 +110,11 @@ class Offering:
         return tuple(compiled.delivery for compiled in self._routes if compiled.delivery is not None)
 
     @property
+    def lacking(self) -> dict[str, str]:
+        """What policies wait for that cannot work yet, by policy."""
+        return {name: lack for name, policy in self._lacking if (lack := policy.lacks) is not None}
+
+    @property
     def schemas(self) -> Mapping[str, Schema]:
         """The schemas that there are, by upstream."""
         return self._schemas
@@ -140,7 +146,7 @@ class Offering:
     def healthy(self, service: str) -> bool:
         """Whether calls of this service, or with the empty name any calls at all, can be carried now."""
         if not service:
-            return not self._gateway.draining and not self._awaited
+            return not self._gateway.draining and not self._awaited and not self.lacking
         owner = self._owners.get(service)
         return owner is None or self._gateway.pools[owner].reachable
 

@@ -254,12 +254,14 @@ def readiness(gateway: Gateway) -> dict[str, Any]:
     offering = gateway.offering
     waiting = sorted(offering.awaited) if offering is not None else []
     unknown = sorted(name for name, following in gateway.followings.items() if following.awaited)
-    return {
-        "ready": not (gateway.draining or waiting or unknown),
+    lacking = offering.lacking if offering is not None else {}
+    found = {
+        "ready": not (gateway.draining or waiting or unknown or lacking),
         "draining": gateway.draining,
         "waiting_for_schema": waiting,
         "waiting_for_addresses": unknown,
     }
+    return {**found, "waiting_for_policies": lacking} if lacking else found
 
 
 def upstreams(gateway: Gateway) -> dict[str, Any]:

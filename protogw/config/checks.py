@@ -40,7 +40,9 @@ def check(document: Document, kinds: Kinds) -> None:
             _upstream(document, ("upstreams", name), upstream, kinds)
     for name, policy in policies.items():
         if isinstance(policy, dict):
-            _one_kind(document, ("policies", name), policy, kinds.policies, "a policy")
+            kind = _one_kind(document, ("policies", name), policy, kinds.policies, "a policy")
+            if kind is not None:
+                _named_by(document, ("policies", name, kind), policy[kind], policies, kinds.policies[kind])
     _names(document, ("use",), data.get("use"), policies, "policy")
     routes = data.get("routes")
     named: set[str] = set()
@@ -249,6 +251,17 @@ def _names(document: Document, place: Place, value: object, known: Mapping[str, 
         elif name in seen:
             document.fault((*place, *steps), f"{quoted(name)} is named twice")
         seen.add(name)
+
+
+def _named_by(document: Document, place: Place, settings: object, policies: Mapping[str, Any], part: type[Any]) -> None:
+    """The policies that a policy's own settings name, in a list or under the key that its class says."""
+    key = getattr(part, "names_policies", None)
+    if key is None:
+        return
+    if isinstance(settings, dict):
+        _names(document, (*place, key), settings.get(key), policies, "policy")
+    else:
+        _names(document, place, settings, policies, "policy")
 
 
 def _route(

@@ -28,6 +28,7 @@ from protogw.config.strict import LISTED, Strict
 from protogw.config.tls import ListenerTls
 from protogw.config.units import Address, AdminAddress, ListenAddress, LogPath, Name, one_of
 from protogw.config.upstreams import Endpoint, Health, Upstream
+from protogw.consumers import ConsumersOrFile
 from protogw.descriptors.numbers import LOCK
 from protogw.frontends.base import Bounds
 from protogw.net.limits import Limits
@@ -189,6 +190,9 @@ class Config(Strict):
     """The services behind, by name. What their schemas describe is offered without further words."""
     policies: Mapping[Name, Policy] = {}
     """Steps around calls, by name; `use` attaches them."""
+    consumers: ConsumersOrFile | None = None
+    """Callers whom the gateway knows by name, whatever credential they show; or a YAML file of them, read again when it
+    changes."""
     use: Annotated[tuple[str, ...], LISTED] = ()
     """The policies of every route that names none itself, outermost first."""
     routes: tuple[Route, ...] = ()

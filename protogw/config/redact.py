@@ -9,7 +9,7 @@ from protogw.config.document import NOTHING, Document
 from protogw.config.faults import Place
 
 HIDDEN = "***"
-_SECRET_KEY = re.compile(r"secret|password|passwd|token|api_?key|credential|authorization", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"secret|password|passwd|token|api_?key|credential|authorization|hash$", re.IGNORECASE)
 _USER_INFO = re.compile(r"://[^/@\s]*@")
 
 

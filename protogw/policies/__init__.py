@@ -1,8 +1,14 @@
 """Policies: one step around a call, one policy a file."""
 
 from protogw.kinds import table
+from protogw.policies.anonymous import Anonymous
+from protogw.policies.any_of import AnyOf
 from protogw.policies.api_key import ApiKey
+from protogw.policies.basic import Basic
 from protogw.policies.cors import Cors
+from protogw.policies.introspection import Introspection
+from protogw.policies.jwt import Jwt
+from protogw.policies.mtls import Mtls
 from protogw.policies.python import Python
 from protogw.policies.rate_limit import RateLimit
 from protogw.policies.retry import Retry
@@ -11,6 +17,12 @@ POLICIES = table(
     "policies",
     Cors,
     ApiKey,
+    Basic,
+    Jwt,
+    Introspection,
+    Mtls,
+    Anonymous,
+    AnyOf,
     RateLimit,
     Retry,
     Python,

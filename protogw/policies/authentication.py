@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from protogw.call import Call, Metadata, Reply
+from protogw.consumers import Consumers
 from protogw.errors import GatewayError, Unauthenticated
 from protogw.identity import Identity
 from protogw.policies.base import Handler, PolicySettings, Tools
@@ -33,8 +34,8 @@ class AuthenticationSettings(PolicySettings):
 
     headers: Annotated[Mapping[FieldName, str], Field(max_length=32)] = {}
     """Fields that tell the service who calls, `x-user: subject`: each with one of `subject`, `consumer`, `issuer`,
-    `scheme`, `groups`, `scopes`, or the path of a claim. Clients' own fields of these names are removed
-    everywhere."""
+    `scheme`, `groups`, `scopes`, `metadata.NAME`, or the path of a claim. Clients' own fields of these names are
+    removed everywhere."""
     on_expiry: Literal["end", "reauthenticate", "ignore"] = "end"
     """What becomes of a stream whose caller's credential expires: it ends as UNAUTHENTICATED; or it goes on if the
     client has sent a newer credential by then over the connection that carries it; or it goes on in any case."""
@@ -67,6 +68,8 @@ class Authentication(ABC):
     """Base of the policies that find out who calls."""
 
     needs_credential: ClassVar[bool] = True
+    several_issuers = False
+    """Subjects of one issuer are to be told from those of another."""
 
     def __init__(self, settings: AuthenticationSettings) -> None:
         self.name = str(getattr(self, "kind", "authentication"))
@@ -75,11 +78,13 @@ class Authentication(ABC):
         """The names of these fields."""
         self._expires = settings.on_expiry != "ignore"
         self._again = settings.on_expiry == "reauthenticate"
+        self._consumers: Consumers | None = None
         # By identity: both are held here, so their ids stay their own.
         self._memo: dict[tuple[int, int], tuple[Metadata, Identity, Metadata]] = {}
 
     def equip(self, tools: Tools) -> None:
         self.name = tools.name
+        self._consumers = tools.consumers
 
     @abstractmethod
     async def authenticate(self, call: Call) -> Identity | None: ...
@@ -95,6 +100,8 @@ class Authentication(ABC):
         return await forward(call)
 
     def admit(self, call: Call, identity: Identity) -> None:
+        if self._consumers is not None:
+            identity = self._consumers.known(self.name, identity, several_issuers=self.several_issuers)
         call.identity = identity
         if self._told:
             self._tell(call, identity)
@@ -163,6 +170,8 @@ class Authentication(ABC):
                 identity = await self.authenticate(asked)
         except (GatewayError, TimeoutError):
             identity = None
+        if identity is not None and self._consumers is not None:
+            identity = self._consumers.known(self.name, identity, several_issuers=self.several_issuers)
         call.watched = None
         if identity is None or identity.key != before.key or (identity.expires_at or 0) <= time.time():
             call.end(self._over(), task)
@@ -189,6 +198,9 @@ def _reader(path: str) -> Callable[[Identity], Any]:
     part = _PARTS.get(path)
     if part is not None:
         return part
+    root, _, name = path.partition(".")
+    if root == "metadata" and name:
+        return lambda who: who.metadata.get(name)
     names = path.removeprefix("claims.").split(".")
     return lambda who: claim(who.claims, names)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
+    from protogw.consumers import Consumers
     from protogw.fetching import Fetcher
     from protogw.stores.base import CounterStore
     from protogw.wire.http import Header, RequestHead
@@ -48,6 +49,11 @@ class Tools(Protocol):
     @property
     def fetcher(self) -> Fetcher:
         """What asks other servers over HTTP."""
+        ...
+
+    @property
+    def consumers(self) -> Consumers | None:
+        """The callers that the config knows by name; None when it knows none."""
         ...
 
     def counters(self, url: str) -> CounterStore:
@@ -120,6 +126,16 @@ class Started(Protocol):
 
     async def run(self) -> None:
         """Do that work, from the gateway's start until cancelled at its end."""
+        ...
+
+
+@runtime_checkable
+class Lacking(Protocol):
+    """A policy that may have to wait for what it works with, and refuses calls until then; readiness asks it."""
+
+    @property
+    def lacks(self) -> str | None:
+        """What it waits for; None when it can work."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from protogw.consumers import Consumers
 from protogw.fetching import Fetcher
 from protogw.policies.base import Target
 from protogw.stores.base import CounterStore
@@ -20,6 +21,7 @@ class PolicyTools:
     fetcher: Fetcher
     targets: Mapping[str, Target]
     policies: Mapping[str, object]
+    consumers: Consumers | None = None
 
     def counters(self, url: str) -> CounterStore:
         return self.stores.counters(url)

@@ -3,19 +3,23 @@ contract tests of policies and front ends are made of."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from protogw.errors import Code
+from tests.support.introspected import endpoint
+from tests.support.tokens import forged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One kind of policy. `passing` lets a call with these `headers` through; `refusing` answers a call without any
-    headers with `code` (None for a kind that refuses nothing). `before` is how many calls pass before it refuses."""
+    headers with `code` (None for a kind that refuses nothing). `before` is how many calls pass before it refuses.
+    `passing` is None for a kind that lets nothing through that comes in clear text."""
 
-    passing: Mapping[str, Any]
+    passing: Mapping[str, Any] | None
     refusing: Mapping[str, Any] | None = None
     code: Code | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -25,12 +29,31 @@ class Sample:
 
 
 _KEY = "a-key-of-some-length"
+_SECRET = "a secret that has thirty-two bytes!"
+_TOKEN = forged({"alg": "HS256"}, {"sub": "ann"}, _SECRET.encode()).decode()
+
+_HASH = "$argon2id$v=19$m=8,t=1,p=1$ks22XTG/XJxEOpc73WvL0w$BunEoVBJTpFwK32wKMj4IUAsooGgvGakR+b+yfnaPUU"
+_KEYS = {"keys": [{"consumer": "shop", "key": _KEY}]}
 
 SAMPLES: Mapping[str, Sample] = {
+    "anonymous": Sample(passing={}),
+    "any_of": Sample(
+        passing={"policies": ["some-keys", "some-users"]},
+        headers={"x-api-key": _KEY},
+        refusing={"policies": ["some-keys", "some-users"]},
+        code=Code.UNAUTHENTICATED,
+        others={"some-keys": {"api_key": _KEYS}, "some-users": {"basic": {"users": [{"name": "ann", "hash": _HASH}]}}},
+    ),
     "api_key": Sample(
         passing={"keys": [{"consumer": "shop", "key": _KEY}]},
         headers={"x-api-key": _KEY},
         refusing={"keys": [{"consumer": "shop", "key": _KEY}]},
+        code=Code.UNAUTHENTICATED,
+    ),
+    "basic": Sample(
+        passing={"users": [{"name": "ann", "hash": _HASH}]},
+        headers={"authorization": "Basic " + base64.b64encode(b"ann:a password").decode()},
+        refusing={"users": [{"name": "ann", "hash": _HASH}]},
         code=Code.UNAUTHENTICATED,
     ),
     "cors": Sample(passing={"origins": ["https://app.example"]}),
@@ -40,6 +63,19 @@ SAMPLES: Mapping[str, Sample] = {
         refusing={"class": "tests.support.tenants:Tenant"},
         code=Code.PERMISSION_DENIED,
     ),
+    "introspection": Sample(
+        passing={"url": endpoint()},
+        headers={"authorization": "Bearer opaque"},
+        refusing={"url": endpoint()},
+        code=Code.UNAUTHENTICATED,
+    ),
+    "jwt": Sample(
+        passing={"secret": _SECRET, "require_exp": False},
+        headers={"authorization": f"Bearer {_TOKEN}"},
+        refusing={"secret": _SECRET, "require_exp": False},
+        code=Code.UNAUTHENTICATED,
+    ),
+    "mtls": Sample(passing=None, refusing={}, code=Code.UNAUTHENTICATED),
     "rate_limit": Sample(
         passing={"rate": "1000/s"},
         refusing={"rate": "1/h"},

@@ -1,0 +1,312 @@
+"""Signed tokens (JWT, RFC 7519): a token that a trusted issuer has signed says who calls.
+
+The algorithm is the key's, never the token's to choose; keys come from where the config says, never from where a token
+says. What is checked follows RFC 8725, what clients are told RFC 6750. Verified tokens are remembered by their digest,
+until they expire or the keys change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from cachebox import LRUCache
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from protogw.call import Call
+from protogw.errors import Overloaded, Unauthenticated
+from protogw.identity import Identity
+from protogw.paths import ReadableFile, parse_file
+from protogw.policies.authentication import Authentication, AuthenticationSettings, claim, texts
+from protogw.policies.base import PolicySettings, Tools
+from protogw.policies.credentials import PlaceList, Places
+from protogw.policies.tokens.claims import ClaimPath, authorities, scopes_of, web_address
+from protogw.policies.tokens.compact import Compact, TokenFault, instant
+from protogw.policies.tokens.keys import ALGORITHMS, KeyFault, KeyRing, UnknownKey, key_of_pem, key_of_secret
+from protogw.policies.tokens.sources import DiscoveredKeys, Fetched, FileKeys, FixedKeys, KeySource, UrlKeys
+from protogw.values import LISTED, Positive, Seconds
+
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
+    "EdDSA", "Ed25519", "Ed448", "HS256", "HS384", "HS512",
+]  # fmt: skip
+assert set(Algorithm.__args__) == set(ALGORITHMS)  # type: ignore[attr-defined]
+
+MOST_LEEWAY_S: Final = 60.0
+
+
+def _set(value: object) -> str | Path:
+    """An address or a file."""
+    if isinstance(value, str) and "://" in value:
+        return web_address(value)
+    return parse_file(value)
+
+
+KeySet = Annotated[
+    str | Path, PlainValidator(_set), WithJsonSchema({"type": "string", "examples": ["https://idp.example/jwks.json"]})
+]
+
+
+class TrustedIssuer(BaseModel):
+    """One issuer: whose tokens, for whom, and the keys that verify them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    issuer: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """What a token's `iss` must be. An address without any key beside it is asked for its keys (OpenID Connect
+    discovery)."""
+    audience: Annotated[tuple[str, ...], LISTED] = ()
+    """Of these, at least one must be in a token's `aud`. Without it tokens for other services are taken too."""
+    jwks: KeySet | None = None
+    """The keys, as a JSON Web Key Set: an address, or a file, which is read again when it changes."""
+    jwks_hosts: Annotated[tuple[str, ...], LISTED] = ()
+    """Hosts, beside the issuer's own, at which it may say that its keys are."""
+    key: Annotated[str, Field(max_length=16 << 10)] | None = None
+    """A public key or certificate in PEM instead, best as `file:PATH`."""
+    secret: Annotated[str, Field(max_length=4096)] | None = None
+    """A secret that the issuer shares with the gateway instead, at least 32 bytes (HS256), best as `${NAME}`."""
+    algorithms: Annotated[tuple[Algorithm, ...], LISTED] = ()
+    """The only algorithms wanted. Default: what each key is for."""
+    ca: ReadableFile | None = None
+    """Who vouches for the servers that keys are fetched from, in PEM. Default: the system's authorities."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        found = [name for name in ("jwks", "key", "secret") if getattr(self, name) is not None]
+        if len(found) > 1:
+            raise PydanticCustomError("issuer", "{reason}", {"reason": f"has both {found[0]} and {found[1]}"})
+        if not found and self.issuer is not None:
+            try:
+                web_address(self.issuer)
+            except PydanticCustomError:
+                reason = "has neither jwks, key nor secret, and issuer is no address to ask for them"
+                raise PydanticCustomError("issuer", "{reason}", {"reason": reason}) from None
+        return self
+
+    @property
+    def given(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.issuer or self.jwks or self.key or self.secret)
+
+
+class JwtSettings(AuthenticationSettings, TrustedIssuer):
+    """Whose tokens are taken, what they must say, and who their bearers are."""
+
+    issuers: Annotated[tuple[TrustedIssuer, ...], Field(max_length=32)] = ()
+    """Several issuers, each with an `issuer`, instead of the one that is written here."""
+    places: Annotated[PlaceList, Field(alias="in")] = ("header.authorization",)
+    """Where a token may be: `header.NAME` (after `Bearer`), `query.NAME`, `cookie.NAME`."""
+    hide: bool = True
+    """Take the token out of what the service gets."""
+    leeway: Annotated[Seconds, Field(ge=0, le=MOST_LEEWAY_S)] = 0.0
+    """How far clocks may differ, at most 60s."""
+    require_exp: bool = True
+    """Refuse tokens that never expire."""
+    require: Annotated[tuple[ClaimPath, ...], LISTED] = ()
+    """Further claims that a token must have, whatever they say."""
+    typ: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """What a token's `typ` must be: `at+jwt` takes access tokens alone (RFC 9068)."""
+    subject: ClaimPath = "sub"
+    """The claim that names the caller, which a token must have."""
+    consumer: ClaimPath | None = None
+    """The claim that names the consumer: `azp`, `client_id`."""
+    groups: ClaimPath = "groups"
+    """The claim with the caller's groups, a list or one: `realm_access.roles`."""
+    cache: Annotated[int, Field(ge=0, le=1_000_000)] = 4096
+    """Verified tokens that are remembered."""
+    refresh: Annotated[Positive, Field(ge=1)] = 600.0
+    """How often keys at an address are fetched again."""
+    refresh_unknown: Annotated[Positive, Field(ge=1)] = 30.0
+    """How often, at the most, they are fetched for a token whose key is not known."""
+    realm: Annotated[str, Field(pattern=r"^[ -!#-\[\]-~]+$", max_length=100)] = "protogw"
+    """What refusals call the place that the token is for."""
+
+    @model_validator(mode="after")
+    def _whose(self) -> Self:
+        reason = None
+        if self.issuers and self.given:
+            reason = "says one issuer by itself, and has issuers too: write it as one of them"
+        elif not self.issuers and not self.given:
+            reason = "says nothing of whose tokens are taken: issuer, jwks, key or secret"
+        elif any(one.issuer is None for one in self.issuers):
+            reason = "each of issuers needs an issuer, which is how a token's own is found"
+        elif len({one.issuer for one in self.issuers}) < len(self.issuers):
+            reason = "has the same issuer twice"
+        if reason is not None:
+            raise PydanticCustomError("jwt", "{reason}", {"reason": reason})
+        return self
+
+
+class _Trusted:
+    """One issuer, ready to be asked."""
+
+    __slots__ = ("audience", "issuer", "source")
+
+    def __init__(self, settings: TrustedIssuer, source: KeySource) -> None:
+        self.issuer = settings.issuer
+        self.audience = frozenset(settings.audience)
+        self.source = source
+
+
+class Jwt(Authentication):
+    """Takes calls that carry a token of a trusted issuer; the token says who calls."""
+
+    kind: ClassVar[str] = "jwt"
+    Settings: ClassVar[type[PolicySettings]] = JwtSettings
+
+    def __init__(self, settings: JwtSettings) -> None:
+        super().__init__(settings)
+        self._settings = settings
+        self._places = Places(settings.places, "Bearer", hide=settings.hide)
+        self._challenge = f'Bearer realm="{settings.realm}"'
+        self._groups = settings.groups.split(".")
+        self._subject = settings.subject.split(".")
+        self._consumer = settings.consumer.split(".") if settings.consumer is not None else None
+        self._required = [path.split(".") for path in settings.require]
+        self._typ = settings.typ.lower().removeprefix("application/") if settings.typ is not None else None
+        self._trusted: tuple[_Trusted, ...] = ()
+        self.several_issuers = len(settings.issuers) > 1
+        self._cache: LRUCache[bytes, Identity] = LRUCache(max(1, settings.cache))
+
+    @property
+    def query_names(self) -> frozenset[bytes]:
+        return self._places.query_names
+
+    @property
+    def lacks(self) -> str | None:
+        """What stands between this policy and its work, for readiness."""
+        without = [one for one in self._trusted if one.source.ring is None]
+        return f"keys of {without[0].issuer or self.name}" if without else None
+
+    def equip(self, tools: Tools) -> None:
+        super().equip(tools)
+        written = self._settings.issuers or (self._settings,)
+        self._trusted = tuple(_Trusted(one, self._source(one, tools)) for one in written)
+        for one in self._trusted:
+            one.source.changed = self._cache.clear
+
+    def _source(self, written: TrustedIssuer, tools: Tools) -> KeySource:
+        """Where its keys come from; raises ValueError naming the key of the config that is at fault."""
+        where = f"policies.{self.name}" + (f": {written.issuer}" if written.issuer else "")
+        algorithms = written.algorithms
+        try:
+            if written.secret is not None:
+                return FixedKeys(where, KeyRing((key_of_secret(written.secret, algorithms),)))
+            if written.key is not None:
+                return FixedKeys(where, KeyRing((key_of_pem(written.key, algorithms),)))
+            if isinstance(written.jwks, Path):
+                return FileKeys(where, written.jwks, algorithms)
+        except KeyFault as fault:
+            what = "secret" if written.secret is not None else "key" if written.key is not None else "jwks"
+            raise ValueError(f"{what}: {fault}") from fault
+        fetched: dict[str, Any] = {
+            "fetcher": tools.fetcher,
+            "tls": authorities(written.ca),
+            "refresh_s": self._settings.refresh,
+            "again_s": self._settings.refresh_unknown,
+        }
+        if written.jwks is not None:
+            return UrlKeys(where, written.jwks, algorithms, **fetched)
+        assert written.issuer is not None
+        return DiscoveredKeys(where, written.issuer, algorithms, written.jwks_hosts, **fetched)
+
+    def wanted(self) -> Unauthenticated:
+        return Unauthenticated("a token is needed", self._challenge)
+
+    async def authenticate(self, call: Call) -> Identity | None:
+        token = self._places.take(call)
+        if token is None:
+            return None
+        digest = hashlib.sha256(token).digest()
+        identity = self._cache.get(digest)
+        if identity is None:
+            try:
+                identity = await self._verified(token)
+            except TokenFault as fault:
+                raise self._refused(str(fault)) from fault
+            if self._settings.cache:
+                self._cache[digest] = identity
+        elif identity.expires_at is not None and identity.expires_at <= time.time():
+            raise self._refused("the token has expired")
+        return identity
+
+    def _refused(self, why: str) -> Unauthenticated:
+        said = why.replace('"', "'").replace("\\", "/").encode("ascii", "replace").decode()
+        return Unauthenticated(why, f'{self._challenge}, error="invalid_token", error_description="{said}"')
+
+    async def _verified(self, token: bytes) -> Identity:
+        """Whose token it is; raises TokenFault, or Overloaded while the keys are not there."""
+        compact = Compact(token)
+        trusted = self._issuer_of(compact.claims)
+        ring = await trusted.source.ready()
+        if ring is None:
+            raise Overloaded("tokens cannot be verified now")
+        try:
+            ring.verify(compact)
+        except UnknownKey:
+            ring = await trusted.source.renewed()
+            if ring is None:
+                raise
+            ring.verify(compact)
+        return self._identity(compact, trusted)
+
+    def _issuer_of(self, claims: Mapping[str, Any]) -> _Trusted:
+        """Who is said to have issued it, which its signature will have to prove."""
+        said = claims.get("iss")
+        for one in self._trusted:
+            if one.issuer is None or one.issuer == said:
+                return one
+        raise TokenFault("the token's issuer is not trusted")
+
+    def _identity(self, compact: Compact, trusted: _Trusted) -> Identity:
+        """What a token with a good signature says; raises TokenFault where that is not good now, or not for us."""
+        claims, settings = compact.claims, self._settings
+        now, leeway = time.time(), settings.leeway
+        expires, begins = instant(claims, "exp"), instant(claims, "nbf")
+        instant(claims, "iat")
+        if expires is None and settings.require_exp:
+            raise TokenFault("the token never expires")
+        if expires is not None and expires + leeway <= now:
+            raise TokenFault("the token has expired")
+        if begins is not None and begins - leeway > now:
+            raise TokenFault("the token is not valid yet")
+        if trusted.audience:
+            audience = claims.get("aud")
+            if trusted.audience.isdisjoint(texts(audience)):
+                raise TokenFault("the token is for another audience")
+        if self._typ is not None and compact.typ != self._typ:
+            raise TokenFault("the token is of another type")
+        for path in self._required:
+            if claim(claims, path) is None:
+                raise TokenFault(f"the token has no {'.'.join(path)}")
+        subject = claim(claims, self._subject)
+        if not isinstance(subject, str) or not subject:
+            raise TokenFault(f"the token has no {settings.subject}")
+        consumer = claim(claims, self._consumer) if self._consumer is not None else ""
+        issuer = claims.get("iss")
+        return Identity(
+            subject=subject,
+            scheme=self.kind,
+            consumer=consumer if isinstance(consumer, str) else "",
+            issuer=issuer if isinstance(issuer, str) else "",
+            groups=texts(claim(claims, self._groups)),
+            scopes=scopes_of(claims),
+            claims=claims,
+            expires_at=expires + leeway if expires is not None else None,
+        )
+
+    async def run(self) -> None:
+        """Keep the keys fresh, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for one in self._trusted:
+                group.create_task(one.source.run(), name=f"keys of {one.source.where}")
+
+    @property
+    def fetches(self) -> int:
+        """How often keys were asked for."""
+        return sum(one.source.fetches for one in self._trusted if isinstance(one.source, Fetched))

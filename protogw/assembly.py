@@ -36,7 +36,7 @@ from protogw.offering import AssemblyError, Offering
 from protogw.passthrough import PASSTHROUGHS
 from protogw.passthrough.base import Recorder as ConnectionRecorder
 from protogw.policies import POLICIES
-from protogw.policies.base import Equipped, OriginPolicy, ReadsQuery, Started
+from protogw.policies.base import Equipped, OriginPolicy, Purged, ReadsQuery, Started
 from protogw.policies.identity_headers import Stripped, written_by
 from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
@@ -277,6 +277,8 @@ def _equip(gateway: Gateway, policies: Mapping[str, object], config: Config) -> 
                 policy.equip(PolicyTools(name, stores, fetcher, gateway.pools, policies, consumers))
             except ValueError as error:
                 faults.append(f"policies.{name}: {error}")
+        if isinstance(policy, Purged):
+            gateway.caches[name] = policy
         if isinstance(policy, Started):
             gateway.when_started(policy.run, f"policy {name}")
     if faults:

@@ -351,3 +351,10 @@ class Reply:
 
     def __repr__(self) -> str:
         return f"<Reply {self.status.code.name}>"
+
+
+class Unchanged(Reply):
+    """A whole reply that the client says it holds already (its condition is met): a front end whose protocol can say so
+    sends its metadata alone, and any other sends it as it is."""
+
+    __slots__ = ()

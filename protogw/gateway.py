@@ -16,7 +16,7 @@ from protogw.call import Call, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import DeadlineExceeded, GatewayError, InternalError, NotOffered
 from protogw.frontends.base import Exchange, FrontEnd, Recorder, RecordsCalls
-from protogw.policies.base import OriginPolicy
+from protogw.policies.base import OriginPolicy, Purged
 from protogw.routing.router import Router
 
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ class Gateway:
         """Another one whenever what is offered changes."""
         self.router = Router({})
         self.draining = False
+        self.caches: dict[str, Purged] = {}
+        """The policies that keep answers, by name."""
         self.offering: Offering | None = None
         """What makes catalog and router; None until assembled."""
         self.watchers: list[Callable[[Catalog], None]] = []

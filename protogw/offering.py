@@ -21,7 +21,7 @@ from protogw.descriptors.read import Fetch, Send
 from protogw.descriptors.sockets import with_sockets
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
-from protogw.policies.base import Lacking, OriginPolicy, Policy, Target
+from protogw.policies.base import Fitted, Lacking, OriginPolicy, Policy, Target
 from protogw.policies.identity_headers import Stripped
 from protogw.routing.route import Conditions, Rewrite, Route
 from protogw.routing.router import HttpRoute, Router
@@ -205,10 +205,24 @@ class Offering:
                 if (route := compiled.for_method(method, target, self._schemas, self._sharing, faults)) is not None
             ]
             methods[method.full_name] = [*candidates, Route("default", target, self._use, stripped=self._stripped)]
+        self._fit(catalog, methods, faults)
         http = [found for compiled in self._routes if (found := compiled.http) is not None]
         router = Router(methods, http)
         faults.extend(router.shadowed)
         return catalog, router, faults
+
+    def _fit(self, catalog: Catalog, routes: Mapping[str, Sequence[Route]], faults: list[str]) -> None:
+        """Tell the policies whose settings name methods which those are that they are around."""
+        for name, policy in self._policies.items():
+            if isinstance(policy, Fitted) and isinstance(policy, Policy):
+                around = [
+                    method
+                    for method in catalog.methods.values()
+                    if any(policy in route.policies for route in routes[method.full_name])
+                ]
+                faults.extend(
+                    f"policies.{name}.{policy.kind}.{fault}" for fault in policy.fit(around, not self._awaited)
+                )
 
     def _bound(self, schema: Schema, faults: list[str]) -> Schema:
         """The schema with the bindings that the config adds or puts in place of its own."""

@@ -99,6 +99,7 @@ class Serving:
             return None
         from protogw.commands.served_documents import ServedDocuments
         from protogw.control.admin import Admin
+        from protogw.control.caches import CacheViews
 
         def ready() -> dict[str, Any]:
             return readiness(gateway)
@@ -113,7 +114,8 @@ class Serving:
         documents = ServedDocuments(gateway, self.config)
         offering = gateway.offering
         steered = (lambda: offering.deliveries) if offering is not None and offering.deliveries else None
-        admin = Admin(address.host, address.port, ready, views, documents, held, steered)
+        more = [CacheViews(gateway.caches)] if gateway.caches else []
+        admin = Admin(address.host, address.port, ready, views, documents, held, steered, more)
         await admin.start()
         return admin
 

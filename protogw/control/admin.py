@@ -1,6 +1,6 @@
 """The admin address: is it alive, is it ready, and what does it do right now. Shows no secret,
-and changes nothing but the connections that a front end's settings give into its hand, and the weights of routes to
-several upstreams.
+and changes nothing but what settings give into its hand: connections, the weights of routes to several upstreams, and
+what other parts add (`Views`).
 
 It listens on loopback by default. Browsers are kept out: a page of another site may reach 127.0.0.1 under a name of its
 own (DNS rebinding), so the Host must be an address, localhost or the name listened on, and a foreign Origin is refused.
@@ -39,6 +39,14 @@ class Documents(Protocol):
         ...
 
 
+class Views(Protocol):
+    """Further pages, of which some change something: all of them below one path."""
+
+    path: str
+
+    def add_to(self, router: web.UrlDispatcher) -> None: ...
+
+
 _PROBES = frozenset(("/healthz", "/readyz"))
 """Answered whatever the Host is: orchestrators probe under names of their own, and there is nothing to learn."""
 
@@ -55,9 +63,11 @@ class Admin:
         documents: Documents | None = None,
         connections: Held | None = None,
         deliveries: Callable[[], Sequence[Steered]] | None = None,
+        more: Sequence[Views] = (),
     ) -> None:
         """`connections` are those that may be looked at, pushed to and closed, `deliveries` the routes whose weights
         may be set; None where there are none of either."""
+        self._more = tuple(more)
         self._host = host
         self._port = port
         self._ready = ready
@@ -93,6 +103,8 @@ class Admin:
             ConnectionViews(self._connections).add_to(app.router)
         if self._deliveries is not None:
             DeliveryViews(self._deliveries).add_to(app.router)
+        for views in self._more:
+            views.add_to(app.router)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -122,6 +134,7 @@ class Admin:
         changes = (self._connections is not None and request.path.startswith(PATH + "/")) or (
             self._deliveries is not None and request.path.startswith(ROUTES + "/") and request.method == "POST"
         )
+        changes = changes or any(request.path.startswith(views.path + "/") for views in self._more)
         if request.method not in ("GET", "HEAD") and not changes:
             return answer({"error": "only GET is offered"}, 405, {"allow": "GET, HEAD"})
         if request.path not in _PROBES:
@@ -158,6 +171,7 @@ class Admin:
             more.append(PATH)
         if self._deliveries is not None:
             more.append(ROUTES)
+        more.extend(views.path for views in self._more)
         return answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in self._views), *more]})
 
     async def _healthz(self, _: web.Request) -> web.Response:

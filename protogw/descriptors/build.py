@@ -22,6 +22,7 @@ from protogw.descriptors.model import (
     Type,
 )
 from protogw.descriptors.shapes import Shapes
+from protogw.wire.messages import Messages
 from protogw.wire.native_json import NativeCodec, Natives
 from protogw.wire.protojson import Codecs, JsonOptions, MessageCodec
 from protogw.wire.protojson_types import json_name
@@ -82,6 +83,7 @@ def build(
     except ValueError as error:
         raise SchemaError(str(error)) from error
     known = foreign or Foreign()
+    classes = Messages(descriptor_set)
     codec_of: _CodecOf = codecs.codec if foreign is None else Natives(codecs, foreign.shapes).codec
     types: dict[str, Type] = {}
     enums: dict[str, Enum] = {}
@@ -91,7 +93,7 @@ def build(
         for path, name, message in _messages(file):
             if not message.options.map_entry:
                 found = pool.FindMessageTypeByName(name)
-                types[name] = _type(found, message, path, docs, codec_of, types, known.json_schemas.get(name))
+                types[name] = _type(found, message, path, docs, codec_of, types, known.json_schemas.get(name), classes)
             for index, enum in enumerate(message.enum_type):
                 one = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""), known)
                 enums[one.name] = one
@@ -147,6 +149,7 @@ def _type(
     codec_of: _CodecOf,
     types: dict[str, Type],
     json_schema: Mapping[str, Any] | None,
+    classes: Messages,
 ) -> Type:
     fields = {
         field.name: _field(found.fields_by_name[field.name], field, docs.get((*path, 2, index), ""))
@@ -159,6 +162,7 @@ def _type(
         doc=docs.get(path, ""),
         json_schema=json_schema,
         types=types,
+        classes=classes,
     )
 
 

@@ -17,6 +17,14 @@ class SchemaError(Exception):
         self.faults = faults
 
 
+class MessageClasses(Protocol):
+    """The protobuf classes of a schema's message types."""
+
+    def of(self, name: str) -> Any:
+        """The class of the message type of this full name; KeyError when there is none."""
+        ...
+
+
 class Codec(Protocol):
     """Turns one message type's protobuf bytes into JSON bytes and back.
 
@@ -140,6 +148,13 @@ class Type:
     doc: str = ""
     json_schema: Mapping[str, Any] | None = None
     types: Mapping[str, Type] = field(default_factory=dict, repr=False)
+    classes: MessageClasses | None = field(default=None, repr=False)
+
+    @property
+    def message(self) -> Any:
+        """The protobuf class of this type, for those who read or set fields one by one; made on first use."""
+        assert self.classes is not None
+        return self.classes.of(self.name)
 
     def field(self, name: str) -> Field | None:
         """The field of this proto or JSON name."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from protogw.aside import compressed, decompressed
-from protogw.call import Call, GzipPayload, Payload, Reply
+from protogw.call import Call, GzipPayload, Payload, Reply, Unchanged
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest
 from protogw.frontends.base import Bounds, FrontEndSettings
@@ -188,6 +188,9 @@ class Connect:
             code = 200
             metadata = reply.metadata
             head = target.reply_head if metadata is target.reply_metadata else target.head_of(metadata)
+            if reply.__class__ is Unchanged and target.message is not None:
+                exchange.respond(304, head)
+                return
             payload = reply.payload
             assert payload is not None
             body = written(payload, target.encoding)

@@ -5,6 +5,7 @@ from protogw.policies.anonymous import Anonymous
 from protogw.policies.any_of import AnyOf
 from protogw.policies.api_key import ApiKey
 from protogw.policies.basic import Basic
+from protogw.policies.cache import Cache
 from protogw.policies.cors import Cors
 from protogw.policies.introspection import Introspection
 from protogw.policies.jwt import Jwt
@@ -26,4 +27,5 @@ POLICIES = table(
     RateLimit,
     Retry,
     Python,
+    Cache,
 )

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
     from protogw.consumers import Consumers
+    from protogw.descriptors.model import Method
     from protogw.fetching import Fetcher
     from protogw.stores.base import CounterStore
+    from protogw.stores.entries import CacheStore, Wanted
     from protogw.wire.http import Header, RequestHead
 
 Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
@@ -60,6 +62,10 @@ class Tools(Protocol):
         """The counters at this URL, or of this node for an empty one; one store for all who name the same."""
         ...
 
+    def cache(self, url: str, *, most_bytes: int, most_entry: int) -> CacheStore:
+        """This policy's cache at this URL, or for an empty one in this node's memory, up to `most_bytes`."""
+        ...
+
     def policy(self, name: str) -> object:
         """Another policy of the config, perhaps not equipped yet; raises ValueError naming those that there are."""
         ...
@@ -96,6 +102,29 @@ class Equipped(Protocol):
 
     def equip(self, tools: Tools) -> None:
         """Take the tools; called once, before any call. Raises ValueError when the settings do not fit them."""
+        ...
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A policy whose settings name methods or their fields."""
+
+    def fit(self, methods: Sequence[Method], complete: bool) -> list[str]:
+        """Be used around exactly these methods from now on; what of the settings does not fit them, each beginning with
+        its key. Told whenever what is offered changes; not `complete` while some service has not described itself."""
+        ...
+
+
+@runtime_checkable
+class Purged(Protocol):
+    """A policy that keeps what it was answered."""
+
+    async def purge(self, wanted: Wanted) -> int:
+        """Forget what is meant, and say how many those were; raises StoreError."""
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """How it stands, for operators."""
         ...
 
 

@@ -9,6 +9,7 @@ from protogw.consumers import Consumers
 from protogw.fetching import Fetcher
 from protogw.policies.base import Target
 from protogw.stores.base import CounterStore
+from protogw.stores.entries import CacheStore
 from protogw.stores.registry import Stores
 
 
@@ -25,6 +26,9 @@ class PolicyTools:
 
     def counters(self, url: str) -> CounterStore:
         return self.stores.counters(url)
+
+    def cache(self, url: str, *, most_bytes: int, most_entry: int) -> CacheStore:
+        return self.stores.cache(url, self.name, most_bytes=most_bytes, most_entry=most_entry)
 
     def policy(self, name: str) -> object:
         found = self.policies.get(name)

@@ -56,6 +56,7 @@ SAMPLES: Mapping[str, Sample] = {
         refusing={"users": [{"name": "ann", "hash": _HASH}]},
         code=Code.UNAUTHENTICATED,
     ),
+    "cache": Sample(passing={"ttl": "1m"}),
     "cors": Sample(passing={"origins": ["https://app.example"]}),
     "python": Sample(
         passing={"class": "tests.support.tenants:Tenant", "settings": {"header": "x-tenant"}},

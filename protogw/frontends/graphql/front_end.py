@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from protogw.wire.http import RequestHead
 
 _COMPRESS_FROM = 1024
+_OF_ONE_REPLY = frozenset((b"etag", b"last-modified"))
 _VERBS = b"GET, POST, OPTIONS"
 _TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"),)
 _HEADS: Mapping[bytes, tuple[Header, ...]] = {
@@ -255,7 +256,8 @@ class Graphql:
     async def _send(self, exchange: Exchange, facts: Facts, body: bytes, metadata: list[Header]) -> None:
         headers = _HEADS[facts.json or JSON]
         if metadata:
-            headers += forwardable(metadata)
+            # What the replies say of themselves is not true of the response that they are put together to.
+            headers += forwardable([pair for pair in metadata if pair[0] not in _OF_ONE_REPLY])
         if len(body) >= _COMPRESS_FROM:
             headers += ((b"vary", b"accept-encoding"),)
             if facts.coding:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from protogw.call import Call, Encoding, Payload, Reply
+from protogw.call import Call, Encoding, Payload, Reply, Unchanged
 from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.descriptors.model import Type
@@ -147,6 +147,8 @@ class Rest:
         reply = await handle(call)
         if reply.status.code is not Code.OK:
             self._refuse(exchange, prepared, reply)
+        elif reply.__class__ is Unchanged:
+            exchange.respond(304, forwardable(reply.metadata.pairs))
         elif reply.payload is not None:
             await replies.respond(exchange, binding, facts, reply, reply.payload, self._compress_from)
         else:

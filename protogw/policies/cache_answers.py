@@ -1,0 +1,316 @@
+"""Replies become entries, and entries replies. What is said to one client alone, or of one moment, is not kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from hashlib import sha256
+
+from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, PayloadStream, Reply, Unchanged
+from protogw.errors import OK, Code, Detail, Status
+from protogw.policies.cache_key import Asked
+from protogw.policies.freshness import Rules, freshness, matches, unchanged_since
+from protogw.stores.entries import Entry, Pairs
+from protogw.wire.http import HOP_BY_HOP, ResponseHead
+
+_MOMENTARY = HOP_BY_HOP | frozenset(
+    (
+        b"age",
+        b"set-cookie",
+        b"set-cookie2",
+        b"x-cache",
+        b"x-request-id",
+        b"x-correlation-id",
+        b"traceparent",
+        b"tracestate",
+        b"traceresponse",
+        b"server-timing",
+        b"retry-after",
+        b"ratelimit",
+        b"ratelimit-policy",
+        b"ratelimit-limit",
+        b"ratelimit-remaining",
+        b"ratelimit-reset",
+        b"x-ratelimit-limit",
+        b"x-ratelimit-remaining",
+        b"x-ratelimit-reset",
+        b"authentication-info",
+        b"www-authenticate",
+        b"alt-svc",
+        b"clear-site-data",
+    )
+)
+"""Fields of a reply that are about one exchange."""
+
+_STATUSES = frozenset((200, 203, 204, 301, 308))
+_NOT_FOUND = frozenset((404, 410))
+
+
+class Answers:
+    """Makes entries and replies by one policy's settings: the field of tags, the largest entry, what is added."""
+
+    def __init__(self, tags: bytes, most_entry: int, *, etag: bool, report: bool) -> None:
+        self._tags = tags
+        self._most = most_entry
+        self._etag = etag
+        self._report = report
+
+    def request(self, asked: Asked, known: Entry | None) -> Metadata:
+        """What the service is asked with; where an old answer is known, whether that still holds."""
+        sent = asked.fields.sent
+        if known is None or not known.status:
+            return sent
+        etag, modified = _field(known.fields, b"etag"), _field(known.fields, b"last-modified")
+        if etag is not None:
+            return sent.adding((b"if-none-match", etag))
+        return sent.adding((b"if-modified-since", modified)) if modified is not None else sent
+
+    @staticmethod
+    def still_holds(reply: Reply) -> bool:
+        return reply.head is not None and reply.head.status == 304
+
+    @staticmethod
+    def failed(reply: Reply) -> bool:
+        """Whether the reply says that the service failed."""
+        if reply.head is not None:
+            return reply.head.status >= 500
+        code = reply.status.code
+        return code is Code.UNAVAILABLE or code is Code.INTERNAL or code is Code.UNKNOWN or code is Code.DATA_LOSS
+
+    def renewed(self, known: Entry, reply: Reply, rules: Rules, now: float) -> Entry | None:
+        """The entry that the service says still holds, with what it says of it now (RFC 9111 section 3.2)."""
+        assert reply.head is not None
+        said = {name for name, _ in reply.head.headers} - {b"content-length", b"content-encoding", b"content-type"}
+        kept = [pair for pair in known.fields if pair[0] not in said]
+        news = [pair for pair in reply.head.headers if pair[0] in said]
+        fields = self._kept((*kept, *news))
+        found = freshness((*kept, *news), rules, now)
+        if found is None:
+            return None
+        return replace(
+            known,
+            fields=fields,
+            made_s=now - found.age_s,
+            fresh_s=found.fresh_s,
+            stale_s=found.stale_s,
+            error_s=found.error_s,
+            asks_first=found.asks_first,
+        )
+
+    async def entry(
+        self, call: Call, asked: Asked, reply: Reply, rules: Rules, negative_s: float, now: float
+    ) -> Entry | None:
+        """The entry to keep of a reply, None when it must not be kept. A body that is still coming is read if it is
+        small enough; else, or if it is not to be kept, the reply goes on as it came."""
+        if reply.tunnel is not None:
+            return None
+        if reply.head is not None:
+            return await self._opaque(asked, reply, reply.head, rules, negative_s, now)
+        if reply.payloads is not None:
+            return None
+        payload = reply.payload
+        fields = (*reply.metadata.pairs, *reply.trailers.pairs)
+        status = reply.status
+        if status.code is not Code.OK:
+            if not negative_s or status.code is not Code.NOT_FOUND:
+                return None
+            rules = rules._replace(ttl_s=negative_s, most_s=negative_s, stale_s=0.0, error_s=0.0)
+        elif payload is None:
+            return None
+        found = freshness(fields, rules, now)
+        if found is None or _varies(fields, asked) or (payload is not None and len(payload.data) > self._most):
+            return None
+        kept = self._kept(reply.metadata.pairs)
+        if found.asks_first:
+            return None  # nobody could be asked whether it still holds
+        if payload is not None and self._etag and _field(kept, b"etag") is None:
+            kept = (*kept, (b"etag", b'W/"%b"' % sha256(payload.data).hexdigest()[:22].encode()))
+        return self._fitting(
+            Entry(
+                name=asked.name,
+                body=payload.data if payload is not None else b"",
+                encoding=payload.encoding.value if payload is not None else "",
+                fields=kept,
+                trailers=self._kept(reply.trailers.pairs),
+                code=int(status.code),
+                message=status.message,
+                details=tuple((detail.type_url.encode(), detail.value) for detail in status.details),
+                tags=self._tags_of(fields),
+                made_s=now - found.age_s,
+                fresh_s=found.fresh_s,
+                stale_s=found.stale_s,
+                error_s=found.error_s,
+                asks_first=found.asks_first,
+            )
+        )
+
+    async def _opaque(
+        self, asked: Asked, reply: Reply, head: ResponseHead, rules: Rules, negative_s: float, now: float
+    ) -> Entry | None:
+        if head.status in _NOT_FOUND and negative_s:
+            rules = rules._replace(ttl_s=negative_s, most_s=negative_s, stale_s=0.0, error_s=0.0)
+        elif head.status not in _STATUSES:
+            return None
+        fields = (*head.headers, *reply.metadata.pairs)
+        found = freshness(fields, rules, now)
+        if found is None or _varies(fields, asked) or _endless(_field(head.headers, b"content-type") or b""):
+            return None
+        if found.asks_first and _field(fields, b"etag") is None and _field(fields, b"last-modified") is None:
+            return None
+        length = _field(head.headers, b"content-length")
+        if length is not None and length.isdigit() and int(length) > self._most:
+            return None
+        if reply.payloads is not None and not await self._whole(reply, reply.payloads):
+            return None
+        assert reply.payload is not None
+        body = reply.payload.data
+        if len(body) > self._most or reply.trailers.pairs:
+            return None
+        if length is not None and length.isdigit() and int(length) != len(body):
+            return None
+        return self._fitting(
+            Entry(
+                name=asked.name,
+                body=body,
+                encoding=Encoding.RAW.value,
+                fields=self._kept(fields),
+                status=head.status,
+                tags=self._tags_of(fields),
+                made_s=now - found.age_s,
+                fresh_s=found.fresh_s,
+                stale_s=found.stale_s,
+                error_s=found.error_s,
+                asks_first=found.asks_first,
+            )
+        )
+
+    async def _whole(self, reply: Reply, payloads: AsyncIterator[Payload]) -> bool:
+        """Read a body that is still coming; False when it is too large, and then goes on as a stream."""
+        pieces: list[Payload] = []
+        size = 0
+        try:
+            async for piece in payloads:
+                pieces.append(piece)
+                size += len(piece.data)
+                if size > self._most:
+                    reply.payloads = _Resumed(pieces, payloads)
+                    return False
+        except BaseException:
+            await _close(payloads)
+            raise
+        reply.payloads = None
+        reply.payload = Payload(b"".join([piece.data for piece in pieces]), Encoding.RAW)
+        return True
+
+    def _fitting(self, entry: Entry) -> Entry | None:
+        return entry if entry.size <= self._most else None
+
+    def _kept(self, fields: Pairs) -> Pairs:
+        return tuple([pair for pair in fields if pair[0] not in _MOMENTARY and pair[0] != self._tags])
+
+    def _tags_of(self, fields: Pairs) -> tuple[str, ...]:
+        texts = [value.decode("latin-1") for name, value in fields if name == self._tags]
+        return tuple(tag for text in texts for tag in text.replace(",", " ").split())
+
+    # --- replies ------------------------------------------------------------------------------------------------------
+
+    def given(self, call: Call, asked: Asked, entry: Entry, said: bytes, age: float) -> Reply:
+        """The reply that an entry is; one without a body for a client that holds it already."""
+        more: Pairs = ((b"x-cache", said),) if self._report else ()
+        if said != b"miss" or age >= 1:
+            more = (*more, (b"age", b"%d" % age))
+        held = False
+        if asked.fields.conditional and not entry.code and entry.status in (0, 200, 203):
+            head = call.head
+            held = head is not None and head.method in (b"GET", b"HEAD") and _holds(asked, entry.fields)
+        if entry.status:
+            if held:
+                fields = tuple([pair for pair in entry.fields if not pair[0].startswith(b"content-")])
+                return Reply(Metadata(more), head=ResponseHead(304, fields), payload=Payload(b"", Encoding.RAW))
+            answer = ResponseHead(entry.status, entry.fields)
+            return Reply(Metadata(more), head=answer, payload=Payload(entry.body, Encoding.RAW))
+        assert call.method is not None
+        metadata = Metadata(entry.fields + more)
+        trailers = Metadata(entry.trailers) if entry.trailers else NO_METADATA
+        if entry.code:
+            details = tuple(Detail(url.decode("latin-1"), value) for url, value in entry.details)
+            return Reply(metadata, status=Status(Code(entry.code), entry.message, details), trailers=trailers)
+        codec = call.method.output.codec
+        if entry.encoding == _JSON:
+            codec = codec.lenient
+        payload = Payload(entry.body, Encoding(entry.encoding), codec)
+        return (Unchanged if held else Reply)(metadata, payload=payload, status=OK, trailers=trailers)
+
+    async def passed(self, asked: Asked, reply: Reply) -> Reply:
+        """A reply that is not kept, for a client whose condition the service was not told."""
+        head = reply.head
+        if head is None or head.status != 200 or not _holds(asked, head.headers):
+            return reply
+        if reply.payloads is not None:
+            await _close(reply.payloads)
+        fields = tuple([pair for pair in head.headers if not pair[0].startswith(b"content-")])
+        return Reply(reply.metadata, head=ResponseHead(304, fields), payload=Payload(b"", Encoding.RAW))
+
+    @staticmethod
+    async def dropped(reply: Reply) -> None:
+        """Let go of a reply that nobody gets."""
+        if reply.payloads is not None:
+            await _close(reply.payloads)
+
+
+_JSON = Encoding.JSON.value
+
+
+def _field(fields: Pairs, name: bytes) -> bytes | None:
+    for key, value in fields:
+        if key == name:
+            return value
+    return None
+
+
+def _holds(asked: Asked, answer: Pairs) -> bool:
+    """Whether the client's own condition says that it has the answer of these fields."""
+    fields = asked.fields
+    if fields.condition is not None:
+        etag = _field(answer, b"etag")
+        return etag is not None and matches(fields.condition, etag)
+    if fields.since is None:
+        return False
+    modified = _field(answer, b"last-modified")
+    return modified is not None and unchanged_since(fields.since, modified)
+
+
+def _endless(content_type: bytes) -> bool:
+    """Whether a body of this type is a stream, which may never end."""
+    media = content_type.partition(b";")[0].strip().lower()
+    return media in (b"text/event-stream", b"application/x-ndjson", b"multipart/x-mixed-replace")
+
+
+def _varies(fields: Pairs, asked: Asked) -> bool:
+    """Whether the answer varies by something that the service was sent and that is no part of the key."""
+    unkeyed = asked.fields.unkeyed
+    return any(
+        part.strip().lower() in unkeyed for name, value in fields if name == b"vary" for part in value.split(b",")
+    )
+
+
+async def _close(payloads: AsyncIterator[Payload]) -> None:
+    if isinstance(payloads, AsyncGenerator):
+        await payloads.aclose()
+
+
+class _Resumed(PayloadStream):
+    """A body of which the beginning was read already."""
+
+    __slots__ = ("_first", "_rest")
+
+    def __init__(self, first: list[Payload], rest: AsyncIterator[Payload]) -> None:
+        self._first = first[::-1]
+        self._rest = rest
+
+    async def __anext__(self) -> Payload:
+        return self._first.pop() if self._first else await self._rest.__anext__()
+
+    async def aclose(self) -> None:
+        self._first.clear()
+        await _close(self._rest)

@@ -53,6 +53,11 @@ async def opened(flags: int, data: bytes, coding: bytes, limit: int, fault: type
     return await _aside(open_message, flags, data, coding, limit, fault)
 
 
+async def encoded(work: Callable[[bytes], bytes], data: bytes) -> bytes:
+    """As `work`, which encodes."""
+    return work(data) if len(data) <= ENCODED_AT_ONCE else await _aside(work, data)
+
+
 async def compressed(data: bytes, coding: bytes) -> bytes:
     """As content.compress."""
     if len(data) <= ENCODED_AT_ONCE:

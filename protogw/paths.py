@@ -58,3 +58,5 @@ def parse_folder(value: object) -> Path:
 
 ReadableFile = Annotated[Path, PlainValidator(parse_file), WithJsonSchema({"type": "string"})]
 Folder = Annotated[Path, PlainValidator(parse_folder), WithJsonSchema({"type": "string"})]
+PlainPath = Annotated[Path, PlainValidator(parse_path), WithJsonSchema({"type": "string"})]
+"""A path at which nothing need be yet."""

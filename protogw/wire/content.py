@@ -84,24 +84,50 @@ CODINGS = (b"br", b"gzip")
 """The content codings that are read and written, the preferred first."""
 
 
-def choose_coding(accept_encoding: bytes | None) -> bytes:
-    """The coding to answer in: one of CODINGS, or b"" for none (identity), which is never refused."""
+def choose_coding(accept_encoding: bytes | None, offers: Sequence[bytes] = CODINGS) -> bytes:
+    """The coding to answer in: one of the offers, or b"" for none (identity), which is never refused."""
     if not accept_encoding:
         return b""
     if accept_encoding == b"gzip":
-        return b"gzip"
+        return b"gzip" if b"gzip" in offers else b""
     weights = {b"gzip" if one == b"x-gzip" else one: quality for one, quality in preferences(accept_encoding)}
     rest = weights.get(b"*", 0.0)
-    best = max(CODINGS, key=lambda coding: weights.get(coding, rest))
+    best = max(offers, key=lambda coding: weights.get(coding, rest))
     quality = weights.get(best, rest)
     return best if quality > 0 and quality >= weights.get(b"identity", 0.0) else b""
 
 
+BROTLI_QUALITY, GZIP_LEVEL = 4, 5
+"""Speed before size."""
+
+
 def compress(data: bytes, coding: bytes) -> bytes:
-    """A whole body, encoded; speed before size."""
+    """A whole body, encoded."""
     if coding == b"br":
-        return brotli.compress(data, quality=4)  # type: ignore[no-any-return]
-    return zlib.compress(data, level=5, wbits=31)
+        return brotli.compress(data, quality=BROTLI_QUALITY)  # type: ignore[no-any-return]
+    return zlib.compress(data, level=GZIP_LEVEL, wbits=31)
+
+
+class Encoder:
+    """Encodes one body piece by piece. Each piece can be decoded as soon as it has come: streams stay live."""
+
+    __slots__ = ("_brotli", "_gzip")
+
+    def __init__(self, coding: bytes, level: int) -> None:
+        self._brotli = brotli.Compressor(quality=level) if coding == b"br" else None
+        self._gzip = zlib.compressobj(level, zlib.DEFLATED, 31)
+
+    def encode(self, data: bytes) -> bytes:
+        """What this piece becomes."""
+        if self._brotli is not None:
+            return self._brotli.process(data) + self._brotli.flush()  # type: ignore[no-any-return]
+        return self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+
+    def end(self, data: bytes = b"") -> bytes:
+        """The last piece and the end."""
+        if self._brotli is not None:
+            return self._brotli.process(data) + self._brotli.finish()  # type: ignore[no-any-return]
+        return self._gzip.compress(data) + self._gzip.flush()
 
 
 class Decoder(Protocol):

@@ -84,4 +84,13 @@ SAMPLES: Mapping[str, Sample] = {
         before=1,
     ),
     "retry": Sample(passing={"attempts": 3}),
+    "adaptive": Sample(passing={}),
+    "compress": Sample(passing={}),
+    "concurrency": Sample(passing={"limit": 100}),
+    "fault": Sample(passing={"headers": True}, refusing={"abort": {}}, code=Code.UNAVAILABLE),
+    "hedge": Sample(passing={"delay": "10s"}),
+    "maintenance": Sample(passing={"bypass": "127.0.0.1"}, refusing={}, code=Code.UNAVAILABLE),
+    "shed": Sample(passing={"lag": "10s", "in_flight": 1000}),
+    "size": Sample(passing={"request": "1MiB", "reply": "1MiB"}, refusing={"request": 0}, code=Code.RESOURCE_EXHAUSTED),
+    "timeout": Sample(passing={"total": "60s", "idle": "60s"}),
 }

@@ -1,0 +1,65 @@
+"""Adaptive concurrency: no more calls at once than a service carries without a queue, which is found out by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import ClassVar
+
+from protogw.call import Call, Reply
+from protogw.errors import Code, Overloaded, Source
+from protogw.errors import GatewayError as Fault
+from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.gradient import Gradient, GradientSettings
+from protogw.policies.slots import Slot, held
+
+_RETRY_S = 1.0
+_NO_MEASURE = frozenset((Code.UNAVAILABLE, Code.CANCELLED))
+"""Replies that say nothing of how long the service needs: it did not do the work."""
+
+
+class Adaptive:
+    """Lets a service have no more calls at once than it answers without a queue, by how long its replies take."""
+
+    kind: ClassVar[str] = "adaptive"
+    Settings: ClassVar[type[PolicySettings]] = GradientSettings
+
+    def __init__(self, settings: GradientSettings) -> None:
+        self._settings = settings
+        self._limits: dict[str, Gradient] = {}
+        self.refused = 0
+        """Calls that were over the limit."""
+
+    @property
+    def limits(self) -> dict[str, Gradient]:
+        """The limits, by where the calls go."""
+        return self._limits
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        route = call.route
+        target: str = route.target.name if route is not None else ""
+        limit = self._limits.get(target)
+        if limit is None:
+            limit = self._limits[target] = Gradient(self._settings, random.random())
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        if not limit.enter(started):
+            self.refused += 1
+            raise Overloaded(f"{target}: {limit.limit} calls are what it carries now", retry_after_s=_RETRY_S)
+        slot = Slot(limit.left)
+        try:
+            reply = await forward(call)
+        except Fault as error:
+            if error.source is not Source.CLIENT and error.status.code not in _NO_MEASURE:
+                limit.replied(loop.time() - started, loop.time())
+            slot.free()
+            raise
+        except BaseException:
+            if call.expired:
+                limit.replied(loop.time() - started, loop.time())
+            slot.free()
+            raise
+        if (reply.head is None or reply.head.status < 500) and reply.status.code not in _NO_MEASURE:
+            now = loop.time()
+            limit.replied(now - started, now)
+        return held(reply, slot)

@@ -1,0 +1,134 @@
+"""Concurrency: how many calls run at once, for each value of a key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from protogw.call import Call, Reply
+from protogw.errors import LimitReached, Overloaded
+from protogw.expressions import ExpressionText
+from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.slots import Slot, held
+from protogw.values import Seconds
+
+_RETRY_S = 1.0
+_MOST_WAITING = 100_000
+
+
+class ConcurrencySettings(PolicySettings):
+    """How many calls may run at once, and whether others wait."""
+
+    limit: Annotated[int, Field(ge=1, le=10_000_000)]
+    """Calls that run at once. A stream runs until it ends."""
+    by: ExpressionText | None = None
+    """Whose limit it is: calls with an equal value share one. Default: one limit for all."""
+    pending: Annotated[int, Field(ge=0, le=_MOST_WAITING)] = 0
+    """Calls that may wait for a place, in their order, of each value."""
+    wait: Seconds = 1.0
+    """How long one waits at the most."""
+    answer: Literal["resource_exhausted", "unavailable"] = "resource_exhausted"
+    """What a call without a place gets: that its caller does too much (429), or that the gateway does (503)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.pending and not self.wait:
+            raise PydanticCustomError("concurrency", "{reason}", {"reason": "lets calls wait for no time at all"})
+        return self
+
+
+class Concurrency:
+    """Lets so many calls run at once, for each value of a key."""
+
+    kind: ClassVar[str] = "concurrency"
+    Settings: ClassVar[type[PolicySettings]] = ConcurrencySettings
+
+    def __init__(self, settings: ConcurrencySettings) -> None:
+        self._settings = settings
+        self._by = settings.by
+        self._rooms: dict[str, _Room] = {}
+
+    @property
+    def running(self) -> int:
+        """Calls that run now."""
+        return sum(room.running for room in self._rooms.values())
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        key = "" if self._by is None else self._by.key(call)
+        room = self._rooms.get(key)
+        if room is None:
+            room = self._rooms[key] = _Room(self._rooms, key)
+        settings = self._settings
+        if room.running >= settings.limit or room.waiting:
+            await self._wait(room)
+        else:
+            room.running += 1
+        slot = Slot(room.leave)
+        try:
+            reply = await forward(call)
+        except BaseException:
+            slot.free()
+            raise
+        return held(reply, slot)
+
+    async def _wait(self, room: _Room) -> None:
+        """Until a place is this call's; raises LimitReached or Overloaded."""
+        settings = self._settings
+        if len(room.waiting) >= settings.pending:
+            room.forget()
+            raise self._refusal()
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        room.waiting.append(place)
+        try:
+            async with asyncio.timeout(settings.wait):
+                await place
+        except TimeoutError:
+            room.give_up(place)
+            raise self._refusal() from None
+        except BaseException:
+            room.give_up(place)
+            raise
+
+    def _refusal(self) -> LimitReached | Overloaded:
+        settings = self._settings
+        text = f"{settings.limit} calls run already"
+        if settings.answer == "unavailable":
+            return Overloaded(text, retry_after_s=_RETRY_S)
+        return LimitReached(text, _RETRY_S)
+
+
+class _Room:
+    """The calls of one value of the key; forgotten once there are none."""
+
+    __slots__ = ("_key", "_rooms", "running", "waiting")
+
+    def __init__(self, rooms: dict[str, _Room], key: str) -> None:
+        self._rooms = rooms
+        self._key = key
+        self.running = 0
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    def leave(self) -> None:
+        """A call has ended: its place is that of the one that waits longest."""
+        while self.waiting:
+            place = self.waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self.running -= 1
+        self.forget()
+
+    def give_up(self, place: asyncio.Future[None]) -> None:
+        """A call waits no more; a place that it was just given is another's."""
+        if place in self.waiting:
+            self.waiting.remove(place)
+        elif place.done() and not place.cancelled():
+            self.leave()
+
+    def forget(self) -> None:
+        if not self.running and not self.waiting:
+            self._rooms.pop(self._key, None)

@@ -1,0 +1,98 @@
+"""Places that calls hold while they last, given back exactly once however a call ends: what limits of how many calls
+run at once share.
+
+A unary call ends with its reply, a stream with its last message or when its reader lets go of it, a tunnel when both
+directions have ended. A reply that is dropped unread gives its place back when it is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+from protogw.call import Payload, PayloadStream, Reply
+from protogw.wire.http import ByteStream
+
+
+class Slot:
+    """One place. `free` may be called again."""
+
+    __slots__ = ("_give_back",)
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
+
+    def free(self) -> None:
+        """Give the place back."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+    __del__ = free
+
+
+def held(reply: Reply, slot: Slot) -> Reply:
+    """The reply, which frees the slot once it has ended."""
+    if reply.payloads is not None:
+        reply.payloads = _Held(reply.payloads, slot)
+    elif reply.tunnel is not None:
+        reply.tunnel = _HeldTunnel(reply.tunnel, slot)
+    else:
+        slot.free()
+    return reply
+
+
+class _Held(PayloadStream):
+    __slots__ = ("_payloads", "_slot")
+
+    def __init__(self, payloads: AsyncIterator[Payload], slot: Slot) -> None:
+        self._payloads = payloads
+        self._slot = slot
+
+    async def __anext__(self) -> Payload:
+        try:
+            return await self._payloads.__anext__()
+        except BaseException:
+            self._slot.free()
+            raise
+
+    async def aclose(self) -> None:
+        self._slot.free()
+        if isinstance(self._payloads, AsyncGenerator):
+            await self._payloads.aclose()
+
+
+class _HeldTunnel:
+    """Both directions of a tunnel that holds a slot."""
+
+    __slots__ = ("_ended", "_inner", "_read_out", "_slot")
+
+    def __init__(self, inner: ByteStream, slot: Slot) -> None:
+        self._inner = inner
+        self._slot = slot
+        self._ended = False
+        self._read_out = False
+
+    async def read(self) -> bytes:
+        try:
+            data = await self._inner.read()
+        except BaseException:
+            self._slot.free()
+            raise
+        if not data:
+            self._read_out = True
+            if self._ended:
+                self._slot.free()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        await self._inner.write(data)
+
+    def end(self) -> None:
+        self._inner.end()
+        self._ended = True
+        if self._read_out:
+            self._slot.free()
+
+    def abort(self) -> None:
+        self._slot.free()
+        self._inner.abort()

@@ -1,6 +1,9 @@
-"""What a route's `to` says when it names several upstreams, made into the target that its calls go to.
+"""What a route says of several upstreams, made into the targets that its calls go to.
 
-The weights are a route's own and are kept from one schema to the next; an operator changes them on the admin address.
+Weights, counts and what was compared are a route's own, and are kept from one schema to the next.
+
+    Split ─┬─ Measured ─ Mirror ─ Shadow ─ pool          one branch a side; each layer only where the route asks for it
+           └─ Measured ─ Mirror ─ Shadow ─ Bridge ─ pool
 """
 
 from __future__ import annotations
@@ -10,7 +13,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from protogw.config import Route
+from protogw.config.delivery import Canary as CanaryConfig
+from protogw.config.delivery import Mirror as MirrorConfig
+from protogw.config.delivery import Shadow as ShadowConfig
 from protogw.delivery.bridge import Bridge, counterpart, one_call
+from protogw.delivery.canary import Canary, Plan
+from protogw.delivery.compare import Rules, path_of
+from protogw.delivery.copies import Bounds, Copies, Counts, Mirror, Own
+from protogw.delivery.measured import Measured, Window
+from protogw.delivery.shadow import Differences, Shadow
 from protogw.delivery.split import Member, Override, Split
 from protogw.delivery.weights import Weights
 from protogw.descriptors.model import Method, Schema
@@ -19,36 +30,61 @@ from protogw.policies.base import Target
 log = logging.getLogger("protogw")
 
 
-class Delivery:
-    """One route of the config that has several upstreams, and what it makes targets of."""
+def delivers(route: Route) -> bool:
+    """Whether a route says anything of this."""
+    return len(route.to) > 1 or route.mirror is not None or route.shadow is not None
 
-    def __init__(self, name: str, route: Route, targets: Mapping[str, Target]) -> None:
+
+class Delivery:
+    """One route of the config that shares, mirrors or compares its calls, and what it makes targets of."""
+
+    def __init__(self, name: str, route: Route, targets: Mapping[str, Target], own: Own) -> None:
+        """`own` keeps a task until it ends or the gateway does."""
         self.name = route.name or name
         self._place = name
         self._route = route
         self._targets = targets
+        self._own = own
         self.weights = Weights(route.to)
         written = route.override
         self._override = Override(written.header, written.cookie) if written is not None else None
+        self._mirrored = Counts()
+        self._shadowed = Counts()
+        shadow = route.shadow
+        self.differences = Differences(shadow.samples, shadow.values) if shadow is not None else None
+        self._rules = _rules(shadow) if shadow is not None else Rules()
+        self._windows = {side: Window() for side in route.to} if route.canary is not None else {}
+        self.canary: Canary | None = None
+        if route.canary is not None:
+            plan = _plan(route.canary, tuple(route.to))
+            self.canary = Canary(name, self.weights, plan, self._windows, self.differences)
 
     def opaque(self) -> Target:
         """Where plain HTTP requests go."""
-        return self._split([self._member(name, self._targets[name]) for name in self._route.to])
+        mirror = self._route.mirror
+        members: list[Member] = []
+        for name in self._route.to:
+            target = self._targets[name]
+            if mirror is not None and mirror.to != name:
+                target = Mirror(target, self._copies("mirror", mirror, self._targets[mirror.to], self._mirrored))
+            members.append(self._member(name, target))
+        return self._split(members)
 
-    def target(self, method: Method, schemas: Mapping[str, Schema], faults: list[str]) -> Target | None:
-        """Where calls of the method go; None when none of the upstreams has it."""
+    def target(self, method: Method, owner: Target, schemas: Mapping[str, Schema], faults: list[str]) -> Target | None:
+        """Where calls of the method go, which are the owner's where the route says nothing else; None when none of the
+        route's upstreams has the method."""
+        if not self._route.to:
+            return self._watched(owner, owner.name, method, schemas, faults)
         members: list[Member] = []
         lacking: list[str] = []
         for name in self._route.to:
-            schema = schemas.get(name)
-            if schema is None:
+            if name not in schemas:
                 continue  # it has not described itself yet
-            other = counterpart(method, schema, self._route.methods)
-            if other is None:
+            target = self._spoken(name, method, schemas)
+            if target is None:
                 lacking.append(name)
-                continue
-            pool = self._targets[name]
-            members.append(self._member(name, pool if one_call(method, other) else Bridge(pool, method, other)))
+            else:
+                members.append(self._member(name, self._watched(target, name, method, schemas, faults)))
         if not members:
             return None
         for name in lacking:
@@ -58,23 +94,113 @@ class Delivery:
             )
         return self._split(members)
 
+    def _spoken(self, name: str, method: Method, schemas: Mapping[str, Schema]) -> Target | None:
+        """The pool of this upstream, for calls of a method that it may call otherwise; None when it has none such."""
+        schema = schemas.get(name)
+        # The first upstream is the one whose names are offered.
+        names = self._route.methods if name != self._route.upstream else {}
+        other = counterpart(method, schema, names) if schema is not None else None
+        if other is None:
+            return None
+        pool = self._targets[name]
+        return pool if one_call(method, other) else Bridge(pool, method, other)
+
+    def _watched(
+        self, target: Target, name: str, method: Method, schemas: Mapping[str, Schema], faults: list[str]
+    ) -> Target:
+        """The target of one side, with the shadow and the mirror that the route wants, unless it is that itself."""
+        shadow = self._route.shadow
+        if shadow is not None and shadow.to != name and method.unary and shadow.to in schemas:
+            other = counterpart(method, schemas[shadow.to], self._route.methods)
+            if other is None:
+                faults.append(f"{self._place}.shadow.to: {shadow.to} has no {method.full_name} of its shape")
+            else:
+                assert self.differences is not None
+                copies = self._copies("shadow", shadow, self._reached(shadow.to, method, other), self._shadowed)
+                target = Shadow(target, copies, other, self._rules, self.differences)
+        mirror = self._route.mirror
+        if mirror is not None and mirror.to != name and mirror.to in schemas:
+            other = counterpart(method, schemas[mirror.to], self._route.methods)
+            if other is None:
+                faults.append(f"{self._place}.mirror.to: {mirror.to} has no {method.full_name} of its shape")
+            else:
+                copies = self._copies("mirror", mirror, self._reached(mirror.to, method, other), self._mirrored)
+                target = Mirror(target, copies)
+        return target
+
+    def _reached(self, name: str, method: Method, other: Method) -> Target:
+        """Where copies are sent: over a bridge that does not tell the answer in the first one's words."""
+        pool = self._targets[name]
+        return pool if one_call(method, other) else Bridge(pool, method, other, answers=False)
+
+    def _copies(self, what: str, written: MirrorConfig, to: Target, counts: Counts) -> Copies:
+        bounds = Bounds(share=written.share / 100, in_flight=written.in_flight, timeout_s=written.timeout)
+        return Copies(f"{self._place}.{what}", to, bounds, self._own, counts)
+
     def _member(self, name: str, target: Target) -> Member:
+        if self._windows:
+            target = Measured(target, self._windows[name])
         return Member(self.weights.sides[name], target, self._targets[name])
 
     def _split(self, members: list[Member]) -> Target:
+        if len(self._route.to) == 1:
+            return members[0].target
         return Split(members, self.weights, self._route.sticky_by, self._override)
 
+    # --- what operators see and do ------------------------------------------------------------------------------------
+
     def steer(self, weights: Mapping[str, int]) -> None:
-        """Have these weights from the next call on; raises ValueError when they cannot be."""
+        """Have these weights from the next call on, and no canary any more; raises ValueError when they cannot be."""
+        if len(self._route.to) < 2:
+            raise ValueError("this route has one upstream: there are no weights")
         self.weights.set(weights)
+        if self.canary is not None:
+            self.canary.stop()
         log.info("%s: an operator has set the weights to %s", self._place, self.weights)
 
     def shown(self) -> dict[str, Any]:
         """What the admin address says of it."""
-        return {
-            "route": self._place,
-            "upstreams": {
+        found: dict[str, Any] = {"route": self._place}
+        if len(self._route.to) > 1:
+            found["upstreams"] = {
                 name: {"weight": side.weight, "calls": side.calls, "fallbacks": side.fallbacks}
                 for name, side in self.weights.sides.items()
-            },
-        }
+            }
+        if self.canary is not None:
+            found["canary"] = self.canary.shown()
+        if self._route.mirror is not None:
+            found["mirror"] = {"to": self._route.mirror.to, **self._mirrored.shown()}
+        if (shadow := self.shadow()) is not None:
+            found["shadow"] = {key: value for key, value in shadow.items() if key != "samples"}
+        return found
+
+    def shadow(self) -> dict[str, Any] | None:
+        """What the shadow has found; None without one."""
+        written = self._route.shadow
+        if written is None or self.differences is None:
+            return None
+        return {"to": written.to, **self._shadowed.shown(), **self.differences.shown()}
+
+
+def _rules(written: ShadowConfig) -> Rules:
+    lists = written.unordered if isinstance(written.unordered, tuple) else ()
+    return Rules(
+        ignore=frozenset(map(path_of, written.ignore)),
+        unordered=frozenset(map(path_of, lists)),
+        any_order=written.unordered is True,
+        tolerance=written.tolerance,
+        moments_s=written.moments,
+    )
+
+
+def _plan(written: CanaryConfig, sides: tuple[str, ...]) -> Plan:
+    rollback = written.rollback
+    return Plan(
+        upstream=written.upstream or sides[-1],
+        steps=written.steps,
+        every_s=written.every,
+        errors=None if rollback.errors is None else rollback.errors / 100,
+        latency=rollback.latency,
+        diff=None if rollback.diff is None else rollback.diff / 100,
+        least=rollback.least,
+    )

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from protogw.config import Config
 from protogw.config import Route as ConfigRoute
-from protogw.delivering import Delivery
+from protogw.delivering import Delivery, delivers
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.from_proto import with_offers, with_rules
 from protogw.descriptors.model import HttpRule, Method, Schema, SchemaError
@@ -89,8 +89,11 @@ class Offering:
         }
         several = [route.to for route in config.routes if len(route.to) > 1]
         self._together = {(first, name) for to in several for first in to for name in to}
+        beside = [one.to for route in config.routes for one in (route.mirror, route.shadow) if one is not None]
+        self._aside = frozenset(beside)
         # Of upstreams that share calls, the first named is the one whose schema is offered.
         later = {name: index for to in several for index, name in enumerate(to)}
+        later |= {name: len(targets) for name in beside}
         self._order = sorted(targets, key=lambda name: later.get(name, 0))
         self._sharing = Sharing(gateway.own)
         self._told: set[str] = set()
@@ -106,7 +109,7 @@ class Offering:
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
-        """The routes that share their calls between upstreams."""
+        """The routes that share, mirror or compare their calls."""
         return tuple(compiled.delivery for compiled in self._routes if compiled.delivery is not None)
 
     @property
@@ -179,7 +182,7 @@ class Offering:
                 continue
             for service in schema.services:
                 if service in owners:
-                    if (owners[service], upstream) in self._together:
+                    if upstream in self._aside or (owners[service], upstream) in self._together:
                         continue  # a route sends its calls to both
                     faults.append(
                         f"upstreams.{upstream}: {service} is described by {owners[service]} too, "
@@ -311,7 +314,11 @@ class _Compiled:
         self._stripped = offering._stripped
         self._target = offering._targets[route.upstream] if route.upstream is not None else None
         self._described = bool(route.upstream and offering._config.upstreams[route.upstream].schemas)
-        self.delivery = Delivery(self._name, route, offering._targets) if len(route.to) > 1 else None
+        self.delivery: Delivery | None = None
+        if delivers(route):
+            self.delivery = Delivery(self._name, route, offering._targets, offering._gateway.own)
+            if self.delivery.canary is not None:
+                offering._gateway.when_started(self.delivery.canary.run, f"canary of {self._name}")
         match = route.match
         self.http: HttpRoute | None = None
         if match.call is None and self._target is not None and not self._described:
@@ -336,7 +343,7 @@ class _Compiled:
                 return None
         upstream = self._route.upstream
         if self.delivery is not None:
-            shared = self.delivery.target(method, schemas, faults)
+            shared = self.delivery.target(method, target, schemas, faults)
             return self._made(shared, self._conditions) if shared is not None else None
         if upstream is not None and self._described:
             schema = schemas.get(upstream)

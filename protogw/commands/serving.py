@@ -114,6 +114,8 @@ class Serving:
         documents = ServedDocuments(gateway, self.config)
         offering = gateway.offering
         steered = (lambda: offering.deliveries) if offering is not None and offering.deliveries else None
+        if offering is not None and any(one.differences is not None for one in offering.deliveries):
+            views["shadows"] = lambda: {one.name: found for one in offering.deliveries if (found := one.shadow())}
         more = [CacheViews(gateway.caches)] if gateway.caches else []
         admin = Admin(address.host, address.port, ready, views, documents, held, steered, more)
         await admin.start()

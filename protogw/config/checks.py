@@ -24,7 +24,7 @@ from protogw.values import parse_duration
 _BINDINGS = (*VERBS, "custom")
 _OF_ONE_METHOD = ("rest", "websocket", "fan_in")
 """What a route may say of a single method only."""
-_SAYS = frozenset(("to", *_OF_ONE_METHOD, "share", "timeout", "max_timeout", "use"))
+_SAYS = frozenset(("to", *_OF_ONE_METHOD, "share", "mirror", "shadow", "timeout", "max_timeout", "use"))
 """What a route without `call` may be there for."""
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from protogw.config.delivery import MethodName, Override
+from protogw.config.delivery import Canary, MethodName, Mirror, Override, Shadow
 from protogw.config.fan_in import FanIn, Share
 from protogw.config.strict import LISTED, TRUTH, Strict
 from protogw.config.units import Name
@@ -198,6 +198,12 @@ class Route(Strict):
     methods: Mapping[MethodName, MethodName] = {}
     """How another upstream of the route calls the methods that the first one offers, where it calls them otherwise:
     `shop.v1.Shop/*: shop.v2.Shop/*`."""
+    canary: Annotated[Canary | None, TRUTH] = None
+    """Move the weights of `to` towards the new version step by step, or back; `true` for all defaults."""
+    mirror: Mirror | None = None
+    """Send copies of the calls elsewhere too."""
+    shadow: Shadow | None = None
+    """Ask another upstream too, and compare the answers."""
     timeout: Positive | None = None
     """How long they may take when the client does not say. Default: 15s for unary calls, none for streams."""
     max_timeout: Positive | None = None

@@ -1,14 +1,18 @@
 """Carries the calls of one method as calls of another, which another schema describes, perhaps in another language.
 
-Messages go over canonical ProtoJSON, by the names of their fields; where both types are one on the wire, they are not
-touched. What the other type does not know is dropped.
+Messages go over canonical ProtoJSON, by the names of their fields (`made_at` and `madeAt` are one); where both types
+are one on the wire, they are not touched. What the other type does not know is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any, NamedTuple
+
+import orjson
 
 from protogw.call import Call, Encoding, Payload, PayloadStream, Reply
+from protogw.delivery.compare import camel
 from protogw.delivery.twin import twin
 from protogw.descriptors.model import Method, Schema, Type
 from protogw.errors import BadUpstream, InvalidRequest
@@ -18,18 +22,19 @@ from protogw.policies.base import Reachable, Target
 def counterpart(method: Method, schema: Schema, names: Mapping[str, str]) -> Method | None:
     """The method of `schema` that answers for `method`; None when there is none of its shape.
 
-    `names` are written `package.Service/Method` or `package.Service/*` on both sides; what they do not name keeps its
-    name.
+    `names` are written `package.Service/Method` or `package.Service/*` on both sides. What they do not name, or name as
+    the schema does not, is looked for under its own name.
     """
     wanted = names.get(method.full_name)
     if wanted is None and (service := names.get(f"{method.service}/*")) is not None:
         wanted = f"{service.removesuffix('*')}{method.name}"
-    service, _, name = (wanted or method.full_name).partition("/")
-    known = schema.services.get(service)
-    found = known.methods.get(name) if known is not None else None
-    if found is None or found.shape != method.shape:
-        return None
-    return found
+    for full_name in (wanted, method.full_name):
+        service, _, name = (full_name or "").partition("/")
+        known = schema.services.get(service)
+        found = known.methods.get(name) if known is not None else None
+        if found is not None and found.shape == method.shape:
+            return found
+    return None
 
 
 def alike(one: Type, other: Type) -> bool:
@@ -76,16 +81,20 @@ def one_call(one: Method, other: Method) -> bool:
 
 
 class Bridge:
-    """A Target for calls of `method` whose service knows them as `other`."""
+    """A Target for calls of `method` whose service knows them as `other`.
 
-    def __init__(self, target: Target, method: Method, other: Method) -> None:
+    Without `answers` its replies are told in the other's words, as they came.
+    """
+
+    def __init__(self, target: Target, method: Method, other: Method, *, answers: bool = True) -> None:
         self.name = target.name
         self.kind = target.kind
         self._target = target
         self._method = method
         self._other = other
-        self._asks = None if alike(method.input, other.input) else (method.input, other.input)
-        self._answers = None if alike(method.output, other.output) else (other.output, method.output)
+        self._asks = None if alike(method.input, other.input) else Conversion(method.input, other.input)
+        same = not answers or alike(method.output, other.output)
+        self._answers = None if same else Conversion(other.output, method.output)
 
     @property
     def reachable(self) -> bool:
@@ -97,8 +106,8 @@ class Bridge:
         payload, payloads, gzip = call.payload, call.payloads, call.gzip
         if self._asks is not None:
             gzip = 0
-            payload = converted(payload, *self._asks) if payload is not None else None
-            payloads = _Converted(payloads, *self._asks) if payloads is not None else None
+            payload = self._asks(payload) if payload is not None else None
+            payloads = _Converted(payloads, self._asks) if payloads is not None else None
         if self._answers is not None:
             gzip = 0
         sent = twin(call, method=self._other, payload=payload, payloads=payloads, gzip=gzip)
@@ -108,13 +117,88 @@ class Bridge:
             call.upstream = sent.upstream
         if self._answers is not None:
             if reply.payload is not None:
-                reply.payload = _answered(reply.payload, *self._answers)
+                reply.payload = _answered(reply.payload, self._answers)
             elif reply.payloads is not None:
-                reply.payloads = _Answered(reply.payloads, *self._answers)
+                reply.payloads = _Answered(reply.payloads, self._answers)
         return reply
 
     def __repr__(self) -> str:
         return f"<Bridge {self._method.full_name} as {self._other.full_name} of {self.name}>"
+
+
+class Renaming:
+    """Writes JSON of one type with the names of the other, where a field's differ: `made_at` and `madeAt` are one."""
+
+    def __init__(self, of: Type, to: Type) -> None:
+        self._plans: dict[tuple[str, str], dict[str, _Renamed]] = {}
+        self._start = (of.name, to.name)
+        self._plan(of, to)
+        self.needed = any(name != renamed.name for plan in self._plans.values() for name, renamed in plan.items())
+
+    def _plan(self, of: Type, to: Type) -> None:
+        pair = (of.name, to.name)
+        if pair in self._plans:
+            return
+        plan = self._plans[pair] = {}
+        known = {camel(field.name): field for field in to.fields.values()}
+        for field in of.fields.values():
+            other = to.fields.get(field.name) or known.get(camel(field.name))
+            if other is None:
+                continue
+            inner, outer = of.types.get(field.type_name), to.types.get(other.type_name)
+            within: tuple[str, str] | None = None
+            if inner is not None and outer is not None and not inner.name.startswith("google.protobuf."):
+                within = (inner.name, outer.name)
+                self._plan(inner, outer)
+            plan[field.json_name] = _Renamed(other.json_name, within, field.map_key is not None)
+
+    def __call__(self, data: bytes) -> bytes:
+        return orjson.dumps(self._renamed(orjson.loads(data), self._start))
+
+    def _renamed(self, value: Any, pair: tuple[str, str]) -> Any:
+        if isinstance(value, list):
+            return [self._renamed(one, pair) for one in value]
+        if not isinstance(value, dict):
+            return value
+        plan = self._plans[pair]
+        found: dict[str, Any] = {}
+        for name, inner in value.items():
+            renamed = plan.get(name)
+            if renamed is None:
+                found[name] = inner
+            elif renamed.within is None:
+                found[renamed.name] = inner
+            elif renamed.map and isinstance(inner, dict):
+                found[renamed.name] = {key: self._renamed(one, renamed.within) for key, one in inner.items()}
+            else:
+                found[renamed.name] = self._renamed(inner, renamed.within)
+        return found
+
+
+class _Renamed(NamedTuple):
+    """What a field is called by the other type, and the types of the messages in it."""
+
+    name: str
+    within: tuple[str, str] | None
+    map: bool
+
+
+class Conversion:
+    """Messages of one type as messages of another, over canonical JSON."""
+
+    def __init__(self, of: Type, to: Type) -> None:
+        self._of = of
+        self.to = to
+        renaming = Renaming(of, to)
+        self._renaming = renaming if renaming.needed else None
+
+    def __call__(self, payload: Payload) -> Payload:
+        """The converted message; raises InvalidRequest naming the field that does not fit."""
+        data = canonical(payload, self._of)
+        if self._renaming is not None:
+            data = self._renaming(data)
+        codec = self.to.codec
+        return Payload(codec.canonical.lenient.from_json(data), Encoding.PROTO, codec)
 
 
 def canonical(payload: Payload, kind: Type) -> bytes:
@@ -126,31 +210,24 @@ def canonical(payload: Payload, kind: Type) -> bytes:
     return codec.canonical.to_json(data)
 
 
-def converted(payload: Payload, of: Type, to: Type) -> Payload:
-    """A message of one type as one of the other; raises InvalidRequest naming the field that does not fit."""
-    data = to.codec.canonical.lenient.from_json(canonical(payload, of))
-    return Payload(data, Encoding.PROTO, to.codec)
-
-
-def _answered(payload: Payload, of: Type, to: Type) -> Payload:
+def _answered(payload: Payload, conversion: Conversion) -> Payload:
     try:
-        return converted(payload, of, to)
+        return conversion(payload)
     except InvalidRequest as error:
-        raise BadUpstream(f"a reply cannot be told as {to.name}: {error.message}") from error
+        raise BadUpstream(f"a reply cannot be told as {conversion.to.name}: {error.message}") from error
 
 
 class _Converted(PayloadStream):
     """Messages, each converted as it is read."""
 
-    __slots__ = ("_of", "_payloads", "_to")
+    __slots__ = ("_conversion", "_payloads")
 
-    def __init__(self, payloads: AsyncIterator[Payload], of: Type, to: Type) -> None:
+    def __init__(self, payloads: AsyncIterator[Payload], conversion: Conversion) -> None:
         self._payloads = payloads
-        self._of = of
-        self._to = to
+        self._conversion = conversion
 
     async def __anext__(self) -> Payload:
-        return converted(await self._payloads.__anext__(), self._of, self._to)
+        return self._conversion(await self._payloads.__anext__())
 
     async def aclose(self) -> None:
         if isinstance(self._payloads, AsyncGenerator):
@@ -163,4 +240,4 @@ class _Answered(_Converted):
     __slots__ = ()
 
     async def __anext__(self) -> Payload:
-        return _answered(await self._payloads.__anext__(), self._of, self._to)
+        return _answered(await self._payloads.__anext__(), self._conversion)

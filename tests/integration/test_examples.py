@@ -376,3 +376,64 @@ def test_the_custom_policys_own_tests_pass() -> None:
     with running(command, cwd=TENANTS) as program:
         assert program.wait(60) == 0, program.output
         assert "3 passed" in program.output
+
+
+ORDERS = ROOT / "examples" / "canary"
+
+
+def asked(port: int, path: str, **headers: str) -> Any:
+    client = Http1(port).request("GET", path, list(headers.items()))
+    status = client.head()
+    body = client.body()
+    client.close()
+    assert status == 200, body
+    return json.loads(body)
+
+
+@contextlib.contextmanager
+def orders(**environment: str) -> Iterator[tuple[int, int]]:
+    """The canary example, running: its public and its admin port."""
+    ports = {name: free_port() for name in ("PORT", "ADMIN_PORT", "V1_PORT", "V2_PORT")}
+    told = {name: str(port) for name, port in ports.items()} | environment
+    serve = [sys.executable, "-m", "protogw", "serve", "gateway.yaml"]
+    with (
+        running([sys.executable, "services.py"], port=ports["V1_PORT"], cwd=ORDERS, env=told),
+        running(serve, port=ports["PORT"], cwd=ORDERS, env=told),
+    ):
+        yield ports["PORT"], ports["ADMIN_PORT"]
+
+
+def called(port: int, admin: int, state: str) -> dict[str, Any]:
+    """What the canary has come to, by calls of many users."""
+    for number in range(3000):
+        order = asked(port, f"/v1/orders/{number}", **{"x-user": f"user-{number}"})
+        assert order["id"] == str(number)
+        assert order["lines"]
+        if number % 25 == 0 and asked(admin, "/routes/orders")["canary"]["state"] == state:
+            break
+    found: dict[str, Any] = asked(admin, "/routes/orders")
+    return found
+
+
+def test_the_canary_example_finds_the_cent_that_version_2_forgets_and_rolls_it_back() -> None:
+    with orders(EVERY="1m") as (port, admin):
+        found = called(port, admin, "rolled back")
+        assert found["canary"]["state"] == "rolled back"
+        assert found["canary"]["why"].endswith("of its answers differ")
+        assert found["upstreams"]["orders_v2"]["weight"] == 0
+        shadow = asked(admin, "/shadows")["orders"]
+        assert list(shadow["fields"]) == ["totalCents"]
+        assert shadow["failed"] == 0
+        assert asked(port, "/v1/orders/7")["served_by"] == "version 1"
+
+
+def test_the_canary_example_promotes_a_version_2_without_the_fault() -> None:
+    with orders(FIXED="1", EVERY="200ms") as (port, admin):
+        found = called(port, admin, "promoted")
+        assert found["canary"]["state"] == "promoted"
+        assert asked(admin, "/shadows")["orders"]["different"] == 0
+        order = asked(port, "/v1/orders/20")
+        assert (order["served_by"], order["total_cents"]) == ("version 2", 2250)
+        refused = Http1(port).request("GET", "/v1/orders/none")
+        assert refused.head() == 404
+        refused.close()

@@ -224,6 +224,7 @@ SPLIT = """
 async def test_of_upstreams_that_share_calls_the_first_named_is_offered(tmp_path: Path) -> None:
     made = gateway(tmp_path, BASE + SPLIT % "beta: 95, shop: 5")
     assert made.offering is not None
+    # What stands beside another is not the one whose schema is offered.
     assert made.offering.owners["shop.v1.Catalog"] == "beta"
     assert made.offering.compose()[2] == []
     found = made.router.match(call(made, "Get")).target
@@ -261,3 +262,57 @@ async def test_a_route_name_is_one_routes_alone(tmp_path: Path) -> None:
     """
     with pytest.raises(ConfigError, match=r"routes\[1\].name: \"one\" is the name of another route"):
         gateway(tmp_path, BASE + routes)
+
+
+async def test_a_shadow_and_a_mirror_are_beside_the_owners_calls(tmp_path: Path) -> None:
+    routes = """
+    routes:
+      - match: { call: "shop.v1.Catalog/*" }
+        shadow: { to: shop }
+        mirror: { to: shop }
+    """
+    made = gateway(tmp_path, BASE + routes)
+    assert made.offering is not None
+    assert made.offering.owners["shop.v1.Catalog"] == "beta"
+    assert made.offering.compose()[2] == []
+    unary, stream = (made.router.match(call(made, name)).target for name in ("Get", "List"))
+    assert (type(unary).__name__, type(unary._target).__name__) == ("Mirror", "Shadow")  # type: ignore[attr-defined]
+    assert (type(stream).__name__, type(stream._target).__name__) == ("Mirror", "Pool")  # type: ignore[attr-defined]
+    made.stop()
+
+
+async def test_a_shadow_without_the_method_is_told(tmp_path: Path) -> None:
+    (tmp_path / "beta.proto").write_text(PROTO.replace("shop.v1", "shop.v2"))
+    config = BASE.replace('["127.0.0.1:2"], schema: shop.proto', '["127.0.0.1:2"], schema: beta.proto')
+    routes = """
+    routes:
+      - match: { call: "shop.v1.Catalog/*" }
+        shadow: { to: beta }
+        methods: { %s }
+    """
+    made = gateway(tmp_path, config + routes % "")
+    assert made.offering is not None
+    assert made.offering.compose()[2] == ["routes[0].shadow.to: beta has no shop.v1.Catalog/Get of its shape"]
+    made.stop()
+    mapped = gateway(tmp_path, config + routes % "shop.v1.Catalog/*: shop.v2.Catalog/*")
+    assert mapped.offering is not None
+    assert mapped.offering.compose()[2] == []
+    mapped.stop()
+
+
+async def test_an_operator_who_sets_weights_stops_the_canary(tmp_path: Path) -> None:
+    routes = """
+    routes:
+      - { match: { call: "shop.v1.Catalog/*" }, to: { shop: 95, beta: 5 }, canary: true }
+      - { match: { call: "shop.v1.Catalog/Get" }, mirror: { to: beta } }
+    """
+    made = gateway(tmp_path, BASE + routes)
+    assert made.offering is not None
+    split, mirrored = made.offering.deliveries
+    split.steer({"beta": 50})
+    assert split.shown()["canary"]["state"] == "stopped by hand"
+    assert split.shown()["upstreams"]["beta"]["weight"] == 50
+    assert mirrored.shown()["mirror"]["to"] == "beta"
+    with pytest.raises(ValueError, match="one upstream"):
+        mirrored.steer({"beta": 1})
+    made.stop()

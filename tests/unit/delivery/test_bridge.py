@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from protogw.call import Call, Encoding, Payload, Reply
-from protogw.delivery.bridge import Bridge, alike, counterpart, one_call
+from protogw.delivery.bridge import Bridge, Conversion, alike, counterpart, one_call
 from protogw.errors import BadUpstream, Code, Status
+from tests.support.openapi import body
 from tests.support.versions import GET, NAMES, NEW, NEW_GET, PROTO, Pool, answering, call, compiled, told
 
 OTHER = """syntax = "proto3"; package shop.v2;
@@ -118,3 +119,36 @@ async def test_what_is_alike_passes_untouched() -> None:
     assert pool.calls[0].payload is asked.payload
     assert reply.payload is not None
     assert reply.payload.codec is other.output.codec
+
+
+CAMEL = """syntax = "proto3"; package shop.v3; import "google/protobuf/struct.proto";
+message Made { string made_at = 1; Made inner_one = 2; map<string, Made> by_name = 3; repeated Made all_of = 4;
+google.protobuf.Struct any_thing = 5; map<string, string> tag_of = 6; }"""
+
+
+def test_names_that_differ_in_their_humps_are_one_at_any_depth() -> None:
+    made = compiled(CAMEL).types["shop.v3.Made"]
+    snake = made.codec.from_json(
+        b'{"madeAt": "a", "innerOne": {"madeAt": "b"}, "byName": {"x_y": {"madeAt": "c"}},'
+        b'"allOf": [{"madeAt": "d"}], "anyThing": {"made_at": 1}, "tagOf": {"made_at": "e"}}'
+    )
+    properties = {
+        "made_at": {"type": "string"},
+        "inner_one": {"$ref": "#/components/schemas/Made"},
+        "by_name": {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/Made"}},
+        "all_of": {"type": "array", "items": {"$ref": "#/components/schemas/Made"}},
+        "any_thing": {"type": "object"},
+        "tag_of": {"type": "object", "additionalProperties": {"type": "string"}},
+    }
+    other = body({"$ref": "#/components/schemas/Made"}, {"Made": {"type": "object", "properties": properties}}).output
+    there = Conversion(made, other)(Payload(snake, Encoding.PROTO, made.codec))
+    assert told(there) == {
+        "made_at": "a",
+        "inner_one": {"made_at": "b"},
+        "by_name": {"x_y": {"made_at": "c"}},
+        "all_of": [{"made_at": "d"}],
+        "any_thing": {"made_at": 1},
+        "tag_of": {"made_at": "e"},
+    }
+    back = Conversion(other, made)(there)
+    assert told(back) == told(Payload(snake, Encoding.PROTO, made.codec))

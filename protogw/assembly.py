@@ -44,6 +44,7 @@ from protogw.pools.pool import Pool
 from protogw.pools.settings import BalancingSettings
 from protogw.probes import PROBES
 from protogw.probes.base import ProbeSettings
+from protogw.stores.base import CounterStore
 from protogw.stores.registry import Stores
 from protogw.translator import Translator
 from protogw.wire.forwarded import Proxies
@@ -116,11 +117,14 @@ def build(
     schemas: Mapping[str, Schema] | None = None,
     numbers: Numbers | None = None,
     played: Callable[[str], tuple[Translator, Connector]] | None = None,
+    counters: CounterStore | None = None,
+    reuse_port: bool = False,
 ) -> Gateway:
     """The gateway that this config describes, not yet started; call it inside the running loop that will run it.
 
     `schemas` are those already read, by upstream, with these `numbers`; `played` says what stands for the connections
-    of an upstream, in tests. Raises AssemblyError or SchemaError with every
+    of an upstream, in tests. With `reuse_port` other processes listen on the same addresses, and share these
+    `counters`. Raises AssemblyError or SchemaError with every
     fault.
     """
     if numbers is None:
@@ -130,7 +134,7 @@ def build(
     }
     gateway = Gateway(pools)
     policies = _policies(config)
-    _equip(gateway, policies, config)
+    _equip(gateway, policies, config, counters)
     names = written_by(policies.values())
     for pool in pools.values():
         pool.guard(names)
@@ -141,7 +145,7 @@ def build(
     hidden = frozenset(
         name for policy in policies.values() if isinstance(policy, ReadsQuery) for name in policy.query_names
     )
-    build_raw(gateway, config, recorder)
+    build_raw(gateway, config, recorder, reuse_port=reuse_port)
     follow(gateway, config)
     for name, listener in config.listeners.items():
         if listener.raw is not None:
@@ -165,6 +169,7 @@ def build(
             listener.limits.net,
             context,
             sources=sources_of(listener),
+            reuse_port=reuse_port,
         )
     _learn(gateway, offering, config, schemas or {})
     _check(gateway, config)
@@ -266,9 +271,9 @@ def _policies(config: Config) -> dict[str, object]:
     return made
 
 
-def _equip(gateway: Gateway, policies: Mapping[str, object], config: Config) -> None:
+def _equip(gateway: Gateway, policies: Mapping[str, object], config: Config, counters: CounterStore | None) -> None:
     """Hand the policies their tools; raises AssemblyError for each that cannot work with them."""
-    stores, fetcher = Stores(), Fetcher()
+    stores, fetcher = Stores(counters), Fetcher()
     consumers = _consumers(config)
     faults: list[str] = []
     for name, policy in policies.items():

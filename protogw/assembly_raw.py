@@ -25,7 +25,7 @@ _INTRODUCTIONS: Mapping[str, Introduction] = {
 }
 
 
-def build_raw(gateway: Gateway, config: Config, recorder: Recorder | None) -> None:
+def build_raw(gateway: Gateway, config: Config, recorder: Recorder | None, *, reuse_port: bool) -> None:
     """Add the raw upstreams and listeners to the gateway."""
     services = {name: _service(name, upstream) for name, upstream in config.upstreams.items() if upstream.raw}
     gateway.endpoints = {name: service.endpoints for name, service in services.items()}
@@ -47,6 +47,7 @@ def build_raw(gateway: Gateway, config: Config, recorder: Recorder | None) -> No
             services,
             sources=sources_of(listener),
             recorder=recorder,
+            reuse_port=reuse_port,
         )
         gateway.listeners[name] = gateway.passthroughs[name] = made
 

@@ -22,6 +22,9 @@ class Written(str):
         self.folder = folder
         return self
 
+    def __reduce__(self) -> tuple[type[Written], tuple[str, Path]]:
+        return Written, (str(self), self.folder)
+
 
 def _folder(value: str) -> Path:
     return value.folder if isinstance(value, Written) else Path()

@@ -27,6 +27,8 @@ from protogw.observe import program_log
 from protogw.observe.access_log import AccessLog, coloured_line, console_line, json_line
 from protogw.observe.connection_log import console_connection, json_connection
 from protogw.observe.line_sink import LineSink
+from protogw.stores.base import CounterStore
+from protogw.workers.ports import workers_for
 
 if TYPE_CHECKING:
     from protogw.control.admin import Admin
@@ -44,8 +46,36 @@ def serve(path: Path, *, log_json: bool | None, verbose: bool) -> None:
         level=logging.DEBUG if verbose else logging.INFO,
     )
     config, document = loaded(path)
-    serving = Serving(config, views={"config": lambda: redacted(document)})
-    run(serving.run)
+    views = {"config": lambda: redacted(document)}
+    count = workers_for(config.workers)
+    if count == 1:
+        run(Serving(config, views=views).run)
+        return
+    from protogw.workers.supervisor import Supervisor
+
+    supervisor = Supervisor(
+        config,
+        document.data,
+        path.absolute().parent,
+        count,
+        views=views,
+        log_json=not sys.stderr.isatty() if log_json is None else log_json,
+        level=logging.DEBUG if verbose else logging.INFO,
+    )
+    run(supervisor.run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What is different in a gateway that is one of several workers."""
+
+    index: int
+    admin: str
+    """The path of the socket that its admin address is on."""
+    log_lock: str
+    """The file that is locked while lines of the access log are written."""
+    counters: CounterStore
+    """What counts for all workers."""
 
 
 @dataclass(slots=True)
@@ -55,18 +85,32 @@ class Serving:
     config: Config
     views: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     started: Callable[[Gateway], Awaitable[None]] | None = None
+    part: Part | None = None
     gateway: Gateway | None = None
     admin: Admin | None = None
     access_log: AccessLog | None = None
+    _stop: _Stop | None = None
+
+    def stop(self) -> None:
+        """Drain and end, as a signal would have it."""
+        if self._stop is not None:
+            self._stop.tell()
 
     async def run(self) -> None:
         """Start, serve, drain. Raises CommandFailed with one line when it cannot start."""
-        stop = _Stop()
-        self.access_log = access_log(self.config)
+        stop = self._stop = _Stop()
+        part = self.part
+        self.access_log = access_log(self.config, part.log_lock if part is not None else "")
         try:
             try:
-                self.gateway = gateway = build(self.config, recorder=self.access_log)
-                self._keep_numbers(gateway)
+                self.gateway = gateway = build(
+                    self.config,
+                    recorder=self.access_log,
+                    counters=part.counters if part is not None else None,
+                    reuse_port=part is not None,
+                )
+                if part is None or part.index == 0:
+                    self._keep_numbers(gateway)
                 self.admin = await self._start_admin(gateway)
                 await gateway.start()
             except (AssemblyError, SchemaError) as error:
@@ -74,7 +118,8 @@ class Serving:
             except OSError as error:
                 raise CommandFailed(error.strerror or str(error)) from error
             stop.install(self.access_log)
-            self._tell(gateway)
+            if part is None:
+                self._tell(gateway)
             if self.started is not None:
                 await self.started(gateway)
             # What exists now lives until the end: the collector need not look at it again and again.
@@ -97,6 +142,7 @@ class Serving:
         address = self.config.admin
         if address is None:
             return None
+        part = self.part
         from protogw.commands.served_documents import ServedDocuments
         from protogw.control.admin import Admin
         from protogw.control.caches import CacheViews
@@ -117,7 +163,8 @@ class Serving:
         if offering is not None and any(one.differences is not None for one in offering.deliveries):
             views["shadows"] = lambda: {one.name: found for one in offering.deliveries if (found := one.shadow())}
         more = [CacheViews(gateway.caches)] if gateway.caches else []
-        admin = Admin(address.host, address.port, ready, views, documents, held, steered, more)
+        path = part.admin if part is not None else ""
+        admin = Admin(address.host, address.port, ready, views, documents, held, steered, more, path=path)
         await admin.start()
         return admin
 
@@ -207,6 +254,10 @@ class _Stop:
                 self._loop.add_signal_handler(number, action)
                 self._installed.append(number)
 
+    def tell(self) -> None:
+        """As a signal to stop would."""
+        self._told.set()
+
     def remove(self) -> None:
         for number in self._installed:
             self._loop.remove_signal_handler(number)
@@ -222,14 +273,15 @@ def _nothing() -> None:
     """There is no log file to open anew."""
 
 
-def access_log(config: Config) -> AccessLog | None:
-    """The access log that the config asks for; None when it is off. Call it inside the loop."""
+def access_log(config: Config, lock: str = "") -> AccessLog | None:
+    """The access log that the config asks for; None when it is off. Call it inside the loop. `lock` is the file by
+    which several processes take turns in writing it."""
     written = config.access_log
     if written.format == "off":
         return None
     stream = sys.stderr if written.path == "stderr" else sys.stdout if written.path == "stdout" else None
     try:
-        sink = LineSink(written.path)
+        sink = LineSink(written.path, lock=lock)
     except OSError as error:
         raise CommandFailed(f"access_log.path: {written.path}: cannot be written: {error.strerror}") from error
     terminal = stream is not None and stream.isatty()

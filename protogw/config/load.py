@@ -21,7 +21,6 @@ from protogw.config.reader import read
 
 _LATER: Mapping[str, frozenset[str]] = {
     "Upstream": frozenset(("graphql", "websocket")),
-    "Config": frozenset(("workers",)),
 }
 """Keys that other versions of the format have: naming them is better than a guess at a typing error."""
 

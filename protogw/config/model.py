@@ -202,6 +202,8 @@ class Config(Strict):
     admin: AdminAddress = Address("127.0.0.1", 9901)
     """Where health, readiness and the state of the gateway are served; `off` for nowhere.
     Default: `127.0.0.1:9901`."""
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
+    """How many processes serve; `auto` for one for each processor. See workers.md for what they share."""
     drain: Seconds = 30.0
     """How long calls in flight may take to finish when the gateway is told to stop."""
     include: Annotated[tuple[str, ...], LISTED] = ()

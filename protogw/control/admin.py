@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
@@ -64,9 +65,11 @@ class Admin:
         connections: Held | None = None,
         deliveries: Callable[[], Sequence[Steered]] | None = None,
         more: Sequence[Views] = (),
+        *,
+        path: str = "",
     ) -> None:
         """`connections` are those that may be looked at, pushed to and closed, `deliveries` the routes whose weights
-        may be set; None where there are none of either."""
+        may be set; None where there are none of either. With `path` it is served on a socket of that name instead."""
         self._more = tuple(more)
         self._host = host
         self._port = port
@@ -74,6 +77,7 @@ class Admin:
         self._views = dict(views)
         self._documents = documents
         self._connections = connections
+        self._path = path
         self._deliveries = deliveries
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
@@ -89,7 +93,8 @@ class Admin:
     async def start(self) -> None:
         """Bind and serve; raises OSError with a text to show."""
         app = web.Application(
-            middlewares=[self._guard], client_max_size=MAX_PUSH if self._connections is not None else 1024
+            middlewares=[self._guard],
+            client_max_size=MAX_PUSH if self._connections is not None or self._more else 1024,
         )
         app.router.add_get("/", self._index)
         app.router.add_get("/healthz", self._healthz)
@@ -107,6 +112,11 @@ class Admin:
             views.add_to(app.router)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
+        if self._path:
+            # Another life of the same worker may have left its own.
+            Path(self._path).unlink(missing_ok=True)  # noqa: ASYNC240 (once, at the start)
+            await web.UnixSite(self._runner, self._path, backlog=64).start()
+            return
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
             self._socket = bound = socket.socket(family, socket.SOCK_STREAM)

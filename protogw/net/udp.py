@@ -51,7 +51,9 @@ Received: TypeAlias = Callable[[bytes, Way], None]
 class DatagramPort:
     """Takes datagrams of up to `limit` bytes and hands them to `received`; larger ones are counted and dropped."""
 
-    def __init__(self, name: str, host: str, port: int, received: Received, *, limit: int) -> None:
+    def __init__(
+        self, name: str, host: str, port: int, received: Received, *, limit: int, reuse_port: bool = False
+    ) -> None:
         self.oversize = 0
         self.unsent = 0
         """Answers that the system did not take."""
@@ -60,6 +62,7 @@ class DatagramPort:
         self._port = port
         self._received = received
         self._limit = limit
+        self._reuse_port = reuse_port
         self._loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
         self._sockets: list[socket.socket] = []
 
@@ -75,7 +78,7 @@ class DatagramPort:
         """Bind and receive; raises OSError with a text to show."""
         self._loop = asyncio.get_running_loop()
         try:
-            self._sockets = await bind(self._host, self._port, socket.SOCK_DGRAM)
+            self._sockets = await bind(self._host, self._port, socket.SOCK_DGRAM, reuse_port=self._reuse_port)
         except OSError as error:
             what = f"listener {self._name}: cannot listen on {self._host}:{self._port}: {said(error)}"
             raise OSError(error.errno, what) from error

@@ -6,6 +6,7 @@ Bounded: what does not fit is dropped and counted.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import threading
@@ -23,8 +24,11 @@ class LineSink:
     Raises OSError when the file cannot be opened.
     """
 
-    def __init__(self, path: str, *, max_waiting: int = MAX_WAITING_BYTES) -> None:
+    def __init__(self, path: str, *, max_waiting: int = MAX_WAITING_BYTES, lock: str = "") -> None:
+        """`lock` is a file that is locked while a block is written, where other processes write to the same path: a
+        pipe takes only 4 KiB in one piece."""
         self.path = path
+        self._lock = os.open(lock, os.O_RDWR | os.O_CLOEXEC) if lock else -1
         self.dropped = 0
         """Blocks' lines that found no room or could not be written."""
         self.error = ""
@@ -80,6 +84,8 @@ class LineSink:
                 # Counted only now: what is being written is still held.
                 self._size -= sum(len(block) for block, _ in batch)
         os.close(self._fd)
+        if self._lock >= 0:
+            os.close(self._lock)
 
     def _write(self, batch: Sequence[tuple[bytes, int]]) -> None:
         try:
@@ -88,7 +94,15 @@ class LineSink:
                 fresh = self._open()
                 os.close(self._fd)
                 self._fd = fresh
-            self._write_all(b"".join(block for block, _ in batch))
+            data = b"".join(block for block, _ in batch)
+            if self._lock < 0:
+                self._write_all(data)
+            else:
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                try:
+                    self._write_all(data)
+                finally:
+                    fcntl.flock(self._lock, fcntl.LOCK_UN)
             self.error = ""
         except OSError as error:
             self.error = error.strerror or str(error)

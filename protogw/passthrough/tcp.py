@@ -89,6 +89,7 @@ class Tcp:
         tls: ssl.SSLContext | None = None,
         recorder: Recorder | None = None,
         splice: bool = SPLICES,
+        reuse_port: bool = False,
     ) -> None:
         """`services` are the upstreams by name, those that the settings name among them."""
         self.name = name
@@ -100,7 +101,7 @@ class Tcp:
         self.tls = tls
         self.per_source = PerSource(settings.limits.connections_per_source)
         self._settings = settings
-        self._acceptor = Acceptor(name, host, port, self._accepted)
+        self._acceptor = Acceptor(name, host, port, self._accepted, reuse_port=reuse_port)
         self._only = None if settings.to is None else services[settings.to]
         self._names = Names({pattern: services[to] for pattern, to in (settings.sni or {}).items()})
         self._default = None if settings.default is None else services[settings.default]

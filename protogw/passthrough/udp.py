@@ -69,6 +69,7 @@ class Udp:
         sources: Sources,
         tls: ssl.SSLContext | None = None,
         recorder: Recorder | None = None,
+        reuse_port: bool = False,
     ) -> None:
         """`services` are the upstreams by name, the one that the settings name among them."""
         assert tls is None
@@ -77,7 +78,9 @@ class Udp:
         self.limits: UdpLimits = settings.limits
         self.sweeper = Sweeper()
         self.per_source = PerSource(settings.limits.sessions_per_source)
-        self.port = DatagramPort(name, host, port, self._received, limit=settings.limits.datagram)
+        self.port = DatagramPort(
+            name, host, port, self._received, limit=settings.limits.datagram, reuse_port=reuse_port
+        )
         self.service = services[settings.to]
         self._sources = sources
         self._settings = settings

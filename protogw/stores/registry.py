@@ -13,10 +13,10 @@ from protogw.stores.redis import RedisCounters
 
 
 class Stores:
-    """Makes stores on first use."""
+    """Makes stores on first use; `node` is what counts for an empty URL, where it is not this process alone."""
 
-    def __init__(self) -> None:
-        self._counters: dict[str, CounterStore] = {}
+    def __init__(self, node: CounterStore | None = None) -> None:
+        self._counters: dict[str, CounterStore] = {} if node is None else {"": node}
         self._caches: list[CacheStore] = []
 
     def counters(self, url: str) -> CounterStore:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from protogw_translators import TRANSLATORS
 
@@ -25,18 +25,18 @@ from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.read import LIVE, Fetch, read
 from protogw.fetching import Fetcher
 from protogw.frontends import FRONT_ENDS
-from protogw.frontends.base import Recorder as RequestRecorder
+from protogw.frontends.base import Handler
 from protogw.gateway import Door, Gateway
 from protogw.net.http1_client import Http1Connector
 from protogw.net.http2_client import Http2Connector
 from protogw.net.limits import Limits
 from protogw.net.listener import Listener
 from protogw.net.tls import client_context, server_context
+from protogw.observe.recorders import Recorder
 from protogw.offering import AssemblyError, Offering
 from protogw.passthrough import PASSTHROUGHS
-from protogw.passthrough.base import Recorder as ConnectionRecorder
 from protogw.policies import POLICIES
-from protogw.policies.base import Equipped, OriginPolicy, Purged, ReadsQuery, Started
+from protogw.policies.base import Equipped, OriginPolicy, Purged, ReadsQuery, Started, Target
 from protogw.policies.identity_headers import Stripped, written_by
 from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
@@ -49,11 +49,6 @@ from protogw.stores.registry import Stores
 from protogw.translator import Translator
 from protogw.wire.forwarded import Proxies
 from protogw.wire.protojson import JsonOptions
-
-
-class Recorder(RequestRecorder, ConnectionRecorder, Protocol):
-    """Writes one line per request, and one per connection that is passed through."""
-
 
 KINDS = Kinds(
     front_ends=FRONT_ENDS,
@@ -114,6 +109,8 @@ def build(
     config: Config,
     *,
     recorder: Recorder | None = None,
+    around: Callable[[Handler], Handler] | None = None,
+    over: Callable[[Target], Target] | None = None,
     schemas: Mapping[str, Schema] | None = None,
     numbers: Numbers | None = None,
     played: Callable[[str], tuple[Translator, Connector]] | None = None,
@@ -122,9 +119,10 @@ def build(
 ) -> Gateway:
     """The gateway that this config describes, not yet started; call it inside the running loop that will run it.
 
-    `schemas` are those already read, by upstream, with these `numbers`; `played` says what stands for the connections
-    of an upstream, in tests. With `reuse_port` other processes listen on the same addresses, and share these
-    `counters`. Raises AssemblyError or SchemaError with every
+    `recorder` learns of every request; `around` puts what watches calls around what handles them, `over` around the
+    upstreams that they go to. `schemas` are those already read, by upstream, with these `numbers`; `played` says what
+    stands for the connections of an upstream, in tests. With `reuse_port` other processes listen on the same addresses,
+    and share these `counters`. Raises AssemblyError or SchemaError with every
     fault.
     """
     if numbers is None:
@@ -133,13 +131,14 @@ def build(
         name: _pool(name, upstream, config, played) for name, upstream in config.upstreams.items() if not upstream.raw
     }
     gateway = Gateway(pools)
+    targets: dict[str, Target] = {name: over(pool) if over is not None else pool for name, pool in pools.items()}
     policies = _policies(config)
-    _equip(gateway, policies, config, counters)
+    _equip(gateway, policies, config, counters, targets)
     names = written_by(policies.values())
     for pool in pools.values():
         pool.guard(names)
     builtin = Builtin()
-    offering = Offering(gateway, config, policies, pools, builtin, builtin.schema, numbers, Stripped(names))
+    offering = Offering(gateway, config, policies, targets, builtin, builtin.schema, numbers, Stripped(names))
     gateway.offering = offering
     origins = _origins(config.use, policies)
     hidden = frozenset(
@@ -147,13 +146,14 @@ def build(
     )
     build_raw(gateway, config, recorder, reuse_port=reuse_port)
     follow(gateway, config)
+    handle = around(gateway.handle) if around is not None else gateway.handle
     for name, listener in config.listeners.items():
         if listener.raw is not None:
             continue
         bounds = replace(listener.limits.bounds, hidden_query=hidden)
         front_ends = [FRONT_ENDS[kind](settings, bounds) for kind, settings in listener.settings.items()]
         proxies = Proxies(listener.trusted_proxies) if listener.trusted_proxies else None
-        door = Door(gateway, front_ends, origins, recorder, proxies)
+        door = Door(gateway, front_ends, origins, recorder, proxies, handle)
         gateway.doors[name] = door
         tls = listener.tls
         context = (
@@ -271,7 +271,13 @@ def _policies(config: Config) -> dict[str, object]:
     return made
 
 
-def _equip(gateway: Gateway, policies: Mapping[str, object], config: Config, counters: CounterStore | None) -> None:
+def _equip(
+    gateway: Gateway,
+    policies: Mapping[str, object],
+    config: Config,
+    counters: CounterStore | None,
+    targets: Mapping[str, Target],
+) -> None:
     """Hand the policies their tools; raises AssemblyError for each that cannot work with them."""
     stores, fetcher = Stores(counters), Fetcher()
     consumers = _consumers(config)
@@ -279,7 +285,7 @@ def _equip(gateway: Gateway, policies: Mapping[str, object], config: Config, cou
     for name, policy in policies.items():
         if isinstance(policy, Equipped):
             try:
-                policy.equip(PolicyTools(name, stores, fetcher, gateway.pools, policies, consumers))
+                policy.equip(PolicyTools(name, stores, fetcher, targets, policies, consumers, gateway.counts))
             except ValueError as error:
                 faults.append(f"policies.{name}: {error}")
         if isinstance(policy, Purged):

@@ -209,9 +209,11 @@ class Call:
         "route",
         "started",
         "timeout",
+        "trace",
         "tries",
         "upstream",
         "watched",
+        "whole",
     )
 
     def __init__(
@@ -248,6 +250,10 @@ class Call:
         """What it was answered with, for the log; set by the gateway."""
         self.upstream = ""
         self.tries: Tries | None = None
+        self.trace: Any = None
+        """What is noted of it for its trace; None for nearly every call, which is not recorded."""
+        self.whole: Composite | None = None
+        """The request that it is one of several calls of, where that is so."""
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
         self.watched: asyncio.TimerHandle | asyncio.Task[None] | None = None
@@ -283,6 +289,8 @@ class Call:
         other.attributes = None if self.attributes is None else dict(self.attributes)
         other.route = self.route
         other.tries = self.tries
+        other.trace = self.trace
+        other.whole = self.whole
         return other
 
     def disarm(self) -> None:
@@ -314,6 +322,39 @@ class Call:
     def __repr__(self) -> str:
         what = self.method.full_name if self.method is not None else repr(self.head)
         return f"<Call {what} from {self.front_end}>"
+
+
+class Composite(Call):
+    """A request that is made of any number of calls: stands for all of them where requests are recorded.
+
+    `kind` is what sort of request it is, `name` what its client calls it; `fields` what it asks for, which several may
+    share. `reply` has the status of the first call that failed.
+    """
+
+    __slots__ = ("calls", "decided", "fields", "kind", "name")
+
+    def __init__(self, first: Call, kind: str, name: str, fields: object = None) -> None:
+        super().__init__(
+            first.method,
+            first.metadata,
+            front_end=first.front_end,
+            peer=first.peer,
+            started=first.started,
+            head=first.head,
+        )
+        self.kind = kind
+        self.name = name
+        self.fields = fields
+        self.calls = 1
+        self.decided = False
+        """Whether it is traced has been decided."""
+
+    def part_ended(self, call: Call, status: Status) -> None:
+        """One of its calls has ended so."""
+        if self.reply is None or (self.reply.status.code == 0 and status.code != 0):
+            self.reply = Reply(status=status)
+        self.upstream = self.upstream or call.upstream
+        self.identity = self.identity or call.identity
 
 
 class Reply:

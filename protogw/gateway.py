@@ -13,9 +13,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protogw.call import Call, Reply
+from protogw.counting import Counts
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import DeadlineExceeded, GatewayError, InternalError, NotOffered
-from protogw.frontends.base import Exchange, FrontEnd, Recorder, RecordsCalls
+from protogw.frontends.base import Exchange, FrontEnd, Handler, Recorder, RecordsCalls
 from protogw.policies.base import OriginPolicy, Purged
 from protogw.routing.router import Router
 
@@ -60,9 +61,11 @@ class Door:
         origins: OriginPolicy | None = None,
         recorder: Recorder | None = None,
         proxies: Proxies | None = None,
+        handle: Handler | None = None,
     ) -> None:
+        """`handle` stands in place of the gateway's own, and is around it."""
         self._gateway = gateway
-        self._handle = gateway.handle
+        self._handle = handle or gateway.handle
         self._front_ends = tuple(front_ends)
         self._last = self._front_ends[-1]
         self._origins = origins
@@ -142,6 +145,8 @@ class Gateway:
 
     def __init__(self, pools: Mapping[str, Pool]) -> None:
         self.pools = dict(pools)
+        self.counts = Counts()
+        """What its parts count, beside the requests."""
         self.listeners: dict[str, Listening] = {}
         self.doors: dict[str, Door] = {}
         self.passthroughs: dict[str, Passthrough] = {}

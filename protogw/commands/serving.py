@@ -17,6 +17,7 @@ from protogw import __version__
 from protogw.assembly import AssemblyError, build
 from protogw.commands.configured import loaded, run
 from protogw.commands.terminal import CommandFailed, colours, note
+from protogw.commands.watching import Watching
 from protogw.config import Config
 from protogw.config.redact import redacted
 from protogw.descriptors import numbers as lock
@@ -24,9 +25,6 @@ from protogw.descriptors.model import SchemaError
 from protogw.frontends.connections import Connection, HoldsConnections
 from protogw.gateway import Gateway
 from protogw.observe import program_log
-from protogw.observe.access_log import AccessLog, coloured_line, console_line, json_line
-from protogw.observe.connection_log import console_connection, json_connection
-from protogw.observe.line_sink import LineSink
 from protogw.stores.base import CounterStore
 from protogw.workers.ports import workers_for
 
@@ -88,7 +86,7 @@ class Serving:
     part: Part | None = None
     gateway: Gateway | None = None
     admin: Admin | None = None
-    access_log: AccessLog | None = None
+    watching: Watching | None = None
     _stop: _Stop | None = None
 
     def stop(self) -> None:
@@ -100,24 +98,26 @@ class Serving:
         """Start, serve, drain. Raises CommandFailed with one line when it cannot start."""
         stop = self._stop = _Stop()
         part = self.part
-        self.access_log = access_log(self.config, part.log_lock if part is not None else "")
+        watching = self.watching = Watching(self.config, part.log_lock if part is not None else "")
         try:
             try:
                 self.gateway = gateway = build(
                     self.config,
-                    recorder=self.access_log,
+                    recorder=watching.recorder,
+                    around=watching.around,
+                    over=watching.over,
                     counters=part.counters if part is not None else None,
                     reuse_port=part is not None,
                 )
                 if part is None or part.index == 0:
                     self._keep_numbers(gateway)
-                self.admin = await self._start_admin(gateway)
+                self.admin = await self._start_admin(gateway, watching)
                 await gateway.start()
             except (AssemblyError, SchemaError) as error:
                 raise CommandFailed("\n".join(error.faults)) from error
             except OSError as error:
                 raise CommandFailed(error.strerror or str(error)) from error
-            stop.install(self.access_log)
+            stop.install(watching.reopen)
             if part is None:
                 self._tell(gateway)
             if self.started is not None:
@@ -135,10 +135,10 @@ class Serving:
                 self.gateway.stop()
             if self.admin is not None:
                 await self.admin.stop()
-            if self.access_log is not None:
-                self.access_log.close()
+            watching.close()
 
-    async def _start_admin(self, gateway: Gateway) -> Admin | None:
+    async def _start_admin(self, gateway: Gateway, watching: Watching) -> Admin | None:
+        texts = watching.see(gateway)
         address = self.config.admin
         if address is None:
             return None
@@ -164,7 +164,7 @@ class Serving:
             views["shadows"] = lambda: {one.name: found for one in offering.deliveries if (found := one.shadow())}
         more = [CacheViews(gateway.caches)] if gateway.caches else []
         path = part.admin if part is not None else ""
-        admin = Admin(address.host, address.port, ready, views, documents, held, steered, more, path=path)
+        admin = Admin(address.host, address.port, ready, views, documents, held, steered, more, texts, path=path)
         await admin.start()
         return admin
 
@@ -242,8 +242,7 @@ class _Stop:
         self._loop = asyncio.get_running_loop()
         self._installed: list[int] = []
 
-    def install(self, access_log: AccessLog | None) -> None:
-        reopen = access_log.reopen if access_log is not None else _nothing
+    def install(self, reopen: Callable[[], None]) -> None:
         for number, action in (
             (signal.SIGTERM, self._told.set),
             (signal.SIGINT, self._told.set),
@@ -267,29 +266,6 @@ class _Stop:
         """Until the next signal to stop."""
         await self._told.wait()
         self._told.clear()
-
-
-def _nothing() -> None:
-    """There is no log file to open anew."""
-
-
-def access_log(config: Config, lock: str = "") -> AccessLog | None:
-    """The access log that the config asks for; None when it is off. Call it inside the loop. `lock` is the file by
-    which several processes take turns in writing it."""
-    written = config.access_log
-    if written.format == "off":
-        return None
-    stream = sys.stderr if written.path == "stderr" else sys.stdout if written.path == "stdout" else None
-    try:
-        sink = LineSink(written.path, lock=lock)
-    except OSError as error:
-        raise CommandFailed(f"access_log.path: {written.path}: cannot be written: {error.strerror}") from error
-    terminal = stream is not None and stream.isatty()
-    if written.format == "json" or (written.format == "auto" and not terminal):
-        return AccessLog(sink, json_line, json_connection)
-    return AccessLog(
-        sink, coloured_line if stream is not None and colours(stream) else console_line, console_connection
-    )
 
 
 def connections(gateway: Gateway) -> Callable[[], Mapping[str, Connection]] | None:
@@ -391,4 +367,4 @@ def listeners(gateway: Gateway) -> dict[str, Any]:
     return found
 
 
-__all__ = ["Serving", "access_log", "note", "serve"]
+__all__ = ["Serving", "note", "serve"]

@@ -3,7 +3,8 @@
 from protogw.config.faults import ConfigError, Fault
 from protogw.config.kinds import Kinds
 from protogw.config.load import inspect, load
-from protogw.config.model import AccessLog, Config, Listener, ListenerLimits, Policy
+from protogw.config.model import Config, Listener, ListenerLimits, Policy
+from protogw.config.observing import AccessLog, Metrics, Tracing
 from protogw.config.routes import Match, RestBinding, Rewrite, Route
 from protogw.config.sources import INTROSPECTION, REFLECTION, Source, SourceKind
 from protogw.config.tls import ListenerTls, UpstreamTls
@@ -26,6 +27,7 @@ __all__ = [
     "ListenerLimits",
     "ListenerTls",
     "Match",
+    "Metrics",
     "Policy",
     "Rate",
     "RestBinding",
@@ -33,6 +35,7 @@ __all__ = [
     "Route",
     "Source",
     "SourceKind",
+    "Tracing",
     "Upstream",
     "UpstreamTls",
     "inspect",

@@ -14,19 +14,16 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import (
     BaseModel,
     Field,
-    GetJsonSchemaHandler,
     PrivateAttr,
     create_model,
-    model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from protogw.config.kinds import Kinds, field_name, has_options, options_key, settings_of, summary
+from protogw.config.observing import AccessLog, Metrics, Tracing
 from protogw.config.routes import Route
 from protogw.config.strict import LISTED, Strict
 from protogw.config.tls import ListenerTls
-from protogw.config.units import Address, AdminAddress, ListenAddress, LogPath, Name, one_of
+from protogw.config.units import Address, AdminAddress, ListenAddress, Name, one_of
 from protogw.config.upstreams import Endpoint, Health, Upstream
 from protogw.consumers import ConsumersOrFile
 from protogw.descriptors.numbers import LOCK
@@ -160,27 +157,6 @@ class Policy(Strict):
         return found
 
 
-class AccessLog(Strict):
-    """One line per call: written as text (`json`, `console`, `off`), or as a mapping when it has a path."""
-
-    format: Literal["auto", "json", "console", "off"] = "auto"
-    """`auto` is `console` on a terminal and `json` elsewhere."""
-    path: LogPath = "stdout"
-    """`stdout`, `stderr`, or a file, which is opened anew on SIGUSR1 (for log rotation)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if value is False:
-            return {"format": "off"}
-        return {"format": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        written = handler.resolve_ref_schema(handler(core))
-        return {"anyOf": [{"enum": ["auto", "json", "console", "off"]}, written]}
-
-
 class Config(Strict):
     """A gateway: where it listens, what is behind it, and the exceptions to what the schemas say."""
 
@@ -199,6 +175,10 @@ class Config(Strict):
     """Exceptions to what the schemas say, and plain HTTP; of equal matches the first wins."""
     access_log: AccessLog = AccessLog()
     """One line per call."""
+    metrics: Metrics = Metrics()
+    """What is counted, served as `/metrics` on the admin address; `off` for nothing."""
+    tracing: Tracing | None = None
+    """Traces of calls, sent to an OpenTelemetry collector. Default: none."""
     admin: AdminAddress = Address("127.0.0.1", 9901)
     """Where health, readiness and the state of the gateway are served; `off` for nowhere.
     Default: `127.0.0.1:9901`."""

@@ -48,6 +48,9 @@ class Views(Protocol):
     def add_to(self, router: web.UrlDispatcher) -> None: ...
 
 
+Texts: TypeAlias = Mapping[str, Callable[[str], Awaitable[tuple[str, bytes]]]]
+"""Pages that are no JSON, by name: asked with the client's Accept, each says its content type and its text."""
+
 _PROBES = frozenset(("/healthz", "/readyz"))
 """Answered whatever the Host is: orchestrators probe under names of their own, and there is nothing to learn."""
 
@@ -65,6 +68,7 @@ class Admin:
         connections: Held | None = None,
         deliveries: Callable[[], Sequence[Steered]] | None = None,
         more: Sequence[Views] = (),
+        texts: Texts | None = None,
         *,
         path: str = "",
     ) -> None:
@@ -79,6 +83,7 @@ class Admin:
         self._connections = connections
         self._path = path
         self._deliveries = deliveries
+        self._texts = dict(texts or {})
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
 
@@ -101,6 +106,8 @@ class Admin:
         app.router.add_get("/readyz", self._readyz)
         for name, view in self._views.items():
             app.router.add_get(f"/{name}", _shown(view))
+        for name, text in self._texts.items():
+            app.router.add_get(f"/{name}", _told(text))
         if self._documents is not None:
             app.router.add_get("/schema", _listed(self._documents))
             app.router.add_get("/schema/{name}", _read(self._documents))
@@ -182,7 +189,8 @@ class Admin:
         if self._deliveries is not None:
             more.append(ROUTES)
         more.extend(views.path for views in self._more)
-        return answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in self._views), *more]})
+        names = (*self._texts, *self._views)
+        return answer({"paths": ["/healthz", "/readyz", *(f"/{name}" for name in names), *more]})
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n", headers=HEADERS)
@@ -195,6 +203,14 @@ class Admin:
 def _shown(view: View) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def show(_: web.Request) -> web.Response:
         return answer(view())
+
+    return show
+
+
+def _told(text: Callable[[str], Awaitable[tuple[str, bytes]]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def show(request: web.Request) -> web.Response:
+        content_type, body = await text(",".join(request.headers.getall("accept", ())))
+        return web.Response(body=body, headers={**HEADERS, "content-type": content_type})
 
     return show
 

@@ -116,10 +116,15 @@ class Recorder(Protocol):
         """
         ...
 
+    def called(self, call: Call, elapsed_s: float, error: GatewayError | None) -> None:
+        """Called once a call has ended that was one of any number of a request; the request is recorded too."""
+        ...
+
 
 @runtime_checkable
 class RecordsCalls(Protocol):
-    """A front end whose requests carry many calls, and which records each of them itself."""
+    """A front end whose requests carry many calls, and which tells of each of them itself: with `record` where a
+    connection carries calls that are requests of their own, with `called` where one request is made of several."""
 
     recorder: Recorder | None
     """Set by the door."""

@@ -154,6 +154,9 @@ class AccessLog:
         )
         self._flush_soon(len(self._entries))
 
+    def called(self, call: Call, elapsed_s: float, error: GatewayError | None) -> None:
+        """The line of the request says it."""
+
     def carried(self, what: Carried) -> None:
         """Keep the line of a connection that was passed through."""
         if self._connection is not None:

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from protogw.call import Call, Metadata, Reply
 from protogw.consumers import Consumers
+from protogw.counting import Count
 from protogw.errors import GatewayError, Unauthenticated
 from protogw.identity import Identity
 from protogw.policies.base import Handler, PolicySettings, Tools
@@ -81,10 +82,14 @@ class Authentication(ABC):
         self._consumers: Consumers | None = None
         # By identity: both are held here, so their ids stay their own.
         self._memo: dict[tuple[int, int], tuple[Metadata, Identity, Metadata]] = {}
+        self._none_shown, self._not_taken = Count(), Count()
 
     def equip(self, tools: Tools) -> None:
         self.name = tools.name
         self._consumers = tools.consumers
+        what = "Calls that nobody vouched for: without a credential, or with one that was refused."
+        self._none_shown = tools.count("auth_failures", what, reason="missing")
+        self._not_taken = tools.count("auth_failures", what, reason="refused")
 
     @abstractmethod
     async def authenticate(self, call: Call) -> Identity | None: ...
@@ -93,8 +98,13 @@ class Authentication(ABC):
     def wanted(self) -> Unauthenticated: ...
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
-        identity = await self.authenticate(call)
+        try:
+            identity = await self.authenticate(call)
+        except Unauthenticated:
+            self._not_taken.value += 1
+            raise
         if identity is None:
+            self._none_shown.value += 1
             raise self.wanted()
         self.admit(call, identity)
         return await forward(call)

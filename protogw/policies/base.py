@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
     from protogw.consumers import Consumers
+    from protogw.counting import Count
     from protogw.descriptors.model import Method
     from protogw.fetching import Fetcher
     from protogw.stores.base import CounterStore
@@ -72,6 +73,19 @@ class Tools(Protocol):
 
     def upstream(self, name: str) -> Target:
         """The pool of one of the config's upstreams; raises ValueError naming those that there are."""
+        ...
+
+    def count(self, name: str, what: str, **labels: str) -> Count:
+        """A number that only grows: the metric `protogw_NAME_total`, with the policy's name as label `policy` beside
+        these. Bind it once for each set of labels and add to it per call; `what` says in a sentence what is counted."""
+        ...
+
+    def counts(self, name: str, what: str, *labels: str) -> Callable[..., Count]:
+        """The same where label values come with calls and are few: what is returned gives the count of such values."""
+        ...
+
+    def gauge(self, name: str, what: str, read: Callable[[], float], **labels: str) -> None:
+        """A number that goes up and down, read whenever the metrics are: `protogw_NAME`."""
         ...
 
 

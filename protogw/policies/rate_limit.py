@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Payload, PayloadStream, Reply
+from protogw.counting import Count
 from protogw.errors import InvalidRequest, LimitReached, Overloaded
 from protogw.expressions import ExpressionError, ExpressionText
 from protogw.policies.base import Handler, PolicySettings, Tools
@@ -91,12 +92,17 @@ class RateLimit:
         self._told_s = -math.inf
         self.failures = 0
         """Wishes that the store did not answer."""
+        self._allowed, self._refused, self._unasked = Count(), Count(), Count()
 
     def equip(self, tools: Tools) -> None:
         self._name = tools.name
         self._prefix = f"{tools.name} "
         self._store = tools.counters(self._url)
         self._memory = self._store if isinstance(self._store, MemoryCounters) else None
+        name, what = "rate_limit_decisions", "Calls, messages or pieces that a rate limit judged."
+        self._allowed = tools.count(name, what, outcome="allowed")
+        self._refused = tools.count(name, what, outcome="refused")
+        self._unasked = tools.count(name, what, outcome="unasked_open" if self._open else "unasked_closed")
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         key = self._name if self._by is None else self._prefix + self._by.key(call)
@@ -105,6 +111,7 @@ class RateLimit:
             taken = self._memory.take_bucket(key, self._cost, self._bucket)  # type: ignore[arg-type]
             if not taken.allowed:
                 raise self._refusal(taken)
+            self._allowed.value += 1
         elif self._calls:
             taken = await self._take(key, self._cost_of(call, None))
         elif call.payloads is not None:
@@ -127,16 +134,19 @@ class RateLimit:
             )
         except StoreError as error:
             self.failures += 1
+            self._unasked.value += 1
             self._complain(error)
             if self._open:
                 return None
             raise Overloaded("the rate limit cannot be looked up") from error
         refused = [taken for taken in found if not taken.allowed]
         if not refused:
+            self._allowed.value += 1
             return min(found, key=_remaining)
         raise self._refusal(max(refused, key=_retry))
 
     def _refusal(self, taken: Taken) -> LimitReached:
+        self._refused.value += 1
         fields = self._fields(taken) if self._headers else ()
         return LimitReached(f"the limit of {self._name} is reached", taken.retry_s, headers=fields)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from protogw.consumers import Consumers
+from protogw.counting import Count, Counts
 from protogw.fetching import Fetcher
 from protogw.policies.base import Target
 from protogw.stores.base import CounterStore
@@ -23,6 +25,7 @@ class PolicyTools:
     targets: Mapping[str, Target]
     policies: Mapping[str, object]
     consumers: Consumers | None = None
+    counted: Counts = field(default_factory=Counts)
 
     def counters(self, url: str) -> CounterStore:
         return self.stores.counters(url)
@@ -41,3 +44,12 @@ class PolicyTools:
         if found is None:
             raise ValueError(f"there is no upstream {name}; there are {', '.join(self.targets)}")
         return found
+
+    def count(self, name: str, what: str, **labels: str) -> Count:
+        return self.counted.count(name, what, {"policy": self.name, **labels})
+
+    def counts(self, name: str, what: str, *labels: str) -> Callable[..., Count]:
+        return partial(self.counted.family(name, what, ("policy", *labels)).of, self.name)
+
+    def gauge(self, name: str, what: str, read: Callable[[], float], **labels: str) -> None:
+        self.counted.gauge(name, what, read, {"policy": self.name, **labels})

@@ -300,6 +300,8 @@ class Pool:
             else:
                 endpoint = self._balancer.pick(fresh, self._key(call))
             tried.add(endpoint)
+            if call.trace is not None and error is not None:
+                call.trace.note("tried elsewhere", endpoint=call.upstream, reason=error.message)
             call.upstream = endpoint.label
             try:
                 if self._watching:

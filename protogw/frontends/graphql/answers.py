@@ -49,7 +49,7 @@ async def as_events(exchange: Exchange, served: Served, params: Params, origin: 
 
 async def as_parts(exchange: Exchange, served: Served, params: Params, origin: Origin, heartbeat_s: float) -> bool:
     """A subscription, or a query that defers something, in parts; False when it is neither and has one response."""
-    operation = served.operation(params)
+    operation = origin.operation = served.operation(params)
     variables = operation.read(params.variables)
     if operation.root == "subscription":
         parts = Parts(exchange, heartbeat_s)

@@ -44,10 +44,11 @@ MAX_PLANS = 16
 class Operation:
     """One operation of a valid document, and its plans."""
 
-    __slots__ = ("_conditions", "_fragments", "_node", "_planner", "_plans", "root", "variables")
+    __slots__ = ("_conditions", "_fragments", "_node", "_planner", "_plans", "name", "root", "variables")
 
     def __init__(self, node: OperationDefinitionNode, document: Document, planner: Planner, coercers: Coercers) -> None:
         self.root = node.operation.value
+        self.name = node.name.value if node.name is not None else ""
         self.variables = tuple(Variable(one, document.schema, coercers) for one in node.variable_definitions or ())
         self._node = node
         self._planner = planner

@@ -22,11 +22,14 @@ from protogw.frontends.graphql.refusals import BAD_USER_INPUT, Types, of_error, 
 
 if TYPE_CHECKING:
     from protogw.frontends.base import Handler
+    from protogw.frontends.graphql.documents import Operation
     from protogw.wire.http import Header, Peer, RequestHead
 
 Response: TypeAlias = dict[str, Any]
 """A response as the specification has it: data, errors."""
 Saw: TypeAlias = Callable[[Call], None]
+Ended: TypeAlias = Callable[[Call, float, GatewayError | None], None]
+"""Told of a call that has ended, of how long it took in seconds, and of the error that it ended with."""
 Send: TypeAlias = Callable[[Response], Awaitable[None]]
 """Takes one response of several; returns once there is room for the next."""
 
@@ -34,7 +37,7 @@ Send: TypeAlias = Callable[[Response], Awaitable[None]]
 class Origin:
     """Where the calls of a request come from, and when it came in."""
 
-    __slots__ = ("gateway", "head", "kind", "metadata", "peer", "saw", "started", "timeout")
+    __slots__ = ("ended", "gateway", "head", "kind", "metadata", "operation", "peer", "saw", "started", "timeout")
 
     def __init__(
         self,
@@ -47,8 +50,9 @@ class Origin:
         started: float,
         timeout: float | None,
         saw: Saw,
+        ended: Ended | None = None,
     ) -> None:
-        """`saw` is told of each call before it is made."""
+        """`saw` is told of each call before it is made, `ended` afterwards."""
         self.kind = kind
         self.gateway = handle
         self.head = head
@@ -57,6 +61,9 @@ class Origin:
         self.started = started
         self.timeout = timeout
         self.saw = saw
+        self.ended = ended
+        self.operation: Operation | None = None
+        """What its calls are made for; set once it is known, before the first of them."""
 
     def call(self, root: RootField, request: bytes) -> Call:
         call = Call(
@@ -163,16 +170,23 @@ class Executor:
     async def _ask(self, root: RootField, request: bytes, origin: Origin, metadata: list[Header]) -> Any:
         """The reply message of one call, or a _Failure."""
         call = origin.call(root, request)
+        ended = origin.ended
+        began = asyncio.get_running_loop().time() if ended is not None else 0.0
+        failed: GatewayError | None = None
         try:
             reply = await origin.gateway(call)
         except GatewayError as error:
+            failed = error
             return _Failure(error.status, error)
         except asyncio.CancelledError:
             if call.cut is None:
                 raise
-            return _cut(call.cut)
+            failed = _cut(call.cut)
+            return _Failure(failed.status, failed)
         finally:
             call.ended()
+            if ended is not None:
+                ended(call, asyncio.get_running_loop().time() - began, failed)
         if reply.metadata.pairs:
             metadata.extend(pair for pair in reply.metadata.pairs if pair not in metadata)
         if reply.status.code is not Code.OK:
@@ -251,16 +265,23 @@ class Executor:
             await send({"errors": [_bad_input(entry, error.message)]})
             return
         call = origin.call(entry.root, request)
+        began = asyncio.get_running_loop().time()
+        failed: GatewayError | None = None
+        failure: _Failure | None = None
         try:
             failure = await self._messages(entry, call, origin, send)
         except GatewayError as error:
-            failure = _Failure(error.status, error)
+            failed = error
         except asyncio.CancelledError:
             if call.cut is None:
                 raise
-            failure = _cut(call.cut)
+            failed = _cut(call.cut)
         finally:
             call.ended()
+            if origin.ended is not None:
+                origin.ended(call, asyncio.get_running_loop().time() - began, failed)
+        if failed is not None:
+            failure = _Failure(failed.status, failed)
         if failure is not None:
             await send({"errors": [self._entry(entry, failure)], "data": {entry.key: None}})
 
@@ -285,12 +306,12 @@ class Executor:
         return {"errors": errors, "data": data} if errors else {"data": data}
 
 
-def _cut(error: GatewayError) -> _Failure:
+def _cut(error: GatewayError) -> GatewayError:
     """The gateway itself has cancelled the task that waited, for this: it goes on."""
     task = asyncio.current_task()
     assert task is not None
     task.uncancel()
-    return _Failure(error.status, error)
+    return error
 
 
 def _bad_input(entry: Asked, message: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from protogw.frontends.graphql.reserved import Reservations
 from protogw.frontends.graphql.served import Current, Served, Texts
 from protogw.frontends.graphql.settings import GraphqlRoute, GraphqlSettings
 from protogw.frontends.graphql.streams import Events, Increments, Parts
+from protogw.frontends.graphql.told import Told
 from protogw.frontends.graphql.transport_ws import NOT_ACCEPTABLE, SUBPROTOCOL, Session
 from protogw.frontends.origins import Origins
 from protogw.websocket import GOING_AWAY, SocketOptions, accept
@@ -44,7 +45,7 @@ from protogw.wire.metadata import forwardable
 
 if TYPE_CHECKING:
     from protogw.call import Call, Metadata
-    from protogw.frontends.base import Exchange, Handler
+    from protogw.frontends.base import Exchange, Handler, Recorder
     from protogw.wire.http import RequestHead
 
 _COMPRESS_FROM = 1024
@@ -86,6 +87,7 @@ class Graphql:
         self._page = Page(settings.path, below.decode()) if settings.graphiql else None
         self._reservations = Reservations(settings)
         self._origins = Origins(settings.origins)
+        self.recorder: Recorder | None = None
 
     def offer(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -142,13 +144,11 @@ class Graphql:
             await self._socket(exchange, handle, facts)
             return
 
-        def saw(call: Call) -> None:
-            if exchange.call is None:
-                exchange.call = call
-
         origin = Origin(
-            self.kind, handle, head, exchange.peer, facts.metadata, started=started, timeout=facts.timeout, saw=saw
+            self.kind, handle, head, exchange.peer, facts.metadata, started=started, timeout=facts.timeout, saw=_unseen
         )
+        if self.recorder is not None:
+            Told(exchange, origin, self.recorder)
         token = facts.token if facts.token is not None else _token(head)
         if token is not None and verb in (b"GET", b"POST", b"DELETE"):
             await self._reserved(exchange, facts, verb, token, origin)
@@ -184,7 +184,7 @@ class Graphql:
     @staticmethod
     async def _run(served: Served, params: Params, origin: Origin, verb: bytes) -> tuple[Response, list[Header]]:
         """The one response of a query or mutation."""
-        operation = served.operation(params)
+        operation = origin.operation = served.operation(params)
         check_verb(operation, verb)
         if operation.root == "subscription":
             message = "a subscription needs text/event-stream, multipart/mixed or a WebSocket"
@@ -214,10 +214,19 @@ class Graphql:
             await socket.close(NOT_ACCEPTABLE, "Subprotocol not acceptable")
             return
         loop = asyncio.get_running_loop()
+        ended = self.recorder.called if self.recorder is not None else None
 
         def origin(metadata: Metadata) -> Origin:
             return Origin(
-                self.kind, handle, head, exchange.peer, metadata, started=loop.time(), timeout=None, saw=_unseen
+                self.kind,
+                handle,
+                head,
+                exchange.peer,
+                metadata,
+                started=loop.time(),
+                timeout=None,
+                saw=_unseen,
+                ended=ended,
             )
 
         leaving: set[asyncio.Task[None]] = set()
@@ -295,4 +304,4 @@ def _token(head: RequestHead) -> str | None:
 
 
 def _unseen(call: Call) -> None:
-    """A socket's calls are not the request's own: there are many."""
+    """Nobody records the request, or it is a socket's, whose calls are not its own."""

@@ -57,7 +57,7 @@ class Operations:
 
 async def perform(served: Served, params: Params, origin: Origin, send: Send) -> None:
     """Send what one operation of any kind comes to: one response, or those of a subscription. Raises Refused."""
-    operation = served.operation(params)
+    operation = origin.operation = served.operation(params)
     variables = operation.read(params.variables)
     plan = operation.plan(variables, defer=False)
     if operation.root == "subscription":

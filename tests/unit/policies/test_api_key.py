@@ -19,6 +19,7 @@ from protogw.policies import api_key
 from protogw.policies.api_key import ApiKey, ApiKeySettings
 from protogw.policies.credentials import MAX_BYTES, Places
 from protogw.wire.http import HTTP_1_1, Header, Peer, RequestHead
+from tests.support.counted import Counted
 
 KEY = "a-key-of-some-length"
 DIGEST = "sha256:" + hashlib.sha256(KEY.encode()).hexdigest()
@@ -197,3 +198,13 @@ def test_whatever_is_sent_is_a_credential_none_or_a_refusal(fields: list[Header]
         return
     if found is not None:
         assert all(value != found for name, value in made.metadata.pairs if name == b"x-key")
+
+
+async def test_refusals_are_counted_by_their_reason() -> None:
+    tools = Counted()
+    made = policy()
+    made.equip(tools)  # type: ignore[arg-type]
+    for fields in ((), ((b"x-api-key", b"not-the-key-at-all"),)):
+        with pytest.raises(Unauthenticated):
+            await made(call(*fields), forward)
+    assert tools.told("auth_failures") == {("missing",): 1, ("refused",): 1}

@@ -15,12 +15,14 @@ from protogw.stores.base import CounterStore, StoreError, Taken, Window
 from protogw.stores.memory import MemoryCounters
 from protogw.wire.http import Peer
 from tests.support import rpc
+from tests.support.counted import Counted
 
 
-class Tools:
+class Tools(Counted):
     name = "fair"
 
     def __init__(self, store: CounterStore | None = None) -> None:
+        super().__init__()
         self.store = store or MemoryCounters(clock=lambda: 1000.0)
 
     def counters(self, url: str) -> CounterStore:
@@ -179,3 +181,31 @@ async def test_a_store_that_is_gone_refuses_calls_where_the_config_says_so() -> 
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RateLimitSettings.model_validate({"rate": "3/minute", **settings})
+
+
+class Down(MemoryCounters):
+    """A store that does not answer. Not the memory's own way of asking: that never fails."""
+
+    def take_now(self, key: str, cost: int, windows: Sequence[Window]) -> list[Taken]:
+        raise StoreError("down")
+
+
+@pytest.mark.parametrize(("on_error", "outcome"), [("open", "unasked_open"), ("closed", "unasked_closed")])
+async def test_what_it_decides_is_counted(on_error: str, outcome: str) -> None:
+    async def forward(call: Call) -> Reply:
+        return Reply()
+
+    tools = Tools()
+    made = RateLimit(RateLimitSettings.model_validate({"rate": "2/hour", "on_error": on_error}))
+    made.equip(tools)  # type: ignore[arg-type]
+    for _ in range(2):
+        await made(call(), forward)
+    with pytest.raises(LimitReached):
+        await made(call(), forward)
+    made._memory, made._bucket, made._store = None, None, Down()
+    if on_error == "open":
+        await made(call(), forward)
+    else:
+        with pytest.raises(Overloaded):
+            await made(call(), forward)
+    assert tools.told("rate_limit_decisions") == {("allowed",): 2, ("refused",): 1, (outcome,): 1}

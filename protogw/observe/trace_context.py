@@ -1,0 +1,87 @@
+"""W3C Trace Context: which trace a call belongs to, read from its metadata and written for those behind. Pure.
+
+https://www.w3.org/TR/trace-context/ ; the single-header form of B3 can be read too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from random import Random
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from protogw.wire.http import Header
+
+TRACEPARENT: Final = b"traceparent"
+TRACESTATE: Final = b"tracestate"
+B3: Final = b"b3"
+
+_LENGTH: Final = 55
+_PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_B3 = re.compile(rb"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-[0-9a-f]{16})?")
+_NO_TRACE, _NO_SPAN = b"0" * 32, b"0" * 16
+
+# Seeded by the system; not the module's own generator, whose seed a library may have fixed. Ids are no secrets.
+_bits = Random().getrandbits
+
+
+class Parent(NamedTuple):
+    """Who called, as they say it: ids in hexadecimal, and whether they record their part."""
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+
+
+def of_traceparent(value: bytes) -> Parent | None:
+    """What a `traceparent` says; None when it says nothing valid."""
+    found = _PARENT.fullmatch(value)
+    if found is None:
+        return None
+    version, trace, span, flags, rest = found.groups()
+    if version == b"ff" or (version == b"00" and rest) or trace == _NO_TRACE or span == _NO_SPAN:
+        return None
+    return Parent(int(trace, 16), int(span, 16), bool(int(flags, 16) & 1))
+
+
+def of_b3(value: bytes) -> Parent | None:
+    """What a single `b3` header says; None when it names no trace."""
+    found = _B3.fullmatch(value)
+    if found is None:
+        return None
+    trace, span, sampled = found.groups()
+    if int(trace, 16) == 0 or span == _NO_SPAN:
+        return None
+    return Parent(int(trace, 16), int(span, 16), sampled in (b"1", b"d"))
+
+
+def parent(pairs: Iterable[Header], *, b3: bool = False) -> Parent | None:
+    """Who called, by the first field that says so; a valid `traceparent` goes before `b3`."""
+    other: Parent | None = None
+    for name, value in pairs:
+        if name == TRACEPARENT:
+            found = of_traceparent(value)
+            if found is not None:
+                return found
+        elif b3 and name == B3 and other is None:
+            other = of_b3(value)
+    return other
+
+
+def unsampled(value: bytes) -> bool:
+    """Whether a `traceparent` of the usual form says that its trace is not recorded; told without reading the ids."""
+    return len(value) == _LENGTH and value[54] in b"02468ace" and value[52] == 0x2D
+
+
+def traceparent(trace_id: int, span_id: int, *, sampled: bool = True) -> bytes:
+    """The field's value."""
+    return b"00-%032x-%016x-%02x" % (trace_id, span_id, sampled)
+
+
+def new_trace_id() -> int:
+    return _bits(128) or 1
+
+
+def new_span_id() -> int:
+    return _bits(64) or 1

@@ -22,6 +22,7 @@ from protogw.policies.retry import Retry
 from protogw.policies.shed import Shed
 from protogw.policies.size import SizeLimit
 from protogw.policies.timeout import Timeout
+from protogw.policies.transform import Transform
 
 POLICIES = table(
     "policies",
@@ -46,4 +47,5 @@ POLICIES = table(
     Adaptive,
     SizeLimit,
     Compress,
+    Transform,
 )

@@ -139,7 +139,7 @@ class Cache:
         self._plans.clear()
         faults = []
         for pattern in self._settings.calls:
-            meant = [method for method in methods if _names(pattern, method)]
+            meant = [method for method in methods if names(pattern, method)]
             if not meant and complete:
                 faults.append(f"calls.{pattern}: there is no such method where this policy is used")
             faults += [
@@ -200,7 +200,7 @@ class Cache:
         if not method.unary:
             return None, False
         for pattern, ttl in sorted(self._settings.calls.items(), key=lambda one: one[0].endswith("/*")):
-            if _names(pattern, method):
+            if names(pattern, method):
                 return ttl or None, True
         return self._settings.ttl or None, _is_safe(method)
 
@@ -351,7 +351,8 @@ def _is_safe(method: Method) -> bool:
     return bool(rules) and all(rule.verb in ("GET", "HEAD") for rule in rules)
 
 
-def _names(pattern: str, method: Method) -> bool:
+def names(pattern: str, method: Method) -> bool:
+    """Whether a pattern of settings means the method."""
     service, _, name = pattern.partition("/")
     return service == method.service and name in ("*", method.name)
 

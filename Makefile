@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests run in this many processes.
 JOBS   ?= 2
 
-.PHONY: help demo test check lint types contracts generate drift bench bench-quick clean
+.PHONY: help demo test check lint types contracts generate drift bench bench-quick faults clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ bench: $(VENV)/.bench ## the gateway beside Envoy and nginx, into benchmarks/res
 
 bench-quick: $(VENV)/.bench ## the same in under two minutes
 	$(BIN)/python -m benchmarks --quick
+
+faults: $(VENV)/.dev ## services that die, hang, reset and flap under load, and what clients notice
+	$(BIN)/python -m benchmarks.faults
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any, cast
 
 from protogw_translators import TRANSLATORS
@@ -23,6 +24,7 @@ from protogw.descriptors import numbers as lock
 from protogw.descriptors.model import Schema
 from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.read import LIVE, Fetch, read
+from protogw.discovery.base import Address
 from protogw.fetching import Fetcher
 from protogw.frontends import FRONT_ENDS
 from protogw.frontends.base import Handler
@@ -66,6 +68,9 @@ _CONNECTORS: Mapping[str, tuple[type[Any], int, bool]] = {
 }
 """By a translator's transport: what connects, how many connections an endpoint has at most, and whether many calls
 share one."""
+
+_PRIVATE_LIMIT = 1 << 20
+"""The largest answer that a policy's own service may give."""
 
 __all__ = ["KINDS", "AssemblyError", "asking", "build", "load_numbers", "load_schema"]
 
@@ -132,7 +137,7 @@ def build(
     }
     gateway = Gateway(pools)
     targets: dict[str, Target] = {name: over(pool) if over is not None else pool for name, pool in pools.items()}
-    policies = _policies(config)
+    gateway.policies = policies = _policies(config)
     _equip(gateway, policies, config, counters, targets)
     names = written_by(policies.values())
     for pool in pools.values():
@@ -245,6 +250,32 @@ def _pool(
     )
 
 
+def _fetching(ca: Path) -> SSLContext:
+    return client_context(ca, transport="http/1.1")
+
+
+def _private(
+    gateway: Gateway, name: str, kind: str, addresses: Sequence[tuple[str, int]], tls: bool, ca: Path | None
+) -> Pool:
+    """A pool for a policy alone; the gateway closes it."""
+    part = TRANSLATORS[kind]
+    connects, most, shared = _CONNECTORS[part.transport]
+    host, port = addresses[0]
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    translator: Any = part(authority, message_limit=_PRIVATE_LIMIT, scheme="https" if tls else "http")
+    pool = Pool(
+        f"policies.{name}",
+        [Address(host=host, port=port) for host, port in addresses],
+        translator,
+        connects(Limits(), tls=client_context(ca, transport=part.transport) if tls else None),
+        BALANCERS["round_robin"](),
+        max_connections=most,
+        shared=shared,
+    )
+    gateway.private.append(pool)
+    return pool
+
+
 def _check(gateway: Gateway, config: Config) -> None:
     """Have the endpoints asked whether they are well, from the gateway's start on."""
     for name, upstream in config.upstreams.items():
@@ -285,7 +316,19 @@ def _equip(
     for name, policy in policies.items():
         if isinstance(policy, Equipped):
             try:
-                policy.equip(PolicyTools(name, stores, fetcher, targets, policies, consumers, gateway.counts))
+                policy.equip(
+                    PolicyTools(
+                        name,
+                        stores,
+                        fetcher,
+                        targets,
+                        policies,
+                        consumers,
+                        gateway.counts,
+                        partial(_private, gateway),
+                        _fetching,
+                    )
+                )
             except ValueError as error:
                 faults.append(f"policies.{name}: {error}")
         if isinstance(policy, Purged):

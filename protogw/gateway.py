@@ -18,6 +18,7 @@ from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import DeadlineExceeded, GatewayError, InternalError, NotOffered
 from protogw.frontends.base import Exchange, FrontEnd, Handler, Recorder, RecordsCalls
 from protogw.policies.base import OriginPolicy, Purged
+from protogw.policies.blame import culprit
 from protogw.routing.router import Router
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ class Door:
             assert task is not None
             task.uncancel()
             failed = call.cut
-        except Exception:  # a fault of ours in one call must not harm the connection's other calls
-            log.exception("a fault of the gateway's own in %r", exchange.head)
+        except Exception as error:  # a fault of ours in one call must not harm the connection's other calls
+            log.exception("%s in %r", self._gateway.blame(error), exchange.head)
             failed = InternalError()
         finally:
             if failed is not None:
@@ -147,6 +148,10 @@ class Gateway:
         self.pools = dict(pools)
         self.counts = Counts()
         """What its parts count, beside the requests."""
+        self.policies: Mapping[str, object] = {}
+        """By name; for the log."""
+        self.private: list[Pool] = []
+        """Those of policies alone."""
         self.listeners: dict[str, Listening] = {}
         self.doors: dict[str, Door] = {}
         self.passthroughs: dict[str, Passthrough] = {}
@@ -186,8 +191,19 @@ class Gateway:
             if timeout <= 0:
                 raise DeadlineExceeded
             call.arm(self._loop, timeout)
-        reply = call.reply = await route.handler(call)
+        try:
+            reply = call.reply = await route.handler(call)
+        except GatewayError:
+            raise
+        except Exception as error:  # a fault of ours, or of a policy's author, in one call must not harm others
+            log.exception("%s in %r", self.blame(error), call)
+            raise InternalError() from error
         return reply
+
+    def blame(self, error: BaseException) -> str:
+        """Whose fault it is, for the log: that of the policy in whose code it came up, if it was in one's."""
+        name = culprit(error, self.policies)
+        return f"policies.{name}: a fault" if name else "a fault of the gateway's own"
 
     def install(self, catalog: Catalog, router: Router) -> None:
         """Offer this catalog by these routes from now on; calls under way keep their route."""
@@ -252,7 +268,7 @@ class Gateway:
             listener.close()
         for task in tuple(self._background):
             task.cancel()
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self.private):
             pool.close()
 
     def __repr__(self) -> str:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkab
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from ssl import SSLContext
+
     from protogw.call import Call, Reply
     from protogw.consumers import Consumers
     from protogw.counting import Count
@@ -86,6 +89,16 @@ class Tools(Protocol):
 
     def gauge(self, name: str, what: str, read: Callable[[], float], **labels: str) -> None:
         """A number that goes up and down, read whenever the metrics are: `protogw_NAME`."""
+        ...
+
+    def pool(
+        self, kind: str, addresses: Sequence[tuple[str, int]], *, tls: bool = False, ca: Path | None = None
+    ) -> Target:
+        """A pool of the policy's own to equal addresses that speak `kind`; nothing of it is offered to clients."""
+        ...
+
+    def tls(self, ca: Path) -> SSLContext:
+        """For the fetcher: servers are verified against these authorities."""
         ...
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from ssl import SSLContext
 
 from protogw.consumers import Consumers
 from protogw.counting import Count, Counts
@@ -26,6 +28,10 @@ class PolicyTools:
     policies: Mapping[str, object]
     consumers: Consumers | None = None
     counted: Counts = field(default_factory=Counts)
+    connect: Callable[[str, str, Sequence[tuple[str, int]], bool, Path | None], Target] | None = None
+    """Makes a pool for the policy of this name."""
+    secure: Callable[[Path], SSLContext] | None = None
+    """Makes the TLS of the fetcher."""
 
     def counters(self, url: str) -> CounterStore:
         return self.stores.counters(url)
@@ -53,3 +59,13 @@ class PolicyTools:
 
     def gauge(self, name: str, what: str, read: Callable[[], float], **labels: str) -> None:
         self.counted.gauge(name, what, read, {"policy": self.name, **labels})
+
+    def pool(
+        self, kind: str, addresses: Sequence[tuple[str, int]], *, tls: bool = False, ca: Path | None = None
+    ) -> Target:
+        assert self.connect is not None
+        return self.connect(self.name, kind, addresses, tls, ca)
+
+    def tls(self, ca: Path) -> SSLContext:
+        assert self.secure is not None
+        return self.secure(ca)

@@ -46,15 +46,15 @@ def fields(data: bytes) -> Iterator[tuple[int, Value]]:
     """
     at, size, depth = 0, len(data), 0
     while at < size:
-        key, at = _varint(data, at)
+        key, at = read_varint(data, at)
         number, wire_type = key >> 3, key & 7
         if not 0 < number < 1 << 29:
             raise ValueError("field number out of range")
         value: Value
         if wire_type == VARINT:
-            value, at = _varint(data, at)
+            value, at = read_varint(data, at)
         elif wire_type == BYTES:
-            length, at = _varint(data, at)
+            length, at = read_varint(data, at)
             value = data[at : at + length]
             at += length
         elif wire_type in (FIXED64, FIXED32):
@@ -77,7 +77,8 @@ def fields(data: bytes) -> Iterator[tuple[int, Value]]:
         raise ValueError("truncated")
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at `at`, and where the next byte is; raises ValueError when it does not end."""
     number = shift = 0
     while True:
         if at >= len(data) or shift > 63:

@@ -77,6 +77,26 @@ SAMPLES: Mapping[str, Sample] = {
         code=Code.UNAUTHENTICATED,
     ),
     "mtls": Sample(passing=None, refusing={}, code=Code.UNAUTHENTICATED),
+    "authorize": Sample(
+        passing={"rules": [{"anonymous": True}]},
+        refusing={"rules": [{"scopes": "echo.call"}]},
+        code=Code.UNAUTHENTICATED,
+    ),
+    "forward_auth": Sample(
+        passing={"http": "http://127.0.0.1:1/", "on_error": "open"},
+        refusing={"http": "http://127.0.0.1:1/"},
+        code=Code.UNAVAILABLE,
+    ),
+    "ip_filter": Sample(
+        passing={"allow": "127.0.0.0/8"},
+        refusing={"deny": "127.0.0.0/8"},
+        code=Code.PERMISSION_DENIED,
+    ),
+    "opa": Sample(
+        passing={"url": "http://127.0.0.1:1/v1/data/gateway/allow", "on_error": "open"},
+        refusing={"url": "http://127.0.0.1:1/v1/data/gateway/allow"},
+        code=Code.UNAVAILABLE,
+    ),
     "rate_limit": Sample(
         passing={"rate": "1000/s"},
         refusing={"rate": "1/h"},

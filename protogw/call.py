@@ -12,7 +12,7 @@ import binascii
 import enum
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from protogw.errors import OK, DeadlineExceeded, GatewayError, InvalidRequest, Status
 
@@ -190,6 +190,9 @@ class Call:
     seconds, counted from `started` (loop time); `deadline` (loop time) is fixed once by the gateway.
     """
 
+    composite: ClassVar[bool] = False
+    """It stands for several (Composite)."""
+
     __slots__ = (
         "_task",
         "_timer",
@@ -330,6 +333,8 @@ class Composite(Call):
     `kind` is what sort of request it is, `name` what its client calls it; `fields` what it asks for, which several may
     share. `reply` has the status of the first call that failed.
     """
+
+    composite: ClassVar[bool] = True
 
     __slots__ = ("calls", "decided", "fields", "kind", "name")
 

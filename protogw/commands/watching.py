@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protogw import __version__
 from protogw.commands.terminal import CommandFailed, colours
@@ -13,6 +13,7 @@ from protogw.config.observing import signal_url
 from protogw.observe.access_log import AccessLog, coloured_line, console_line, json_line
 from protogw.observe.connection_log import console_connection, json_connection
 from protogw.observe.line_sink import LineSink
+from protogw.observe.log_fields import chosen_line, dear, parts, template_line
 from protogw.observe.metrics import Metrics
 from protogw.observe.recorders import Recorder, all_of
 from protogw.observe.tracing import Tracer
@@ -133,9 +134,17 @@ def access_log(config: Config, lock: str = "") -> AccessLog | None:
         sink = LineSink(written.path, lock=lock)
     except OSError as error:
         raise CommandFailed(f"access_log.path: {written.path}: cannot be written: {error.strerror}") from error
+    options: dict[str, Any] = {"share": written.sample / 100}
+    if written.slow is not None:
+        options["slow_s"] = written.slow
+    if "{" in written.format:
+        options["wants"] = dear(parts(written.format)[1::2])
+        return AccessLog(sink, template_line(written.format), console_connection, **options)
+    if written.fields:
+        options["wants"] = dear(written.fields)
+        return AccessLog(sink, chosen_line(written.fields), json_connection, **options)
     terminal = stream is not None and stream.isatty()
     if written.format == "json" or (written.format == "auto" and not terminal):
-        return AccessLog(sink, json_line, json_connection)
-    return AccessLog(
-        sink, coloured_line if stream is not None and colours(stream) else console_line, console_connection
-    )
+        return AccessLog(sink, json_line, json_connection, **options)
+    shown = coloured_line if stream is not None and colours(stream) else console_line
+    return AccessLog(sink, shown, console_connection, **options)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from protogw.config.faults import hint
 from protogw.config.strict import LISTED, Strict
 from protogw.config.units import LogPath
+from protogw.observe.log_fields import known, names, parts
 from protogw.values import Percent, Positive, refuse
 
 
@@ -63,13 +65,45 @@ class Tracing(Strict):
     """How long the collector may take."""
 
 
+_WORDS = ("auto", "json", "console", "off")
+
+
+def _format(value: str) -> str:
+    """One of the words, or a template of fields."""
+    if "{" not in value and "}" not in value:
+        if value not in _WORDS:
+            refuse(f"is not allowed here{hint(value, _WORDS) or '; write auto, json, console, off or a template'}")
+        return value
+    if len(value) > 2000 or not value.isprintable():
+        refuse("is no template: one line of at most 2000 characters")
+    try:
+        parts(value)
+    except ValueError as error:
+        refuse(str(error))
+    return value
+
+
+def _field(value: str) -> str:
+    if not known(value):
+        refuse(f"is no field of a line{hint(value, tuple(names())) or '; there are ' + ', '.join(names())}")
+    return value
+
+
 class AccessLog(Strict):
     """One line per call: written as text (`json`, `console`, `off`), or as a mapping when it has a path."""
 
-    format: Literal["auto", "json", "console", "off"] = "auto"
-    """`auto` is `console` on a terminal and `json` elsewhere."""
+    format: Annotated[str, AfterValidator(_format)] = "auto"
+    """`json`, `console`, `off`, `auto` (`console` on a terminal and `json` elsewhere), or a template of fields:
+    `{time} {client} "{request}" {status} {duration_ms}`."""
     path: LogPath = "stdout"
     """`stdout`, `stderr`, or a file, which is opened anew on SIGUSR1 (for log rotation)."""
+    fields: Annotated[tuple[Annotated[str, AfterValidator(_field)], ...], LISTED, Field(max_length=64)] = ()
+    """What JSON lines have, in this order; also `header.x-tenant` and `reply.x-cache`. Default: the usual ones."""
+    sample: Percent = 100.0
+    """How many of the requests that went well have a line; those that failed, or were slow, always have one.
+    Default: `100%`."""
+    slow: Positive | None = None
+    """What takes as long as this is slow. Default: nothing is."""
 
     @model_validator(mode="before")
     @classmethod
@@ -78,10 +112,16 @@ class AccessLog(Strict):
             return {"format": "off"}
         return {"format": value} if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.fields and self.format not in ("auto", "json"):
+            raise PydanticCustomError("fields", "{reason}", {"reason": "has fields, which are for json lines"})
+        return self
+
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         written = handler.resolve_ref_schema(handler(core))
-        return {"anyOf": [{"enum": ["auto", "json", "console", "off"]}, written]}
+        return {"anyOf": [{"type": "string", "examples": list(_WORDS)}, {"const": False}, written]}
 
 
 class Metrics(Strict):

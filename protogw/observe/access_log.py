@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -14,7 +16,9 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
+from protogw.call import Composite
 from protogw.errors import Code
+from protogw.observe.trace_context import of_traceparent
 
 if TYPE_CHECKING:
     from protogw.call import Call
@@ -22,13 +26,13 @@ if TYPE_CHECKING:
     from protogw.frontends.base import Recorded
     from protogw.observe.line_sink import LineSink
     from protogw.passthrough.base import Carried
-    from protogw.wire.http import RequestHead
+    from protogw.wire.http import Header, RequestHead
 
 log = logging.getLogger("protogw")
 
 FLUSH_S: Final = 0.05
 FLUSH_LINES: Final = 128
-MAX_PATH, MAX_QUERY, MAX_AGENT, MAX_ID = 1024, 512, 200, 128
+MAX_PATH, MAX_QUERY, MAX_AGENT, MAX_ID, MAX_ERROR = 1024, 512, 200, 128, 300
 COMPLAIN_S: Final = 10.0
 """A destination that fails is told of in the program's own log this often."""
 
@@ -68,7 +72,7 @@ SECRET_PARAMETERS = frozenset(
 """Query parameters whose values are never logged, lower case (the OAuth RFCs', and those in common use)."""
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """What is kept of a request until its line is made."""
 
     at: float
@@ -83,18 +87,50 @@ class _Entry(NamedTuple):
     bytes_in: int
     bytes_out: int
     elapsed_s: float
+    identity: Any
+    more: More | None
 
 
-class _Facts:
+class More:
+    """What there is to say of few requests only: how they failed, their trace, their tries, what they are made of."""
+
+    __slots__ = ("calls", "error", "left_ms", "operation", "reply", "trace_id", "tries")
+
+    def __init__(self, call: Call | None, elapsed_s: float, error: GatewayError | None, *, wants: bool) -> None:
+        self.error = error.message if error is not None else ""
+        self.trace_id = self.operation = ""
+        self.tries, self.calls = 1, 0
+        self.left_ms: float | None = None
+        self.reply: tuple[Header, ...] = ()
+        if call is None:
+            return
+        reply = call.reply
+        if not self.error and reply is not None:
+            self.error = reply.status.message
+        if call.trace is not None:
+            self.trace_id = f"{call.trace.trace_id:032x}"
+        if call.tries is not None:
+            self.tries = call.tries.number
+        if isinstance(call, Composite):
+            self.operation, self.calls = f"{call.kind} {call.name}".strip(), call.calls
+        if call.deadline is not None and (wants or error is not None):
+            self.left_ms = round((call.deadline - call.started - elapsed_s) * 1e3, 3)
+        if wants and reply is not None:
+            self.reply = (*reply.metadata.pairs, *(reply.head.headers if reply.head is not None else ()))
+
+
+class Facts:
     """What a head says, as it may be logged."""
 
-    __slots__ = ("host", "request", "request_id", "user_agent")
+    __slots__ = ("host", "request", "request_id", "trace_id", "user_agent")
 
     def __init__(self, head: RequestHead) -> None:
         self.request = requested(head)
         self.host = text(head.authority, MAX_PATH)
         self.user_agent = field(head, b"user-agent", MAX_AGENT)
         self.request_id = field(head, b"x-request-id", MAX_ID)
+        parent = of_traceparent(head.get(b"traceparent") or b"")
+        self.trace_id = f"{parent.trace_id:032x}" if parent is not None else None
 
 
 class AccessLog:
@@ -104,18 +140,28 @@ class AccessLog:
     def __init__(
         self,
         sink: LineSink,
-        line: Callable[[_Entry, _Facts], bytes],
+        line: Callable[[Entry, Facts], bytes],
         connection: Callable[[float, Carried], bytes] | None = None,
         *,
+        wants: bool = False,
+        share: float = 1.0,
+        slow_s: float = math.inf,
+        chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.time,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        """`wants` that more is noted of every request than most lines need. `share` of the requests are logged (0 to
+        1); those that failed, or took `slow_s` seconds, always are."""
         self._sink = sink
+        self._wants = wants
+        self._share = share
+        self._slow_s = slow_s
+        self._chance = chance
         self._line = line
         self._connection = connection
         self._clock = clock
         self._loop = loop or asyncio.get_running_loop()
-        self._entries: list[_Entry] = []
+        self._entries: list[Entry] = []
         self._append = self._entries.append
         self._carried: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -127,14 +173,22 @@ class AccessLog:
         call = exchange.call
         peer = exchange.peer
         status = exchange.status
+        identity = more = None
         if call is not None:
             method = call.method
             upstream = call.upstream
-            name = method.full_name if method is not None else ""
+            name = method.full_name if method is not None and not call.composite else ""
             code = error.status.code if error is not None else _code(call, status)
+            identity = call.identity
+            if code > 0 or call.trace is not None or call.tries is not None or call.composite or self._wants:
+                more = More(call, elapsed_s, error, wants=self._wants)
         else:
             upstream = name = ""
             code = error.status.code if error is not None else -1
+            if error is not None:
+                more = More(None, elapsed_s, error, wants=False)
+        if self._share < 1.0 and self._chance() >= self._share and not self._matters(status, code, elapsed_s):
+            return
         # A tuple made here costs a third of a NamedTuple's own constructor.
         self._append(
             (  # type: ignore[arg-type]
@@ -150,9 +204,15 @@ class AccessLog:
                 exchange.bytes_in,
                 exchange.bytes_out,
                 elapsed_s,
+                identity,
+                more,
             )
         )
         self._flush_soon(len(self._entries))
+
+    def _matters(self, status: int, code: int, elapsed_s: float) -> bool:
+        """Whether a line is written of a request that is not in the sample."""
+        return code > 0 or status >= 400 or not status or elapsed_s >= self._slow_s
 
     def called(self, call: Call, elapsed_s: float, error: GatewayError | None) -> None:
         """The line of the request says it."""
@@ -181,13 +241,13 @@ class AccessLog:
         if entries:
             line = self._line
             lines: list[bytes] = []
-            facts: dict[int, _Facts] = {}
+            facts: dict[int, Facts] = {}
             for entry in entries:
                 head = entry[1]
                 # Connections share the heads of equal requests, so much of a batch is said only once.
                 said = facts.get(id(head))
                 if said is None:
-                    said = facts[id(head)] = _Facts(head)
+                    said = facts[id(head)] = Facts(head)
                 lines.append(line(entry, said))
             self._sink.write(b"".join(lines), len(entries))
             entries.clear()
@@ -226,12 +286,12 @@ def _code(call: Call, status: int) -> int:
     return reply.status.code if call.method is not None else -1
 
 
-_CODES = {int(code): code.name for code in Code}
+CODES = {int(code): code.name for code in Code}
 
 
-def json_line(entry: _Entry, facts: _Facts) -> bytes:
+def json_line(entry: Entry, facts: Facts) -> bytes:
     """The request as one JSON object."""
-    at, _, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s = entry
+    at, _, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s, identity, more = entry
     fields: dict[str, Any] = {
         "time": timestamp(at),
         "client": f"{client}:{port}",
@@ -240,7 +300,7 @@ def json_line(entry: _Entry, facts: _Facts) -> bytes:
         "request": facts.request,
         "host": facts.host,
         "status": status or None,
-        "code": _CODES.get(code),
+        "code": CODES.get(code),
         "duration_ms": round(elapsed_s * 1e3, 3),
         "bytes_in": received,
         "bytes_out": sent,
@@ -248,15 +308,31 @@ def json_line(entry: _Entry, facts: _Facts) -> bytes:
         "user_agent": facts.user_agent,
         "request_id": facts.request_id,
     }
+    if identity is not None and (who := identity.consumer or identity.subject):
+        fields["consumer"] = text(who.encode(), MAX_ID)
+    if facts.trace_id is not None:
+        fields["trace_id"] = facts.trace_id
+    if more is not None:
+        if more.trace_id:
+            fields["trace_id"] = more.trace_id
+        if more.error:
+            fields["error"] = text(more.error.encode(), MAX_ERROR)
+        if more.left_ms is not None:
+            fields["deadline_left_ms"] = more.left_ms
+        if more.tries > 1:
+            fields["tries"] = more.tries
+        if more.calls:
+            fields["operation"] = text(more.operation.encode(), MAX_AGENT)
+            fields["calls"] = more.calls
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def console_line(entry: _Entry, facts: _Facts) -> bytes:
+def console_line(entry: Entry, facts: Facts) -> bytes:
     """The request as one line for the eye."""
     return _console(entry, facts, "", "").encode()
 
 
-def coloured_line(entry: _Entry, facts: _Facts) -> bytes:
+def coloured_line(entry: Entry, facts: Facts) -> bytes:
     """The same with the outcome in colour, for a terminal."""
     status, code = entry[7], entry[8]
     bad = status >= 500 or code in _OURS
@@ -267,13 +343,22 @@ def coloured_line(entry: _Entry, facts: _Facts) -> bytes:
 _OURS = frozenset((Code.UNKNOWN, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS, Code.DEADLINE_EXCEEDED))
 
 
-def _console(entry: _Entry, facts: _Facts, colour: str, plain: str) -> str:
-    at, _, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s = entry
-    outcome = " ".join(part for part in (str(status) if status else "---", _CODES.get(code, "")) if part)
+def _console(entry: Entry, facts: Facts, colour: str, plain: str) -> str:
+    at, _, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s, _, more = entry
+    outcome = " ".join(part for part in (str(status) if status else "---", CODES.get(code, "")) if part)
     what = facts.request
     if method and not what.endswith(method):
         what = f"{what} → {method}"
     through = f" via {upstream}" if upstream else ""
+    if more is not None:
+        if more.calls:
+            what = (
+                f"{what} → {text(more.operation.encode(), MAX_AGENT)}, {more.calls} call{'s' if more.calls > 1 else ''}"
+            )
+        if more.tries > 1:
+            through += f" in {more.tries} tries"
+        if more.error:
+            through += f": {text(more.error.encode(), MAX_ERROR)}"
     return (
         f"{timestamp(at)[11:23]} {colour}{outcome}{plain} {front_end or '-'} {what} {elapsed_s * 1e3:.1f}ms "
         f"{received}B in {sent}B out {client}:{port}{through}\n"

@@ -138,11 +138,11 @@ def build(
     gateway = Gateway(pools)
     targets: dict[str, Target] = {name: over(pool) if over is not None else pool for name, pool in pools.items()}
     gateway.policies = policies = _policies(config)
-    _equip(gateway, policies, config, counters, targets)
+    builtin = Builtin()
+    _equip(gateway, policies, config, counters, targets, builtin.changed)
     names = written_by(policies.values())
     for pool in pools.values():
         pool.guard(names)
-    builtin = Builtin()
     offering = Offering(gateway, config, policies, targets, builtin, builtin.schema, numbers, Stripped(names))
     gateway.offering = offering
     origins = _origins(config.use, policies)
@@ -308,6 +308,7 @@ def _equip(
     config: Config,
     counters: CounterStore | None,
     targets: Mapping[str, Target],
+    changed: Callable[[], None],
 ) -> None:
     """Hand the policies their tools; raises AssemblyError for each that cannot work with them."""
     stores, fetcher = Stores(counters), Fetcher()
@@ -327,6 +328,7 @@ def _equip(
                         gateway.counts,
                         partial(_private, gateway),
                         _fetching,
+                        changed,
                     )
                 )
             except ValueError as error:

@@ -28,6 +28,8 @@ class Identity:
     metadata: Mapping[str, str] = field(default_factory=lambda: _NONE)
     """What the config says of the consumer."""
     expires_at: float | None = None
+    anonymous: bool = False
+    """Nobody in particular: many callers may have this identity at once."""
 
     @property
     def key(self) -> str:

@@ -142,7 +142,7 @@ class FanIn:
     @staticmethod
     def _identity(call: Call) -> str:
         identity = call.identity
-        if identity is None:
+        if identity is None or getattr(identity, "anonymous", False):
             raise GatewayError("who calls is not known here", code=Code.UNAUTHENTICATED)
         return str(getattr(identity, "subject", identity))
 

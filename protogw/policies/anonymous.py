@@ -38,6 +38,7 @@ class Anonymous(Authentication):
             scheme=self.kind,
             consumer=settings.consumer,
             groups=frozenset(settings.groups),
+            anonymous=True,
         )
 
     def wanted(self) -> Unauthenticated:

@@ -13,9 +13,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from protogw.call import Call, Reply
+from protogw.counting import Count
 from protogw.errors import GatewayError, Unauthenticated
 from protogw.identity import Identity
-from protogw.policies.authentication import Vouching
+from protogw.policies.authentication import Vouching, failures
 from protogw.policies.base import Handler, PolicySettings, Tools
 
 
@@ -47,8 +48,10 @@ class AnyOf:
     def __init__(self, settings: AnyOfSettings) -> None:
         self.names = settings.policies
         self._members: tuple[Vouching, ...] = ()
+        self._none_shown, self._not_taken = Count(), Count()
 
     def equip(self, tools: Tools) -> None:
+        self._none_shown, self._not_taken = failures(tools)
         self._members = tuple(_members(self, tools, (tools.name,)))
         for member in self._members[:-1]:
             if not member.needs_credential:
@@ -78,6 +81,7 @@ class AnyOf:
         if unable is not None:
             raise unable
         errors = [refused.get(index) or member.wanted() for index, member in enumerate(self._members)]
+        (self._not_taken if refused else self._none_shown).value += 1
         said = next(reversed(refused.values())) if refused else errors[0]
         challenges = dict.fromkeys(
             value.decode() for error in errors for name, value in error.headers if name == b"www-authenticate"

@@ -44,7 +44,7 @@ class KeyEntry(BaseModel):
 
     consumer: Annotated[str, Field(min_length=1, max_length=255)]
     """The consumer that the key stands for; several keys may stand for one."""
-    key: Annotated[str, Field(min_length=16, max_length=4096)] | None = None
+    key: Annotated[str, Field(min_length=16, max_length=4096)] | None = Field(None, repr=False)
     """The key itself, at least 16 characters: best as `${NAME}` or `file:PATH`, so that it is not in the file."""
     hash: str | None = None
     """Its digest instead, `sha256:` and 64 hex digits (`printf %s KEY | sha256sum`)."""

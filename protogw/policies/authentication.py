@@ -87,9 +87,7 @@ class Authentication(ABC):
     def equip(self, tools: Tools) -> None:
         self.name = tools.name
         self._consumers = tools.consumers
-        what = "Calls that nobody vouched for: without a credential, or with one that was refused."
-        self._none_shown = tools.count("auth_failures", what, reason="missing")
-        self._not_taken = tools.count("auth_failures", what, reason="refused")
+        self._none_shown, self._not_taken = failures(tools)
 
     @abstractmethod
     async def authenticate(self, call: Call) -> Identity | None: ...
@@ -191,6 +189,13 @@ class Authentication(ABC):
         loop = asyncio.get_running_loop()
         at = loop.time() + identity.expires_at - time.time()
         call.watched = loop.call_at(at, self._expired, call, task)
+
+
+def failures(tools: Tools) -> tuple[Count, Count]:
+    """What a policy counts its refusals by: of calls without a credential, and of those with one that does not hold."""
+    what = "Calls that nobody vouched for: without a credential, or with one that was refused."
+    missing = tools.count("auth_failures", what, reason="missing")
+    return missing, tools.count("auth_failures", what, reason="refused")
 
 
 _PARTS: Mapping[str, Callable[[Identity], Any]] = {

@@ -62,6 +62,10 @@ class Tools(Protocol):
         """The callers that the config knows by name; None when it knows none."""
         ...
 
+    def changed(self) -> None:
+        """What the policy lacks to work (`Lacking`) has come, or is gone."""
+        ...
+
     def counters(self, url: str) -> CounterStore:
         """The counters at this URL, or of this node for an empty one; one store for all who name the same."""
         ...

@@ -26,8 +26,8 @@ from protogw.identity import Identity
 from protogw.paths import ReadableFile
 from protogw.policies.authentication import Authentication, AuthenticationSettings, claim, texts
 from protogw.policies.base import PolicySettings, Tools
+from protogw.policies.claims import ClaimPath, WebAddress, authorities, scopes_of
 from protogw.policies.credentials import PlaceList, Places
-from protogw.policies.tokens.claims import ClaimPath, WebAddress, authorities, scopes_of
 from protogw.policies.tokens.compact import TokenFault, instant
 from protogw.values import LISTED, Positive, refuse
 
@@ -56,7 +56,7 @@ class IntrospectionSettings(AuthenticationSettings):
     """The issuer's introspection endpoint."""
     client_id: Visible | None = None
     """Who the gateway is to the issuer."""
-    client_secret: Visible | None = None
+    client_secret: Visible | None = Field(None, repr=False)
     """Its secret there, best as `${NAME}` or `file:PATH`."""
     client_auth: Literal["basic", "post"] = "basic"
     """Where these are sent: in the Authorization field, or in the form."""

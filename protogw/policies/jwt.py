@@ -24,8 +24,8 @@ from protogw.identity import Identity
 from protogw.paths import ReadableFile, parse_file
 from protogw.policies.authentication import Authentication, AuthenticationSettings, claim, texts
 from protogw.policies.base import PolicySettings, Tools
+from protogw.policies.claims import ClaimPath, authorities, scopes_of, web_address
 from protogw.policies.credentials import PlaceList, Places
-from protogw.policies.tokens.claims import ClaimPath, authorities, scopes_of, web_address
 from protogw.policies.tokens.compact import Compact, TokenFault, instant
 from protogw.policies.tokens.keys import ALGORITHMS, KeyFault, KeyRing, UnknownKey, key_of_pem, key_of_secret
 from protogw.policies.tokens.sources import DiscoveredKeys, Fetched, FileKeys, FixedKeys, KeySource, UrlKeys
@@ -68,7 +68,7 @@ class TrustedIssuer(BaseModel):
     """Hosts, beside the issuer's own, at which it may say that its keys are."""
     key: Annotated[str, Field(max_length=16 << 10)] | None = None
     """A public key or certificate in PEM instead, best as `file:PATH`."""
-    secret: Annotated[str, Field(max_length=4096)] | None = None
+    secret: Annotated[str, Field(max_length=4096)] | None = Field(None, repr=False)
     """A secret that the issuer shares with the gateway instead, at least 32 bytes (HS256), best as `${NAME}`."""
     algorithms: Annotated[tuple[Algorithm, ...], LISTED] = ()
     """The only algorithms wanted. Default: what each key is for."""
@@ -188,6 +188,7 @@ class Jwt(Authentication):
         written = self._settings.issuers or (self._settings,)
         self._trusted = tuple(_Trusted(one, self._source(one, tools)) for one in written)
         for one in self._trusted:
+            one.source.arrived = tools.changed
             one.source.changed = self._cache.clear
 
     def _source(self, written: TrustedIssuer, tools: Tools) -> KeySource:

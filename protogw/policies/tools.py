@@ -32,6 +32,11 @@ class PolicyTools:
     """Makes a pool for the policy of this name."""
     secure: Callable[[Path], SSLContext] | None = None
     """Makes the TLS of the fetcher."""
+    on_change: Callable[[], None] | None = None
+
+    def changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
     def counters(self, url: str) -> CounterStore:
         return self.stores.counters(url)

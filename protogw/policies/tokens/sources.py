@@ -38,6 +38,8 @@ class KeySource:
         self.where = where
         """What it is called in logs."""
         self.ring: KeyRing | None = None
+        self.arrived: Callable[[], None] | None = None
+        """Told when there are keys for the first time."""
         self.changed: Callable[[], None] | None = None
         """Told when other keys have taken the place of those before."""
 
@@ -54,7 +56,10 @@ class KeySource:
 
     def _take(self, ring: KeyRing) -> None:
         before, self.ring = self.ring, ring
-        if before is not None and not before.same(ring):
+        if before is None:
+            if self.arrived is not None:
+                self.arrived()
+        elif not before.same(ring):
             log.info("%s: %d keys", self.where, len(ring))
             if self.changed is not None:
                 self.changed()

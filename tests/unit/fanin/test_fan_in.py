@@ -16,6 +16,7 @@ from protogw.fanin.fan_in import FanIn, Options
 from protogw.fanin.fields import TextField
 from protogw.fanin.hub import Rules
 from protogw.fanin.outbox import Slow
+from protogw.identity import Identity
 from protogw.wire.http import Peer
 from tests.support.sockets import ASK, NOTE, TALK, heard, message
 
@@ -441,10 +442,12 @@ async def test_a_call_with_one_message_is_none_of_the_fan_ins() -> None:
 async def test_by_identity_who_is_not_known_is_refused_and_sockets_of_one_share_a_key() -> None:
     upstream = Upstream()
     target, _ = shared(upstream, by_identity=True)
-    nobody = Client(target, "a")
-    with pytest.raises(GatewayError) as caught:
-        await nobody.task
-    assert caught.value.status.code is Code.UNAUTHENTICATED
+    for identity in (None, Identity(subject="anonymous", scheme="anonymous", anonymous=True)):
+        nobody = Client(target, "a")
+        nobody.call.identity = identity
+        with pytest.raises(GatewayError) as caught:
+            await nobody.task
+        assert caught.value.status.code is Code.UNAUTHENTICATED
     clients = [Client(target, str(number)) for number in range(2)]
     for client in clients:
         client.call.identity = "alice"

@@ -12,6 +12,7 @@ from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import Code, GatewayError, Status, UpstreamReset
 from protogw.fanin.outbox import Slow
 from protogw.fanin.shared import SharedStreams
+from protogw.identity import Identity
 from protogw.wire.http import Peer
 from tests.support.sockets import ASK, WATCH, heard, message
 
@@ -110,6 +111,11 @@ async def test_callers_who_differ_in_what_counts_do_not_share() -> None:
     known.identity = "alice"
     replies.append(await target.send(known))
     assert len(upstream.calls) == 5
+    for issuer in ("https://a.example", "https://b.example"):
+        one = asking(room="tea")
+        one.identity = Identity(subject="alice", scheme="jwt", issuer=issuer)
+        replies.append(await target.send(one))
+    assert len(upstream.calls) == 7
     for reply in replies:
         begun = asyncio.get_running_loop().create_task(hears(reply))
         await asyncio.sleep(0)

@@ -44,6 +44,7 @@ from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
 from protogw.pools.pool import Pool
 from protogw.pools.settings import BalancingSettings
+from protogw.pools.sticky import StickyPool
 from protogw.probes import PROBES
 from protogw.probes.base import ProbeSettings
 from protogw.stores.base import CounterStore
@@ -148,6 +149,10 @@ def build(
     origins = _origins(config.use, policies)
     hidden = frozenset(
         name for policy in policies.values() if isinstance(policy, ReadsQuery) for name in policy.query_names
+    ).union(
+        route.override.query.encode()
+        for route in config.routes
+        if route.override is not None and route.override.query is not None
     )
     build_raw(gateway, config, recorder, reuse_port=reuse_port)
     follow(gateway, config)
@@ -229,15 +234,16 @@ def _pool(
     )
     if played is not None:
         translator, connector = played(name)
-    return Pool(
+    make: Any = Pool if upstream.sticky is None else partial(StickyPool, sticky_by=upstream.sticky)
+    pool: Pool = make(
         name,
         listed(upstream),
         translator,
         connector,
         BALANCERS[upstream.balance](),
+        affinity=upstream.affinity,
         max_connections=most,
         shared=shared,
-        affinity=upstream.affinity,
         settings=BalancingSettings(
             panic=upstream.health.panic,
             slow_start=upstream.slow_start,
@@ -248,6 +254,7 @@ def _pool(
         breaker=upstream.breaker,
         limits=upstream.limits,
     )
+    return pool
 
 
 def _fetching(ca: Path) -> SSLContext:

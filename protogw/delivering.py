@@ -47,7 +47,15 @@ class Delivery:
         self._own = own
         self.weights = Weights(route.to)
         written = route.override
-        self._override = Override(written.header, written.cookie) if written is not None else None
+        self._override: Override | None = None
+        if written is not None:
+            self._override = Override(
+                written.header,
+                written.cookie,
+                query=written.query,
+                media_type=written.media_type,
+                names=written.names,
+            )
         self._mirrored = Counts()
         self._shadowed = Counts()
         shadow = route.shadow

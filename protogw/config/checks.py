@@ -184,6 +184,9 @@ def _balancing(document: Document, place: Place, upstream: Mapping[str, Any], ki
     if "affinity" in upstream and not keyed:
         those = ", ".join(kind for kind, part in kinds.balancers.items() if goes_by_key(part))
         document.fault((*place, "affinity"), f"means nothing to {balance}: balance by one of {those}", key=True)
+    if keyed and "sticky" in upstream:
+        message = f"goes beside a balancer that does not go by a key: {balance} does"
+        document.fault((*place, "sticky"), message, key=True)
     if keyed and "slow_start" in upstream:
         message = f"means nothing to {balance}, which sends equal keys to the same address from the start"
         document.fault((*place, "slow_start"), message, key=True)

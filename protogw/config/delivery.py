@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -41,17 +42,24 @@ FieldPath = Annotated[str, AfterValidator(_field)]
 
 
 class Override(Strict):
-    """Where a caller may name the upstream that it wants; other values than the route's upstreams mean nothing."""
+    """Where a caller may name the upstream, or version, that it wants, in this order; other words mean nothing."""
 
     header: Token | None = None
-    """The header."""
+    """A header."""
+    query: Token | None = None
+    """A parameter of the query, which is then no field of a message."""
+    media_type: Token | None = None
+    """A parameter of a media type in Accept: `version`, for `application/json; version=2`."""
     cookie: Token | None = None
-    """The cookie, where there is no such header."""
+    """A cookie."""
+    names: Mapping[str, str] = {}
+    """What callers write, each → the upstream that it stands for. Default: the upstreams' own names."""
 
     @model_validator(mode="after")
     def _one(self) -> Override:
-        if self.header is None and self.cookie is None:
-            raise PydanticCustomError("override", "{reason}", {"reason": "needs a header or a cookie"})
+        if self.header is None and self.query is None and self.media_type is None and self.cookie is None:
+            reason = "needs a header, a query, a media_type or a cookie"
+            raise PydanticCustomError("override", "{reason}", {"reason": reason})
         return self
 
 

@@ -38,6 +38,12 @@ def check_delivery(
     for key in _BESIDE:
         _beside(document, (*place, key), route.get(key), upstreams, kinds, opaque=False in described.values())
     _canary(document, (*place, "canary"), route, weights)
+    override = route.get("override")
+    names = override.get("names") if isinstance(override, dict) else None
+    for word, name in names.items() if isinstance(names, dict) and len(weights) > 1 else ():
+        if name not in weights:
+            message = f"is not one of the route's; there are {', '.join(weights)}"
+            document.fault((*place, "override", "names", word), message)
 
 
 def _beside(

@@ -18,7 +18,7 @@ from protogw.discovery.base import Reference
 from protogw.discovery.settings import DiscoverySettings
 from protogw.expressions import ExpressionText
 from protogw.paths import Folder
-from protogw.pools.settings import BreakerSettings, OutlierSettings, PoolLimits
+from protogw.pools.settings import BreakerSettings, OutlierSettings, PoolLimits, StickySettings
 from protogw.values import Percent, Positive, Seconds
 
 
@@ -100,6 +100,8 @@ class Upstream(Strict):
     """How an address is chosen for each call."""
     affinity: ExpressionText | None = None
     """What calls of the same address have in common, for balancers that go by a key: `header.x-user`."""
+    sticky: StickySettings | None = None
+    """Give each client a cookie for its address, so that it comes to that again."""
     health: Health = Health()
     """How addresses that are not well are found and left out."""
     breaker: Annotated[BreakerSettings | None, TRUTH] = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from protogw.call import Call, Reply
 from protogw.delivery.weights import Side, Weights, chosen
@@ -37,20 +37,63 @@ class Member:
 
 
 class Override:
-    """A header or cookie in which a caller names the upstream it wants."""
+    """Where a caller names the upstream, or version, that it wants: the first of these that it uses.
 
-    __slots__ = ("_cookie", "_header")
+    `names` are the words for it, each with its upstream; without any they are the upstreams' own names.
+    """
 
-    def __init__(self, header: str | None, cookie: str | None) -> None:
+    __slots__ = ("_cookie", "_header", "_media", "_names", "query")
+
+    def __init__(
+        self,
+        header: str | None = None,
+        cookie: str | None = None,
+        *,
+        query: str | None = None,
+        media_type: str | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         self._header = header.lower().encode() if header is not None else None
         self._cookie = cookie.encode() if cookie is not None else None
+        self._media = media_type.lower().encode() if media_type is not None else None
+        self._names = dict(names or {})
+        self.query = query.encode() if query is not None else None
+        """The parameter of the query, which is no field of a message then."""
 
     def named(self, call: Call) -> str | None:
-        """What the call names: the header's word before the cookie's."""
+        """The upstream that the call names, if it names any."""
         found = call.metadata.get(self._header) if self._header is not None else None
+        head = call.head
+        if found is None and head is not None:
+            if self.query is not None and head.query:
+                found = _parameter(head.query.split(b"&"), self.query)
+            if found is None and self._media is not None:
+                found = _of_media(head.get_all(b"accept"), self._media)
         if found is None and self._cookie is not None:
             found = call.metadata.cookie(self._cookie)
-        return found.decode("latin-1") if found is not None else None
+        if found is None:
+            return None
+        word = found.decode("latin-1")
+        return self._names.get(word) if self._names else word
+
+
+def _parameter(pairs: Sequence[bytes], name: bytes) -> bytes | None:
+    for pair in pairs:
+        known, _, value = pair.partition(b"=")
+        if known == name:
+            return value
+    return None
+
+
+def _of_media(fields: Sequence[bytes], name: bytes) -> bytes | None:
+    """The first value of a parameter of the media types that Accept lists (RFC 9110 section 12.5.1)."""
+    for field in fields:
+        for media in field.split(b","):
+            for parameter in media.split(b";")[1:]:
+                known, _, value = parameter.partition(b"=")
+                if known.strip().lower() == name:
+                    return value.strip().strip(b'"')
+    return None
 
 
 class Split:

@@ -11,6 +11,7 @@ from protogw.policies.cache import Cache
 from protogw.policies.compress import Compress
 from protogw.policies.concurrency import Concurrency
 from protogw.policies.cors import Cors
+from protogw.policies.deprecated import Deprecated
 from protogw.policies.fault import Fault
 from protogw.policies.forward_auth import ForwardAuth
 from protogw.policies.hedge import Hedge
@@ -45,6 +46,7 @@ POLICIES = table(
     RateLimit,
     Retry,
     Python,
+    Deprecated,
     Cache,
     Hedge,
     Timeout,

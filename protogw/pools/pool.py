@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
 from protogw.discovery.base import Address
 from protogw.errors import CircuitOpen, GatewayError, Overloaded, Unreachable
-from protogw.expressions import Expression
 from protogw.pools.base import Connector, Laned
 from protogw.pools.breaker import Breaker, Circuit, Trial
 from protogw.pools.endpoint import Endpoint
@@ -52,6 +51,14 @@ class _Nobody:
         raise Unreachable(f"upstreams.{self._name}: no address is known yet")
 
 
+class Affinity(Protocol):
+    """What calls of one endpoint have in common."""
+
+    def key(self, call: Call) -> str:
+        """Equal for those calls; empty where there is none."""
+        ...
+
+
 class Pool:
     """The endpoints of one upstream and the translator that speaks to them.
 
@@ -69,7 +76,7 @@ class Pool:
         *,
         max_connections: int,
         shared: bool,
-        affinity: Expression | None = None,
+        affinity: Affinity | None = None,
         settings: BalancingSettings = BalancingSettings(),  # noqa: B008 (frozen)
         outlier: OutlierSettings | None = None,
         breaker: BreakerSettings | None = None,

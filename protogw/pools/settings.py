@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from protogw.values import Percent, Positive
+from protogw.values import Percent, Positive, Seconds
 
 
 class PoolSettings(BaseModel):
     """The base of a pool's settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class StickySettings(PoolSettings):
+    """How a client comes to the same endpoint again: by a cookie that stands for it, opaque to everyone else."""
+
+    cookie: Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$")]
+    """The cookie's name."""
+    ttl: Seconds = 0.0
+    """How long clients keep it; 0 for as long as their session."""
+    path: Annotated[str, Field(pattern=r"^/[!#-:<-~]{0,500}$")] = "/"
+    """Below which path they send it."""
+    secure: bool = True
+    """Send it over TLS only."""
+    http_only: bool = True
+    """Hide it from the page's scripts."""
+    same_site: Literal["lax", "strict", "none"] = "lax"
+    """Whether other sites' pages send it."""
+    secret: str | None = None
+    """What makes it opaque, 16 to 64 bytes, the same for all gateways that share clients: best as `${NAME}`. Default:
+    another one with each start, which has clients balanced anew."""
+
+    @model_validator(mode="after")
+    def _none_is_secure(self) -> Self:
+        if self.same_site == "none" and not self.secure:
+            raise ValueError("same_site: none needs secure: browsers drop the cookie otherwise")
+        if self.cookie.startswith(("__Host-", "__Secure-")) and not self.secure:
+            raise ValueError("a cookie of this name needs secure: browsers drop it otherwise")
+        if self.secret is not None and not 16 <= len(self.secret.encode()) <= 64:
+            raise ValueError("the secret has not 16 to 64 bytes")
+        return self
 
 
 class SuccessRate(PoolSettings):

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import kit
 from tests.support.backend import Backend, backend
-from tests.support.drivers import DRIVERS, Driver
+from tests.support.drivers import DRIVERS, Driver, Grpc
 from tests.support.gateway import Running, config_of, gateway, serving
 from tests.support.graphql_driver import Graphql
 from tests.support.processes import free_port
@@ -174,3 +174,73 @@ def test_plain_http_is_shared_too(services: tuple[RestBackend, Backend], tmp_pat
                 client.body()
                 client.close()
             assert calls(made) == {"old": before["old"], "new": before["new"] + 5}
+
+
+def status_of(port: int, path: str, *fields: tuple[str, str]) -> int:
+    client = Http1(port).request("GET", path, list(fields))
+    status = client.head()
+    client.body()
+    client.close()
+    return status
+
+
+def test_versions_are_chosen_by_query_and_media_type(services: tuple[RestBackend, Backend], tmp_path: Path) -> None:
+    override = {"query": "version", "media_type": "version", "names": {"1": "old", "2": "new"}}
+    route = {**ROUTE, "to": {"old": 100, "new": 0}, "override": override}
+    with gateway(config_of(upstreams(services), routes=[route]), tmp_path) as made:
+        asked = [
+            ("/v1/echo/x", ()),
+            ("/v1/echo/x?version=2", ()),
+            ("/v1/echo/x?version=1", ()),
+            ("/v1/echo/x", (("accept", "application/json; version=2"),)),
+            ("/v1/echo/x", (("accept", "application/json;version=3"),)),
+        ]
+        assert [status_of(made.port, path, *fields) for path, fields in asked] == [200] * 5
+        assert calls(made) == {"old": 3, "new": 2}
+
+
+def test_a_deprecated_version_says_so_and_one_that_has_ended_is_gone(
+    services: tuple[RestBackend, Backend], tmp_path: Path
+) -> None:
+    policies = {
+        "aging": {"deprecated": {"since": "2020-01-01", "sunset": "2999-01-01"}},
+        "ended": {"deprecated": {"since": "2020-01-01", "sunset": "2020-02-01", "refuse": True}},
+    }
+    routes = [
+        {"match": {"call": "kit.v1.Echo/Look"}, "use": ["ended"]},
+        {"match": {"call": "kit.v1.Echo/*"}, "use": ["aging"]},
+    ]
+    known = {"new": upstreams(services)["new"]}
+    with gateway(config_of(known, routes=routes, policies=policies), tmp_path) as made:
+        aging = Http1(made.port).request("GET", "/v1/echo/x", [])
+        assert aging.head() == 200
+        assert (aging.get("deprecation"), aging.get("sunset")) == ("@1577836800", "Tue, 01 Jan 2999 00:00:00 GMT")
+        aging.body()
+        aging.close()
+        ended = Http1(made.port).request("GET", "/v1/look/x", [])
+        assert ended.head() == 410
+        assert ended.get("deprecation") == "@1577836800"
+        ended.body()
+        ended.close()
+        client = Grpc(made.port)
+        result = client.call("Unary", kit.message("x"))
+        assert (result.code, result.lead["deprecation"]) == (0, "@1577836800")
+        assert client.call("Look", kit.message("x")).code == 12
+        client.close()
+
+
+def test_a_client_comes_to_its_endpoint_again_by_its_cookie(tmp_path: Path) -> None:
+    with rest_backend() as one, rest_backend() as other:
+        http = {"http": [f"http://127.0.0.1:{one.port}", f"http://127.0.0.1:{other.port}"]}
+        known = {"kit": {**http, "sticky": {"cookie": "sid", "secure": False}}}
+        with gateway(config_of(known, routes=[{"match": {"path": "/v1/**"}, "to": "kit"}]), tmp_path) as made:
+            first = Http1(made.port).request("GET", "/v1/look/x", [])
+            assert first.head() == 200
+            given = first.get("set-cookie")
+            first.body()
+            first.close()
+            assert given is not None
+            cookie = given.partition(";")[0]
+            for _ in range(6):
+                assert status_of(made.port, "/v1/look/x", ("cookie", cookie)) == 200
+            assert sorted((one.counts.started, other.counts.started)) == [0, 7]

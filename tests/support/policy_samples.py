@@ -58,6 +58,11 @@ SAMPLES: Mapping[str, Sample] = {
     ),
     "cache": Sample(passing={"ttl": "1m"}),
     "cors": Sample(passing={"origins": ["https://app.example"]}),
+    "deprecated": Sample(
+        passing={"since": "2020-01-01", "sunset": "2999-01-01", "refuse": True},
+        refusing={"since": "2020-01-01", "sunset": "2020-02-01", "refuse": True},
+        code=Code.UNIMPLEMENTED,
+    ),
     "python": Sample(
         passing={"class": "tests.support.tenants:Tenant", "settings": {"header": "x-tenant"}},
         headers={"x-tenant": "a"},

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protogw.call import Call, Metadata, Reply
 from protogw.delivery.split import Member, Override, Split
 from protogw.delivery.weights import Weights
 from protogw.errors import InvalidRequest, Unreachable, UpstreamReset
 from protogw.expressions import Expression
+from protogw.wire.http import RequestHead
 from tests.support.versions import Pool, answering, call
 
 ANSWER = answering(id="1")
@@ -78,6 +81,38 @@ async def test_a_caller_may_name_its_side() -> None:
     assert await send(made, (b"cookie", b"a=b; version=canary")) == "canary"
     assert await send(made, (b"cookie", b'version="canary"')) == "canary"
     assert await send(made, (b"x-version", b"stable"), (b"cookie", b"version=canary")) == "stable"
+
+
+HEAD = RequestHead(
+    b"GET", b"/", b"a=1&v=2", b"gateway.test", ((b"accept", b'text/plain, application/vnd.shop+json; Version="2"'),), 11
+)
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        (Override(query="v", names={"2": "canary"}), "canary"),
+        (Override(query="v", names={"3": "canary"}), "stable"),
+        (Override(query="v"), "stable"),
+        (Override(media_type="version", names={"1": "stable", "2": "canary"}), "canary"),
+        (Override(media_type="profile", names={"2": "canary"}), "stable"),
+        (Override("x-version", query="v", names={"2": "canary", "1": "stable"}), "stable"),
+    ],
+)
+async def test_a_version_is_named_in_the_query_or_the_media_type(override: Override, wanted: str) -> None:
+    made, _ = split(Weights({"stable": 100, "canary": 0}), override=override)
+    asked = call(None, (b"x-version", b"1"))
+    asked.head = HEAD
+    await made.send(asked)
+    assert asked.upstream == wanted
+
+
+@given(st.lists(st.binary(max_size=60), max_size=3), st.binary(max_size=60))
+def test_whatever_is_written_there_a_word_or_none_comes_out(accept: list[bytes], query: bytes) -> None:
+    override = Override("x-version", "version", query="v", media_type="version")
+    asked = call(None, (b"cookie", query))
+    asked.head = RequestHead(b"GET", b"/", query, b"a", tuple((b"accept", value) for value in accept), 11)
+    assert override.named(asked) is None or isinstance(override.named(asked), str)
 
 
 @pytest.mark.parametrize("value", [b"", b"admin", b"Canary", b"canary,stable", b"\xff", b"127.0.0.1:1"])

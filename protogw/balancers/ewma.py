@@ -14,7 +14,7 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from protogw.balancers.base import C, Candidate
-from protogw.balancers.two_choices import two_of
+from protogw.balancers.two_choices import TwoChoices
 
 DECAY_S = 10.0
 """After so long, a latency counts for 1/e of what it did."""
@@ -36,7 +36,7 @@ class Ewma:
     kind: ClassVar[str] = "ewma"
 
     def __init__(self, source: random.Random | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._random = source or random.Random()
+        self._two = TwoChoices(source or random.Random())
         self._clock = clock
         self._latencies: WeakKeyDictionary[Candidate, _Latency] = WeakKeyDictionary()
 
@@ -53,7 +53,7 @@ class Ewma:
     def pick(self, ready: Sequence[C], key: bytes) -> C:
         if len(ready) == 1:
             return ready[0]
-        one, other = two_of(ready, self._random)
+        one, other = self._two.draw(ready)
         now = self._clock()
         return one if self._cost(one, now) <= self._cost(other, now) else other
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from protogw.balancers.base import C
-from protogw.balancers.two_choices import two_of
+from protogw.balancers.two_choices import TwoChoices
 
 
 class LeastRequest:
@@ -20,10 +20,10 @@ class LeastRequest:
     kind: ClassVar[str] = "least_request"
 
     def __init__(self, source: random.Random | None = None) -> None:
-        self._random = source or random.Random()
+        self._two = TwoChoices(source or random.Random())
 
     def pick(self, ready: Sequence[C], key: bytes) -> C:
         if len(ready) == 1:
             return ready[0]
-        one, other = two_of(ready, self._random)
+        one, other = self._two.draw(ready)
         return one if (one.active + 1) * other.weight <= (other.active + 1) * one.weight else other

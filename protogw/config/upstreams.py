@@ -27,7 +27,8 @@ class Endpoint(Strict):
 
     target: Annotated[TargetAddress, Field(alias="address")]
     """`host:port`, or `http://host:port`, `https://host:port`, with a path where the kind takes one. Or what finds
-    addresses: `dns:host:port`, `srv:_grpc._tcp.domain`, `file:endpoints.yaml`."""
+    addresses: `dns:host:port`, `srv:_grpc._tcp.domain`, `file:endpoints.yaml`, `consul://host:8500/service`,
+    `kubernetes://namespace/service:port`."""
     weight: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Its share beside the other addresses'."""
     priority: Annotated[int, Field(ge=0, le=100)] = 0

@@ -7,11 +7,13 @@ row in DISCOVERIES.
 from collections.abc import Mapping
 
 from protogw.discovery.base import Reference
+from protogw.discovery.consul import Consul
 from protogw.discovery.dns import Dns, Srv
 from protogw.discovery.files import File
+from protogw.discovery.kubernetes import Kubernetes
 from protogw.kinds import table
 
-DISCOVERIES: Mapping[str, type[Reference]] = table("discoveries", Dns, Srv, File)
+DISCOVERIES: Mapping[str, type[Reference]] = table("discoveries", Dns, Srv, File, Consul, Kubernetes)
 
 
 def reference(written: str) -> Reference | None:

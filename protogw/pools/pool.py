@@ -201,6 +201,7 @@ class Pool:
             self.breaker.keep(self._endpoints)
         if self.health is not None:
             self.health.keep(self._endpoints)
+        self._ready = ()  # another object, also where only weights have changed: by that, balancers know
         self._refresh()
 
     # --- calls --------------------------------------------------------------------------------------------------------

@@ -264,6 +264,17 @@ async def test_endpoints_come_and_go_while_those_that_stay_keep_their_connection
     pool.close()
 
 
+async def test_a_weight_that_changes_is_a_share_that_changes() -> None:
+    pool, sender = made(1, 2)
+    await pool.send(call())
+    pool.update([Address(host="127.0.0.1", port=1, weight=3), Address(host="127.0.0.1", port=2)])
+    sender.ports.clear()
+    for _ in range(8):
+        await pool.send(call())
+    assert Counter(sender.ports) == {1: 6, 2: 2}
+    pool.close()
+
+
 async def test_an_update_without_any_endpoint_changes_nothing() -> None:
     pool, _ = made(1, 2)
     pool.update([])

@@ -39,7 +39,7 @@ from protogw.offering import AssemblyError, Offering
 from protogw.passthrough import PASSTHROUGHS
 from protogw.policies import POLICIES
 from protogw.policies.base import Equipped, OriginPolicy, Purged, ReadsQuery, Started, Target
-from protogw.policies.identity_headers import Stripped, written_by
+from protogw.policies.identity_headers import Stripped, clashes, written_by
 from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
 from protogw.pools.pool import Pool
@@ -141,6 +141,8 @@ def build(
     gateway.policies = policies = _policies(config)
     builtin = Builtin()
     _equip(gateway, policies, config, counters, targets, builtin.changed)
+    if faults := clashes(policies):
+        raise AssemblyError(*faults)
     names = written_by(policies.values())
     for pool in pools.values():
         pool.guard(names)

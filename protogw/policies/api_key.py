@@ -111,6 +111,10 @@ class ApiKey(Authentication):
     def query_names(self) -> frozenset[bytes]:
         return self._places.query_names
 
+    @property
+    def credential_headers(self) -> frozenset[bytes]:
+        return self._places.header_names
+
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("an API key is needed", "ApiKey")
 

@@ -170,6 +170,17 @@ class ReadsQuery(Protocol):
 
 
 @runtime_checkable
+class ReadsHeaders(Protocol):
+    """A policy that finds credentials in header fields, which therefore no policy may write; asked for once, at
+    assembly."""
+
+    @property
+    def credential_headers(self) -> frozenset[bytes]:
+        """The names of these fields, in lower case."""
+        ...
+
+
+@runtime_checkable
 class WritesHeaders(Protocol):
     """A policy that tells services who calls, in fields that are taken out of what any client sends; asked for once, at
     assembly."""

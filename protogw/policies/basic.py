@@ -136,6 +136,10 @@ class Basic(Authentication):
         self._waiting = 0
         self._hasher: PasswordHasher | None = None
 
+    @property
+    def credential_headers(self) -> frozenset[bytes]:
+        return self._places.header_names
+
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a user name and password are needed", self._challenge)
 

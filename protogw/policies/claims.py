@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -44,13 +42,3 @@ def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
         else:
             found |= texts(value)
     return frozenset(found)
-
-
-def authorities(ca: Path | None) -> ssl.SSLContext | None:
-    """Who vouches for servers, None for the system's; raises ValueError when the file holds no certificate."""
-    if ca is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(ca))
-    except (ssl.SSLError, OSError) as error:
-        raise ValueError(f"ca: {ca}: holds no certificate in PEM") from error

@@ -40,6 +40,7 @@ class Places:
 
     def __init__(self, places: tuple[str, ...], scheme: str = "", *, hide: bool = True) -> None:
         split = [place.partition(".") for place in places]
+        self.header_names = frozenset(name.lower().encode() for kind, _, name in split if kind == "header")
         self._headers = tuple(name.lower().encode() for kind, _, name in split if kind == "header")
         self._cookies = tuple(name.encode() for kind, _, name in split if kind == "cookie")
         self.query_names = frozenset(name.encode() for kind, _, name in split if kind == "query")

@@ -6,13 +6,13 @@ route has the policy that writes it. Made at load; a gateway whose policies writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
 from protogw.call import Metadata
-from protogw.policies.base import WritesHeaders
+from protogw.policies.base import ReadsHeaders, WritesHeaders
 from protogw.values import refuse
 
 if TYPE_CHECKING:
@@ -65,6 +65,24 @@ def written_by(policies: Iterable[object]) -> frozenset[bytes]:
     return frozenset(
         twinless(name) for policy in policies if isinstance(policy, WritesHeaders) for name in policy.written_headers
     )
+
+
+def clashes(policies: Mapping[str, object]) -> list[str]:
+    """What does not go together: a field that one policy writes is taken from clients, so no other finds it."""
+    writers = {
+        twinless(name): policy
+        for policy, part in policies.items()
+        if isinstance(part, WritesHeaders)
+        for name in part.written_headers
+    }
+    return [
+        f"policies.{policy}: looks for its credential in {name.decode()}, which {writers[twinless(name)]} writes: "
+        "what clients send there is removed"
+        for policy, part in policies.items()
+        if isinstance(part, ReadsHeaders)
+        for name in sorted(part.credential_headers)
+        if twinless(name) in writers
+    ]
 
 
 class Stripped:

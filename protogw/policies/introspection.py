@@ -13,7 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import quote, urlencode
 
 from cachebox import LRUCache
@@ -26,10 +26,13 @@ from protogw.identity import Identity
 from protogw.paths import ReadableFile
 from protogw.policies.authentication import Authentication, AuthenticationSettings, claim, texts
 from protogw.policies.base import PolicySettings, Tools
-from protogw.policies.claims import ClaimPath, WebAddress, authorities, scopes_of
+from protogw.policies.claims import ClaimPath, WebAddress, scopes_of
 from protogw.policies.credentials import PlaceList, Places
 from protogw.policies.tokens.compact import TokenFault, instant
 from protogw.values import LISTED, Positive, refuse
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 log = logging.getLogger("protogw")
 
@@ -99,7 +102,7 @@ class Introspection(Authentication):
         self._subject = settings.subject.split(".")
         self._consumer = settings.consumer.split(".") if settings.consumer is not None else None
         self._groups = settings.groups.split(".")
-        self._tls = authorities(settings.ca)
+        self._tls: SSLContext | None = None
         self._headers, self._form = _client(settings)
         self._good: LRUCache[bytes, tuple[Identity, float]] = LRUCache(settings.cache)
         """By the token's digest, with the loop time until which the answer holds."""
@@ -113,9 +116,14 @@ class Introspection(Authentication):
     def query_names(self) -> frozenset[bytes]:
         return self._places.query_names
 
+    @property
+    def credential_headers(self) -> frozenset[bytes]:
+        return self._places.header_names
+
     def equip(self, tools: Tools) -> None:
         super().equip(tools)
         self._fetcher = tools.fetcher
+        self._tls = tools.tls(self._settings.ca) if self._settings.ca is not None else None
 
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a token is needed", self._challenge)

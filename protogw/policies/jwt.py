@@ -24,7 +24,7 @@ from protogw.identity import Identity
 from protogw.paths import ReadableFile, parse_file
 from protogw.policies.authentication import Authentication, AuthenticationSettings, claim, texts
 from protogw.policies.base import PolicySettings, Tools
-from protogw.policies.claims import ClaimPath, authorities, scopes_of, web_address
+from protogw.policies.claims import ClaimPath, scopes_of, web_address
 from protogw.policies.credentials import PlaceList, Places
 from protogw.policies.tokens.compact import Compact, TokenFault, instant
 from protogw.policies.tokens.keys import ALGORITHMS, KeyFault, KeyRing, UnknownKey, key_of_pem, key_of_secret
@@ -178,6 +178,10 @@ class Jwt(Authentication):
         return self._places.query_names
 
     @property
+    def credential_headers(self) -> frozenset[bytes]:
+        return self._places.header_names
+
+    @property
     def lacks(self) -> str | None:
         """What stands between this policy and its work, for readiness."""
         without = [one for one in self._trusted if one.source.ring is None]
@@ -207,7 +211,7 @@ class Jwt(Authentication):
             raise ValueError(f"{what}: {fault}") from fault
         fetched: dict[str, Any] = {
             "fetcher": tools.fetcher,
-            "tls": authorities(written.ca),
+            "tls": tools.tls(written.ca) if written.ca is not None else None,
             "refresh_s": self._settings.refresh,
             "again_s": self._settings.refresh_unknown,
         }

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import Unauthenticated
 from protogw.identity import Identity
+from protogw.policies.api_key import ApiKey, ApiKeySettings
 from protogw.policies.authentication import Authentication, AuthenticationSettings, claim
 from protogw.policies.base import PolicySettings
-from protogw.policies.identity_headers import Stripped, written_by
+from protogw.policies.identity_headers import Stripped, clashes, written_by
 from protogw.wire.http import Header, Peer
 from tests.support.rpc import CHAT, UNARY
 
@@ -152,6 +153,15 @@ def test_identity_headers_are_removed_under_every_spelling() -> None:
     before = clean.metadata
     stripped.clean(clean)
     assert clean.metadata is before
+
+
+def test_a_credential_is_not_looked_for_where_another_policy_writes() -> None:
+    keys = ApiKey(ApiKeySettings.model_validate({"in": "header.X_User", "keys": [{"consumer": "a", "key": "k" * 16}]}))
+    writer = Said({}, headers={"x-user": "subject"})
+    assert clashes({"keys": keys, "said": writer}) == [
+        "policies.keys: looks for its credential in x_user, which said writes: what clients send there is removed"
+    ]
+    assert clashes({"keys": keys, "other": Said({}, headers={"x-other": "subject"})}) == []
 
 
 async def _run(policy: Said, made: Call) -> BaseException | Reply:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PREFIX = "protogw_"
 REQUEST = ("frontend", "upstream", "service", "method", "code")
-_STATES = ("ready", "unreachable", "ejected", "unwell")
+_STATES = ("ready", "unreachable", "ejected", "unwell", "breaker open")
 
 
 class Exposition:
@@ -156,8 +156,15 @@ class Exposition:
         known = GaugeMetricFamily(
             PREFIX + "upstream_described", "Its schema is known, where it has one.", labels=("upstream",)
         )
+        tripped = GaugeMetricFamily(
+            PREFIX + "breakers_open", "Methods on addresses whose breaker is not closed.", labels=("upstream",)
+        )
+        opened = CounterMetricFamily(PREFIX + "breaker_opened", "Times that a breaker opened.", labels=("upstream",))
         for name, pool in self._gateway.pools.items():
             up.add_metric((name,), pool.reachable)
+            if pool.breaker is not None:
+                tripped.add_metric((name,), pool.breaker.tripped)
+                opened.add_metric((name,), pool.breaker.opened)
             for endpoint in pool.endpoints:
                 is_in = pool.state(endpoint).partition(":")[0]
                 for one in _STATES:
@@ -177,7 +184,7 @@ class Exposition:
                 known.add_metric((name,), 0)
             for name in offering.schemas:
                 known.add_metric((name,), 1)
-        yield from (state, flying, open_, up, known)
+        yield from (state, flying, open_, up, known, tripped, opened)
 
     def _counts(self) -> Iterator[Metric]:
         for family in self._gateway.counts:

@@ -7,9 +7,10 @@ import random
 from typing import ClassVar
 
 from protogw.call import Call, Reply
+from protogw.counting import Count
 from protogw.errors import Code, Overloaded, Source
 from protogw.errors import GatewayError as Fault
-from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.gradient import Gradient, GradientSettings
 from protogw.policies.slots import Slot, held
 
@@ -27,8 +28,20 @@ class Adaptive:
     def __init__(self, settings: GradientSettings) -> None:
         self._settings = settings
         self._limits: dict[str, Gradient] = {}
-        self.refused = 0
+        self.refused = Count()
         """Calls that were over the limit."""
+        self._tools: Tools | None = None
+
+    def equip(self, tools: Tools) -> None:
+        self._tools = tools
+        self.refused = tools.count("adaptive_refused", "Calls over the limit that was found.")
+
+    def _made(self, target: str) -> Gradient:
+        limit = self._limits[target] = Gradient(self._settings, random.random())
+        if self._tools is not None:
+            what = "Calls at once that an upstream carries, as found."
+            self._tools.gauge("adaptive_limit", what, lambda: limit.limit, upstream=target)
+        return limit
 
     @property
     def limits(self) -> dict[str, Gradient]:
@@ -40,11 +53,11 @@ class Adaptive:
         target: str = route.target.name if route is not None else ""
         limit = self._limits.get(target)
         if limit is None:
-            limit = self._limits[target] = Gradient(self._settings, random.random())
+            limit = self._made(target)
         loop = asyncio.get_running_loop()
         started = loop.time()
         if not limit.enter(started):
-            self.refused += 1
+            self.refused.value += 1
             raise Overloaded(f"{target}: {limit.limit} calls are what it carries now", retry_after_s=_RETRY_S)
         slot = Slot(limit.left)
         try:

@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Reply
+from protogw.counting import Count
 from protogw.errors import LimitReached, Overloaded
 from protogw.expressions import ExpressionText
-from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.slots import Slot, held
 from protogw.values import Seconds
 
@@ -51,6 +52,11 @@ class Concurrency:
         self._settings = settings
         self._by = settings.by
         self._rooms: dict[str, _Room] = {}
+        self._refused = Count()
+
+    def equip(self, tools: Tools) -> None:
+        self._refused = tools.count("concurrency_refused", "Calls that found no place.")
+        tools.gauge("concurrency_running", "Calls that have a place.", lambda: self.running)
 
     @property
     def running(self) -> int:
@@ -94,6 +100,7 @@ class Concurrency:
             raise
 
     def _refusal(self) -> LimitReached | Overloaded:
+        self._refused.value += 1
         settings = self._settings
         text = f"{settings.limit} calls run already"
         if settings.answer == "unavailable":

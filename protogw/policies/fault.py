@@ -11,9 +11,10 @@ from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Metadata, Reply
+from protogw.counting import Count
 from protogw.errors import Code, GatewayError, InvalidRequest
 from protogw.expressions import ExpressionError, ExpressionText
-from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.values import Percent, Positive, parse_duration, refuse
 
 DELAY, ABORT = b"x-fault-delay", b"x-fault-abort"
@@ -102,6 +103,12 @@ class Fault:
         self._most = settings.max_delay
         self._chance = chance
         self._sleep = sleep
+        self._delayed, self._aborted = Count(), Count()
+
+    def equip(self, tools: Tools) -> None:
+        name, what = "faults", "Calls that were harmed on purpose."
+        self._delayed = tools.count(name, what, kind="delay")
+        self._aborted = tools.count(name, what, kind="abort")
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         asked_delay, asked_abort = self._asked(call) if self._headers else (0.0, None)
@@ -111,10 +118,13 @@ class Fault:
         if harmed and delay is not None and self._hit(delay.share):
             pause = max(pause, delay.time * (1 + delay.jitter * (2 * self._chance() - 1)))
         if pause:
+            self._delayed.value += 1
             await self._sleep(pause)
         if asked_abort is not None:
+            self._aborted.value += 1
             raise InjectedFault("a fault that was asked for", code=asked_abort)
         if harmed and abort is not None and self._hit(abort.share):
+            self._aborted.value += 1
             raise InjectedFault(abort.message, code=abort.code)
         return await forward(call)
 

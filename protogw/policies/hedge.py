@@ -12,8 +12,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from protogw.call import Call, Reply, Tries
+from protogw.counting import Count
 from protogw.errors import Code, GatewayError
-from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.budget import Budget
 from protogw.policies.repeating import ATTEMPT, Answers, Budgets, Triggers, discard, may_repeat
 from protogw.values import Percent, Positive
@@ -52,10 +53,15 @@ class Hedge:
         self._answers = Answers(settings.not_good)
         self._budgets = Budgets(settings.budget)
         self._seen: dict[str, _Latencies] = {}
-        self.hedges = 0
+        self.hedges = Count()
         """Second tries."""
-        self.won = 0
+        self.won = Count()
         """Second tries whose reply was the one taken."""
+
+    def equip(self, tools: Tools) -> None:
+        name, what = "hedges", "Second tries of calls whose reply was late, and those of them that won."
+        self.hedges = tools.count(name, what, outcome="sent")
+        self.won = tools.count(name, what, outcome="won")
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         budget = self._budgets.of(call)
@@ -163,7 +169,7 @@ class _Race:
             tries.tried |= call.tries.tried
         tries.tried.add(call.upstream)
         twin.metadata = call.metadata.setting(ATTEMPT, b"%d" % tries.number)
-        self._owner.hedges += 1
+        self._owner.hedges.value += 1
         self._second = loop.create_task(self._carried(twin))
         self._second.add_done_callback(self._second_ended)
 
@@ -224,7 +230,7 @@ class _Race:
     def _won(self, second: asyncio.Task[Reply] | None) -> Reply:
         assert second is not None
         assert self._twin is not None
-        self._owner.won += 1
+        self._owner.won.value += 1
         self._call.upstream = self._twin.upstream
         self._call.tries = self._twin.tries
         return second.result()

@@ -9,10 +9,11 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from protogw.call import Call, Encoding, Payload, Reply
+from protogw.counting import Count
 from protogw.errors import Overloaded
 from protogw.expressions import Expression, ExpressionError, ExpressionText
 from protogw.paths import PlainPath
-from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.values import LISTED, Network, Positive
 from protogw.wire.http import ResponseHead
 
@@ -57,10 +58,15 @@ class Maintenance:
         fields = ((b"retry-after", b"%d" % max(1, round(settings.retry_after))),)
         self._head = ResponseHead(settings.status, ((b"content-type", settings.content_type.encode()), *fields))
         self._body = settings.body.encode() if settings.body is not None else None
+        self._answered = Count()
+
+    def equip(self, tools: Tools) -> None:
+        self._answered = tools.count("maintenance_replies", "Calls that were told of maintenance.")
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         if not self._holds(call):
             return await forward(call)
+        self._answered.value += 1
         if call.method is None and self._body is not None:
             return Reply(head=self._head, payload=Payload(self._body, Encoding.RAW))
         settings = self._settings

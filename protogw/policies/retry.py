@@ -14,8 +14,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from protogw.call import Call, Reply, Tries
+from protogw.counting import Count
 from protogw.errors import OK, Code, DeadlineExceeded, GatewayError
-from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.budget import Budget
 from protogw.policies.repeating import Answers, Before, Budgets, Triggers, discard, may_repeat, wait_of
 from protogw.values import Percent, Positive, Seconds
@@ -68,10 +69,15 @@ class Retry:
         self._max_wait = settings.max_wait
         self._chance = chance
         self._sleep = sleep
-        self.retries = 0
+        self.retries = Count()
         """Calls that were sent again."""
-        self.over_budget = 0
+        self.over_budget = Count()
         """Calls that were not for want of budget."""
+
+    def equip(self, tools: Tools) -> None:
+        name, what = "retries", "Calls that were sent again, and those that were not for want of budget."
+        self.retries = tools.count(name, what, outcome="sent")
+        self.over_budget = tools.count(name, what, outcome="over_budget")
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         budget = self._budgets.of(call)
@@ -113,14 +119,14 @@ class Retry:
             if pause is None:
                 break
             if not budget.take(asyncio.get_running_loop().time()):
-                self.over_budget += 1
+                self.over_budget.value += 1
                 break
             if tries is None:
                 tries = call.tries = Tries()
             tries.tried.add(call.upstream)
             tries.number = number
             tries.expired = False
-            self.retries += 1
+            self.retries.value += 1
             if isinstance(outcome, Reply):
                 await discard(outcome)
             await self._sleep(pause)

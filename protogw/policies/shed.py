@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Reply
+from protogw.counting import Count
 from protogw.errors import Overloaded
 from protogw.expressions import ExpressionError, ExpressionText
 from protogw.policies.base import Handler, PolicySettings, Tools
@@ -73,13 +74,18 @@ class Shed:
         self._name = "shed"
         self.running = 0
         """Calls in flight, where that is limited."""
-        self.refused = 0
+        self.refused = Count()
         """Calls that were refused."""
         self.lag_s = 0.0
         """How late the event loop was when last looked at."""
 
     def equip(self, tools: Tools) -> None:
         self._name = tools.name
+        self.refused = tools.count("shed_refused", "Calls that were refused because there was too much to do.")
+        valve = self._valve
+        if valve is not None:
+            what = "The part of the calls that is refused because the event loop is late."
+            tools.gauge("shed_part", what, lambda: valve.part)
 
     async def run(self) -> None:
         """Look at the event loop twenty times a second, and around once a second."""
@@ -154,5 +160,5 @@ class Shed:
             return 1
 
     def _refusal(self, why: str) -> Overloaded:
-        self.refused += 1
+        self.refused.value += 1
         return Overloaded(f"overloaded: {why}", retry_after_s=_RETRY_S)

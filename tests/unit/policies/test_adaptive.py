@@ -122,7 +122,7 @@ async def test_calls_over_the_limit_are_refused_at_once_and_told_to_come_back() 
     service.waiting[0].set_result(Reply())
     await task
     await policy(call(), forward)
-    assert policy.refused == 1
+    assert policy.refused.value == 1
 
 
 async def test_answers_of_a_service_that_did_no_work_are_no_measure() -> None:

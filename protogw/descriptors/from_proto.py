@@ -37,7 +37,11 @@ GATEWAY_OWN = frozenset(
 MAX_BYTES = 64 << 20
 MAX_FAULTS = 100
 
-_BUNDLED = re.compile(r"google/(?:protobuf|api|rpc|type)/(?:[a-z0-9_]+/)*[a-z0-9_]+\.proto")
+_BUNDLED = re.compile(
+    r"google/(?:protobuf|api|rpc|type)/(?:[a-z0-9_]+/)*[a-z0-9_]+\.proto|buf/validate/validate\.proto"
+)
+RULES_PROTO = "buf/validate/validate.proto"
+"""Protovalidate's annotations, which its package brings as a descriptor."""
 _FAULT = re.compile(r"(?P<file>[^:\n]+\.proto):(?:(?P<line>\d+):(?P<column>\d+):)? (?P<text>.+)")
 _compiling = threading.Lock()
 
@@ -167,6 +171,11 @@ def compile_protos(sources: Sequence[Path], roots: Sequence[Path]) -> descriptor
     with tempfile.TemporaryDirectory(prefix="protogw-") as folder:
         target = Path(folder, "set.binpb")
         faults = _protoc(list(real), searched, target)
+        if any(fault.startswith(f"{RULES_PROTO}:") or f'"{RULES_PROTO}"' in fault for fault in faults):
+            rules = Path(folder, "rules.binpb")
+            rules.write_bytes(_rules_set())
+            searched.append(rules)
+            faults = _protoc(list(real), searched, target)
         if faults and len(real) > 1:
             # protoc stops at the first bad file: ask for each alone, so that every fault is told.
             faults = [fault for source in real for fault in _protoc([source], searched, target)]
@@ -176,12 +185,13 @@ def compile_protos(sources: Sequence[Path], roots: Sequence[Path]) -> descriptor
 
 
 def _protoc(sources: Sequence[str], roots: Sequence[Path], target: Path) -> list[str]:
-    """Compile to a descriptor set; the faults, which are none when it was written."""
+    """Compile to a descriptor set; the faults, which are none when it was written. A root that is a file is a
+    descriptor set, in which imports are looked up last."""
     from grpc_tools import _protoc_compiler  # a large library that only .proto text needs
 
     arguments = [
         "protoc",
-        *(f"-I={root}" for root in roots),
+        *(f"--descriptor_set_in={root}" if root.name == "rules.binpb" else f"-I={root}" for root in roots),
         *_bundled_folders(),
         f"--descriptor_set_out={target}",
         "--include_imports",
@@ -331,10 +341,24 @@ def _ordered(files: dict[str, descriptor_pb2.FileDescriptorProto]) -> list[descr
     return list(order.values())
 
 
+def _rules_set() -> bytes:
+    """A descriptor set of protovalidate's annotations, behind what they import."""
+    from protovalidate._gen.buf.validate import validate_pb  # a large library that few schemas need
+
+    files = [file for name in _RULES_IMPORT if (file := bundled(name)) is not None]
+    rules = descriptor_pb2.FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary())
+    return descriptor_pb2.FileDescriptorSet(file=[*files, rules]).SerializeToString()
+
+
+_RULES_IMPORT = tuple(f"google/protobuf/{name}.proto" for name in ("descriptor", "duration", "field_mask", "timestamp"))
+
+
 def bundled(name: str) -> descriptor_pb2.FileDescriptorProto | None:
     """The bundled file of this import path, or None."""
     if not _BUNDLED.fullmatch(name):
         return None
+    if name == RULES_PROTO:
+        return descriptor_pb2.FileDescriptorSet.FromString(_rules_set()).file[-1]
     try:
         importlib.import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2")
         found = descriptor_pool.Default().FindFileByName(name)

@@ -59,6 +59,10 @@ class Codec(Protocol):
         """JSON of the top-level field `name` of the message; its default value when the field is absent."""
         ...
 
+    def parsed(self, data: bytes) -> Any:
+        """The message as the library has it that JSON is made with; raises InvalidRequest if `data` does not parse."""
+        ...
+
     def present_paths(self, data: bytes) -> list[str]:
         """The field-mask paths (proto names) of what the JSON sets: leaves of nested messages, whole maps, lists,
         and well-known types."""

@@ -28,6 +28,7 @@ from protogw.policies.shed import Shed
 from protogw.policies.size import SizeLimit
 from protogw.policies.timeout import Timeout
 from protogw.policies.transform import Transform
+from protogw.policies.validate import Validate
 
 POLICIES = table(
     "policies",
@@ -58,4 +59,5 @@ POLICIES = table(
     SizeLimit,
     Compress,
     Transform,
+    Validate,
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import orjson
-from protobuf import DescEnum, DescMessage
+from protobuf import DescEnum, DescMessage, Message
 
 from protogw.descriptors.shapes import MessageShape, Scalar, Shapes
 from protogw.errors import InvalidRequest
@@ -134,6 +134,9 @@ class NativeCodec:
         printed = self._exact.field_to_json(name, data)
         turn = self._writing.field(self._desc, slot)
         return printed if turn is None else _written(turn, printed)
+
+    def parsed(self, data: bytes) -> Message:
+        return self._canonical.parsed(data)
 
     def present_paths(self, data: bytes) -> list[str]:
         if not self._reading.needs(self._desc):

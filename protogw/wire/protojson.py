@@ -157,6 +157,12 @@ class MessageCodec:
         tree = message_to_json_value(message, **self._print_as)
         return orjson.dumps(self._codecs.floats.each(self._desc, tree, shortest))
 
+    def parsed(self, data: bytes) -> Message:
+        try:
+            return (self._type or self._ready()).from_binary(data)
+        except FAILURES as error:
+            raise InvalidRequest(explain_bytes(self._desc, error)) from error
+
     def from_json(self, data: bytes) -> bytes:
         return self._read(data, False)
 

@@ -119,4 +119,5 @@ SAMPLES: Mapping[str, Sample] = {
     "size": Sample(passing={"request": "1MiB", "reply": "1MiB"}, refusing={"request": 0}, code=Code.RESOURCE_EXHAUSTED),
     "timeout": Sample(passing={"total": "60s", "idle": "60s"}),
     "transform": Sample(passing={"request": {"metadata": {"remove": ["x-gone"]}}}),
+    "validate": Sample(passing={}),
 }

@@ -1,0 +1,254 @@
+"""What a type's own schema asks of its messages: field_behavior REQUIRED (AIP-203) and protovalidate's rules.
+
+The rules are evaluated by protovalidate's Rust engine, whose regular expressions take linear time; what it costs is
+bounded by the size of the message. A type without rules costs nothing: that is found out when the schema is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2
+
+from protogw.call import Payload
+from protogw.descriptors.model import Type
+from protogw.errors import Detail, InvalidRequest
+from protogw.wire.protowire import fields
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor
+    from protovalidate import Validator
+
+MOST: Final = 20
+"""Violations that are told."""
+_ALL_BYTES: Final = 64 << 10
+"""Of larger messages only the first violation is looked for: their number has no bound."""
+_DEEPEST: Final = 100
+
+_RULES: Final = 1159
+"""The field number of protovalidate's extensions of message, field and oneof options."""
+_BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+_VIOLATIONS = "type.googleapis.com/buf.validate.Violations"
+_NUMBERS = frozenset(
+    (
+        FieldDescriptor.CPPTYPE_BOOL,
+        FieldDescriptor.CPPTYPE_DOUBLE,
+        FieldDescriptor.CPPTYPE_FLOAT,
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    )
+)
+
+
+class Checks:
+    """What is asked of one type's messages. Raises ValueError for rules that cannot be compiled."""
+
+    def __init__(self, root: Type, known: Known) -> None:
+        """`known` is what was found out of types before; types of different schemas are not to be mixed up in it."""
+        self._type = root
+        reached = _reached(root, known)
+        self._required = _Required.of(reached, root.name)
+        self._validator: Validator | None = None
+        if any(facts.rules for facts in reached.values()):
+            self._compile(reached)
+
+    def _compile(self, reached: Mapping[str, _Facts]) -> None:
+        from protovalidate import CompilationError, EvaluationError, Validator  # only schemas with rules need it
+
+        self._validator = Validator()
+        self._unknown: tuple[type[Exception], ...] = (EvaluationError, CompilationError)
+        for name, facts in reached.items():
+            if not facts.rules:
+                continue
+            try:
+                self._validator.collect_violations(self._type.types[name].codec.canonical.parsed(b""))
+            except CompilationError as error:
+                raise ValueError(f"{name}: its rules cannot be compiled: {error}") from error
+            except EvaluationError:
+                continue  # of an empty message, which need not come
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to check."""
+        return self._validator is not None or self._required is not None
+
+    def check(self, payload: Payload) -> None:
+        """Raises InvalidRequest with the violations as details."""
+        data = payload.proto()
+        found: list[tuple[str, str]] = []
+        if self._required is not None:
+            try:
+                message = self._type.message.FromString(data)
+            except DecodeError as error:
+                raise InvalidRequest(f"the message is not a {self._type.name}") from error
+            for path in self._required.missing(message, "", 0):
+                found.append((path, "must be set"))
+                if len(found) >= MOST:
+                    break
+        violations: list[Any] = []
+        if self._validator is not None:
+            parsed = self._type.codec.canonical.parsed(data)
+            try:
+                violations = self._validator.collect_violations(parsed, fail_fast=True)
+                if violations and len(data) <= _ALL_BYTES:
+                    violations = self._validator.collect_violations(parsed)
+            except self._unknown as error:
+                raise InvalidRequest("the message cannot be checked: a rule has no answer for it") from error
+        if found or violations:
+            raise _refusal(found, violations)
+
+
+def _refusal(missing: list[tuple[str, str]], violations: list[Any]) -> InvalidRequest:
+    protos = [violation.proto for violation in violations[:MOST]]
+    told = [*missing, *((_path(one.field), one.message or one.rule_id) for one in protos)][:MOST]
+    details = [Detail(_BAD_REQUEST, _bad_request(told))]
+    if protos:
+        from protovalidate import ViolationsPb
+
+        details.append(Detail(_VIOLATIONS, ViolationsPb(violations=protos).to_binary()))
+    words = "; ".join([f"{path}: {said}" if path else said for path, said in told[:3]])
+    more = len(missing) + len(violations) - min(3, len(told))
+    return InvalidRequest(f"{words}; and {more} more" if more > 0 else words, details=tuple(details))
+
+
+def _bad_request(told: list[tuple[str, str]]) -> bytes:
+    violation = error_details_pb2.BadRequest.FieldViolation
+    made = error_details_pb2.BadRequest(
+        field_violations=[violation(field=path, description=said) for path, said in told]
+    )
+    written: bytes = made.SerializeToString()
+    return written
+
+
+def _path(path: Any) -> str:
+    """A protovalidate path as it is written: `books[2].labels["env"]`."""
+    if path is None:
+        return ""
+    text = ""
+    for element in path.elements:
+        text += f".{element.field_name}" if text else element.field_name
+        subscript = element.subscript
+        if subscript is not None:
+            value = subscript.value
+            if isinstance(value, str):
+                text += '["' + value[:100].replace("\\", "\\\\").replace('"', '\\"') + '"]'
+            else:
+                text += f"[{str(value).lower() if isinstance(value, bool) else value}]"
+    return text
+
+
+class _Facts(NamedTuple):
+    """What the descriptor of one type says."""
+
+    required: tuple[FieldDescriptor, ...]
+    held: tuple[tuple[FieldDescriptor, str], ...]
+    """The fields with messages, and the type of each; of a map, of its values."""
+    rules: bool
+
+
+Known: TypeAlias = "dict[tuple[int, str], _Facts]"
+
+
+def _reached(root: Type, known: Known) -> dict[str, _Facts]:
+    """The type and all that its messages may hold, by full name; entries of maps apart."""
+    found: dict[str, _Facts] = {}
+    stack = [root.name]
+    while stack:
+        name = stack.pop()
+        if name in found:
+            continue
+        key = (id(root.types), name)
+        facts = known.get(key)
+        if facts is None:
+            facts = known[key] = _facts(root.types[name].message.DESCRIPTOR)
+        found[name] = facts
+        stack.extend(held for _, held in facts.held)
+    return found
+
+
+def _facts(one: Descriptor) -> _Facts:
+    required = tuple(field for field in one.fields if _is_required(field))
+    held = tuple((field, type_name) for field in one.fields if (type_name := _held(field)))
+    options = [one.GetOptions(), *(field.GetOptions() for field in one.fields), *(of.GetOptions() for of in one.oneofs)]
+    rules = any(number == _RULES for made in options for number, _ in fields(made.SerializeToString()))
+    return _Facts(required, held, rules)
+
+
+def _held(field: FieldDescriptor) -> str:
+    """The message type of a field's values, of a map's those of its entries; empty when they are no messages."""
+    held = field.message_type
+    if held is not None and _is_map(field):
+        held = held.fields_by_name["value"].message_type
+    return str(held.full_name) if held is not None else ""
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    held = field.message_type
+    return held is not None and field.is_repeated and bool(held.GetOptions().map_entry)
+
+
+class _Required:
+    """A type's required fields, and those through which there may be more."""
+
+    __slots__ = ("fields", "within")
+
+    def __init__(self, required: tuple[FieldDescriptor, ...]) -> None:
+        self.fields = required
+        self.within: list[tuple[FieldDescriptor, bool, _Required]] = []
+
+    @staticmethod
+    def of(reached: Mapping[str, _Facts], root: str) -> _Required | None:
+        """What is required of the root type's messages, None if nothing."""
+        holders: dict[str, list[str]] = {}
+        for name, facts in reached.items():
+            for _, held in facts.held:
+                holders.setdefault(held, []).append(name)
+        # Those that hold a required field at any depth, found from the inside out.
+        matter: set[str] = set()
+        stack = [name for name, facts in reached.items() if facts.required]
+        while stack:
+            name = stack.pop()
+            if name not in matter:
+                matter.add(name)
+                stack.extend(holders.get(name, ()))
+        made = {name: _Required(reached[name].required) for name in matter}
+        for name, one in made.items():
+            one.within = [(field, _is_map(field), made[held]) for field, held in reached[name].held if held in made]
+        return made.get(root)
+
+    def missing(self, message: Any, prefix: str, depth: int) -> Iterator[str]:
+        """The paths of the required fields that are not set, in this message and those within it."""
+        for field in self.fields:
+            name = field.name
+            if not (message.HasField(name) if field.has_presence else getattr(message, name)):
+                yield prefix + name
+        if depth >= _DEEPEST:
+            return
+        for field, is_map, inner in self.within:
+            name = field.name
+            if not field.is_repeated:
+                if message.HasField(name):
+                    yield from inner.missing(getattr(message, name), f"{prefix}{name}.", depth + 1)
+                continue
+            values = getattr(message, name)
+            if is_map:
+                for key in values:
+                    shown = f'"{key[:100]}"' if isinstance(key, str) else str(key).lower()
+                    yield from inner.missing(values[key], f"{prefix}{name}[{shown}].", depth + 1)
+            else:
+                for index, value in enumerate(values):
+                    yield from inner.missing(value, f"{prefix}{name}[{index}].", depth + 1)
+
+
+def _is_required(field: FieldDescriptor) -> bool:
+    """Whether the field must be set. A number without presence is never missing: 0 is a number."""
+    behaviors = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    if field_behavior_pb2.REQUIRED not in behaviors:
+        return False
+    return field.has_presence or field.is_repeated or field.cpp_type not in _NUMBERS

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from protogw.config import Route
 from protogw.config.delivery import Canary as CanaryConfig
 from protogw.config.delivery import Mirror as MirrorConfig
 from protogw.config.delivery import Shadow as ShadowConfig
+from protogw.counting import Counts as CountsOfAll
 from protogw.delivery.bridge import Bridge, counterpart, one_call
 from protogw.delivery.canary import Canary, Plan
 from protogw.delivery.compare import Rules, path_of
@@ -66,6 +68,39 @@ class Delivery:
         if route.canary is not None:
             plan = _plan(route.canary, tuple(route.to))
             self.canary = Canary(name, self.weights, plan, self._windows, self.differences)
+
+    def count_in(self, counts: CountsOfAll) -> None:
+        """Have what is counted here told among the gateway's metrics."""
+        route = {"route": self.name}
+        if len(self._route.to) > 1:
+            for name, side in self.weights.sides.items():
+                labels = {**route, "upstream": name}
+                counts.gauge("route_weight", "An upstream's weight now.", partial(getattr, side, "weight"), labels)
+                counts.total("route_calls", "Calls that an upstream was sent.", partial(getattr, side, "calls"), labels)
+                counts.total(
+                    "route_fallbacks",
+                    "Calls that went to another upstream: none of this one's addresses could be reached.",
+                    partial(getattr, side, "fallbacks"),
+                    labels,
+                )
+        for kind, copies in (("mirror", self._mirrored), ("shadow", self._shadowed)):
+            if getattr(self._route, kind) is None:
+                continue
+            for outcome in ("sent", "dropped", "skipped", "failed"):
+                labels = {**route, "kind": kind, "outcome": outcome}
+                counts.total(
+                    "copies", "Copies of calls, by what became of them.", partial(getattr, copies, outcome), labels
+                )
+        found = self.differences
+        if found is not None:
+            for outcome in ("compared", "different", "unsaid"):
+                labels = {**route, "outcome": outcome}
+                counts.total(
+                    "shadow_answers",
+                    "Answers of a shadow, by what was found.",
+                    partial(getattr, found, outcome),
+                    labels,
+                )
 
     def opaque(self) -> Target:
         """Where plain HTTP requests go."""

@@ -151,7 +151,10 @@ class Offering:
         if not service:
             return not self._gateway.draining and not self._awaited and not self.lacking
         owner = self._owners.get(service)
-        return owner is None or self._gateway.pools[owner].reachable
+        if owner is None or self._gateway.pools[owner].reachable:
+            return True
+        # Calls of an upstream that is down go to those that share them.
+        return any(self._gateway.pools[other].reachable for first, other in self._together if first == owner)
 
     def learn(self, upstream: str, schema: Schema, *, install: bool = True) -> None:
         """Take an upstream's schema, and offer what follows; the faults of bindings that do not fit it are logged."""
@@ -317,6 +320,7 @@ class _Compiled:
         self.delivery: Delivery | None = None
         if delivers(route):
             self.delivery = Delivery(self._name, route, offering._targets, offering._gateway.own)
+            self.delivery.count_in(offering._gateway.counts)
             if self.delivery.canary is not None:
                 offering._gateway.when_started(self.delivery.canary.run, f"canary of {self._name}")
         match = route.match

@@ -26,7 +26,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from protogw.call import Call, Reply
-from protogw.errors import GatewayError, InternalError
+from protogw.errors import InternalError
 from protogw.paths import Written
 from protogw.policies.base import Equipped, Handler, PolicySettings, ReadsQuery, Started, Tools
 from protogw.values import refuse
@@ -113,13 +113,8 @@ class Python:
             self._policy.equip(tools)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
-        try:
-            reply = await self._policy(call, forward)
-        except GatewayError:
-            raise
-        except Exception as error:
-            log.exception("policies.%s: raised in %r", self._name, call)
-            raise InternalError from error
+        # What it raises is the gateway's to tell, which knows whose code it came up in.
+        reply = await self._policy(call, forward)
         if not isinstance(reply, Reply):
             log.error("policies.%s: answered %r with %r, which is no Reply", self._name, call, type(reply).__name__)
             raise InternalError

@@ -316,3 +316,38 @@ async def test_an_operator_who_sets_weights_stops_the_canary(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="one upstream"):
         mirrored.steer({"beta": 1})
     made.stop()
+
+
+async def test_what_a_route_counts_is_among_the_metrics(tmp_path: Path) -> None:
+    routes = """
+    routes:
+      - match: { call: "shop.v1.Catalog/*" }
+        name: catalog
+        to: { shop: 95, beta: 5 }
+        shadow: { to: beta }
+        mirror: { to: beta }
+    """
+    made = gateway(tmp_path, BASE + routes)
+    assert made.offering is not None
+    (delivery,) = made.offering.deliveries
+    delivery.weights.sides["shop"].calls = 7
+    assert delivery.differences is not None
+    delivery.differences.different = 3
+    families = {family.name: family for family in made.counts}
+    assert families["route_weight"].gauges["catalog", "beta"]() == 5
+    assert families["route_calls"].totals["catalog", "shop"]() == 7
+    assert families["route_fallbacks"].totals["catalog", "shop"]() == 0
+    assert families["copies"].totals["catalog", "mirror", "dropped"]() == 0
+    assert families["shadow_answers"].totals["catalog", "different"]() == 3
+    made.stop()
+
+
+async def test_a_service_is_well_while_one_of_those_that_share_its_calls_is(tmp_path: Path) -> None:
+    shared = gateway(tmp_path, BASE + SPLIT % "shop: 95, beta: 5")
+    alone = gateway(tmp_path, BASE)
+    for made, well in ((shared, True), (alone, False)):
+        assert made.offering is not None
+        assert made.offering.healthy("shop.v1.Catalog")
+        made.pools["shop"]._up = 0
+        assert made.offering.healthy("shop.v1.Catalog") is well
+        made.stop()

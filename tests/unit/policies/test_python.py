@@ -133,7 +133,7 @@ async def test_one_that_raises_fails_that_call_closed_and_is_named_in_the_log(ca
         answer = await running.call("testing.v1.Echo/Unary")
         assert (answer.code, answer.text) == (Code.INTERNAL, "internal error")
         assert running.service().calls == []
-    assert any("policies.mine: raised" in record.message for record in caplog.records)
+    assert any("policies.mine: a fault" in record.message for record in caplog.records)
 
 
 async def test_one_that_answers_nonsense_fails_that_call_closed_and_is_named(caplog: pytest.LogCaptureFixture) -> None:

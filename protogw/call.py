@@ -12,7 +12,7 @@ import binascii
 import enum
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from protogw.errors import OK, DeadlineExceeded, GatewayError, InvalidRequest, Status
 
@@ -327,6 +327,14 @@ class Call:
         return f"<Call {what} from {self.front_end}>"
 
 
+class Fields(Protocol):
+    """What a request that is made of several calls asks for; the same object for equal requests."""
+
+    def names(self) -> frozenset[str]:
+        """The fields of the types that it names, `Type.field`."""
+        ...
+
+
 class Composite(Call):
     """A request that is made of any number of calls: stands for all of them where requests are recorded.
 
@@ -338,7 +346,7 @@ class Composite(Call):
 
     __slots__ = ("calls", "decided", "fields", "kind", "name")
 
-    def __init__(self, first: Call, kind: str, name: str, fields: object = None) -> None:
+    def __init__(self, first: Call, kind: str, name: str, fields: Fields | None = None) -> None:
         super().__init__(
             first.method,
             first.metadata,

@@ -244,6 +244,25 @@ def kinds(*, format: Format = "table") -> None:
     run(as_json=format == "json")
 
 
+@app.command(group=LOOK)
+def analytics(
+    config: ConfigFile,
+    /,
+    *,
+    by: Annotated[Literal["consumer", "method", "field"], Parameter(help="What the lines are of.")] = "method",
+    since: Annotated[str, Parameter(help="How far back, such as 30m or 7d.")] = "1h",
+    limit: Annotated[int, Parameter(help="Lines at the most, most calls first.")] = 50,
+    format: Format = "table",
+) -> None:
+    """Show what was counted of consumers, methods and GraphQL fields, where the configuration says `analytics`.
+
+    Example: `protogw analytics gateway.yaml --by consumer --since 7d`
+    """
+    from protogw.commands.analytics import analytics as run
+
+    run(config, by=by, since=since, limit=limit, as_json=format == "json")
+
+
 @app.command(group=RUN)
 def healthcheck(
     address: Annotated[str, Parameter(help="The admin address of a running gateway.")] = "127.0.0.1:9901",

@@ -144,7 +144,8 @@ class Serving:
             return None
         part = self.part
         from protogw.commands.served_documents import ServedDocuments
-        from protogw.control.admin import Admin
+        from protogw.control.admin import Admin, Views
+        from protogw.control.analytics import AnalyticsViews
         from protogw.control.caches import CacheViews
 
         def ready() -> dict[str, Any]:
@@ -162,7 +163,9 @@ class Serving:
         steered = (lambda: offering.deliveries) if offering is not None and offering.deliveries else None
         if offering is not None and any(one.differences is not None for one in offering.deliveries):
             views["shadows"] = lambda: {one.name: found for one in offering.deliveries if (found := one.shadow())}
-        more = [CacheViews(gateway.caches)] if gateway.caches else []
+        more: list[Views] = [CacheViews(gateway.caches)] if gateway.caches else []
+        if watching.analytics is not None:
+            more.append(AnalyticsViews(watching.analytics.report))
         path = part.admin if part is not None else ""
         admin = Admin(address.host, address.port, ready, views, documents, held, steered, more, texts, path=path)
         await admin.start()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogw import __version__
 from protogw.commands.terminal import CommandFailed, colours
 from protogw.config.observing import signal_url
 from protogw.observe.access_log import AccessLog, coloured_line, console_line, json_line
+from protogw.observe.analytics import Analytics
+from protogw.observe.analytics_store import Store
 from protogw.observe.connection_log import console_connection, json_connection
 from protogw.observe.line_sink import LineSink
 from protogw.observe.log_fields import chosen_line, dear, parts, template_line
@@ -44,11 +47,15 @@ class Watching:
         self._lag: Lag | None = None
         self._export: Export | None = None
         self.tracer = self._tracer(config.tracing) if config.tracing is not None else None
+        kept = config.analytics
+        self.analytics: Analytics | None = None
+        if kept is not None:
+            self.analytics = Analytics(Store(Path(kept.path)), every_s=kept.every, keep_s=kept.keep)
 
     @property
     def recorder(self) -> Recorder | None:
         """What learns of every request; None when nobody wants to."""
-        return all_of(self.access_log, self.metrics, self.tracer)
+        return all_of(self.access_log, self.metrics, self.tracer, self.analytics)
 
     def around(self, handle: Handler) -> Handler:
         """What handles calls, with what watches them around it."""
@@ -76,6 +83,11 @@ class Watching:
             gateway.counts.total(name, what, lambda: export.sent, {"outcome": "sent"})
             gateway.counts.total(name, what, lambda: export.dropped, {"outcome": "no_room"})
             gateway.counts.total(name, what, lambda: export.failed, {"outcome": "not_taken"})
+        analytics = self.analytics
+        if analytics is not None:
+            gateway.when_started(analytics.run, "analytics")
+            what = "Calls that analytics could not keep."
+            gateway.counts.total("analytics_lost_calls", what, lambda: analytics.lost, {})
         metrics = self.metrics
         if metrics is None:
             return {}

@@ -4,7 +4,7 @@ from protogw.config.faults import ConfigError, Fault
 from protogw.config.kinds import Kinds
 from protogw.config.load import inspect, load
 from protogw.config.model import Config, Listener, ListenerLimits, Policy
-from protogw.config.observing import AccessLog, Metrics, Tracing
+from protogw.config.observing import AccessLog, Analytics, Metrics, Tracing
 from protogw.config.routes import Match, RestBinding, Rewrite, Route
 from protogw.config.sources import INTROSPECTION, REFLECTION, Source, SourceKind
 from protogw.config.tls import ListenerTls, UpstreamTls
@@ -17,6 +17,7 @@ __all__ = [
     "REFLECTION",
     "AccessLog",
     "Address",
+    "Analytics",
     "Config",
     "ConfigError",
     "Endpoint",

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from protogw.config.kinds import Kinds, field_name, has_options, options_key, settings_of, summary
-from protogw.config.observing import AccessLog, Metrics, Tracing
+from protogw.config.observing import AccessLog, Analytics, Metrics, Tracing
 from protogw.config.routes import Route
 from protogw.config.strict import LISTED, Strict
 from protogw.config.tls import ListenerTls
@@ -179,6 +179,8 @@ class Config(Strict):
     """What is counted, served as `/metrics` on the admin address; `off` for nothing."""
     tracing: Tracing | None = None
     """Traces of calls, sent to an OpenTelemetry collector. Default: none."""
+    analytics: Analytics | None = None
+    """Calls by consumer and method, kept on the node. Default: none."""
     admin: AdminAddress = Address("127.0.0.1", 9901)
     """Where health, readiness and the state of the gateway are served; `off` for nowhere.
     Default: `127.0.0.1:9901`."""

@@ -177,3 +177,21 @@ class Metrics(Strict):
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         written = handler.resolve_ref_schema(handler(core))
         return {"anyOf": [{"enum": ["off", False]}, written]}
+
+
+class Analytics(Strict):
+    """Who called what, kept on the node minute by minute: read it by `protogw analytics`, or `/analytics` on the admin
+    address."""
+
+    path: LogPath
+    """The SQLite file; it is made when there is none. It holds the names of consumers."""
+    keep: Positive = 30 * 86400.0
+    """How long it is kept."""
+    every: Positive = 10.0
+    """How often what was counted is written."""
+
+    @model_validator(mode="after")
+    def _is_file(self) -> Self:
+        if self.path in ("stdout", "stderr"):
+            raise PydanticCustomError("path", "{reason}", {"reason": "has a path that is no file"})
+        return self

@@ -14,9 +14,13 @@ from graphql import (
     GraphQLSyntaxError,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
+    TypeInfo,
+    TypeInfoVisitor,
+    Visitor,
     parse,
     specified_rules,
     validate,
+    visit,
 )
 
 from protogw.descriptors.to_graphql_model import GraphqlOffer
@@ -44,13 +48,26 @@ MAX_PLANS = 16
 class Operation:
     """One operation of a valid document, and its plans."""
 
-    __slots__ = ("_conditions", "_fragments", "_node", "_planner", "_plans", "name", "root", "variables")
+    __slots__ = (
+        "_conditions",
+        "_fragments",
+        "_names",
+        "_node",
+        "_planner",
+        "_plans",
+        "_schema",
+        "name",
+        "root",
+        "variables",
+    )
 
     def __init__(self, node: OperationDefinitionNode, document: Document, planner: Planner, coercers: Coercers) -> None:
         self.root = node.operation.value
         self.name = node.name.value if node.name is not None else ""
         self.variables = tuple(Variable(one, document.schema, coercers) for one in node.variable_definitions or ())
         self._node = node
+        self._schema = document.schema
+        self._names: frozenset[str] | None = None
         self._planner = planner
         fragments = document.fragments
         sets = (node.selection_set, *(one.selection_set for one in fragments.values()))
@@ -72,9 +89,33 @@ class Operation:
             self._plans[key] = found
         return found
 
+    def names(self) -> frozenset[str]:
+        """The fields that it asks for, each as `Type.field`; for those who count them."""
+        if self._names is None:
+            info = TypeInfo(self._schema)
+            asked = _Asked(info)
+            for node in (self._node, *self._fragments.values()):
+                visit(node, TypeInfoVisitor(info, asked))
+            self._names = frozenset(asked.found)
+        return self._names
+
     def read(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
         """The values of its variables; raises Refused."""
         return variables_of(self.variables, given or {}) if self.variables else {}
+
+
+class _Asked(Visitor):
+    """Collects the fields that a document asks for, with the types that they are of."""
+
+    def __init__(self, info: TypeInfo) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self._info = info
+
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        of = self._info.get_parent_type()
+        if of is not None:
+            self.found.add(f"{of.name}.{node.name.value}")
 
 
 class Document:

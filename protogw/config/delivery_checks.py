@@ -12,6 +12,8 @@ from protogw.config.raw_checks import raw_kind
 
 _OF_SEVERAL = ("sticky_by", "override", "canary")
 _BESIDE = ("mirror", "shadow")
+_BEYOND_KEYS = ("query", "media_type")
+"""Where an override is that is no part of a call's message and metadata."""
 
 
 def check_delivery(
@@ -39,11 +41,27 @@ def check_delivery(
         _beside(document, (*place, key), route.get(key), upstreams, kinds, opaque=False in described.values())
     _canary(document, (*place, "canary"), route, weights)
     override = route.get("override")
+    for key in _BEYOND_KEYS:
+        if isinstance(override, dict) and key in override and (cache := _cache(document, route, kinds)):
+            message = f"is in no key of {cache}, which would give one version's answers for another's: use a header"
+            document.fault((*place, "override", key), message, key=True)
     names = override.get("names") if isinstance(override, dict) else None
     for word, name in names.items() if isinstance(names, dict) and len(weights) > 1 else ():
         if name not in weights:
             message = f"is not one of the route's; there are {', '.join(weights)}"
             document.fault((*place, "override", "names", word), message)
+
+
+def _cache(document: Document, route: Mapping[str, Any], kinds: Kinds) -> str:
+    """The first policy of the route's chain that keeps answers; empty when none does."""
+    policies = document.data.get("policies")
+    use = route.get("use", document.data.get("use"))
+    for name in use if isinstance(use, list) else [use]:
+        written = policies.get(name) if isinstance(policies, dict) and isinstance(name, str) else None
+        for kind in written if isinstance(written, dict) else ():
+            if hasattr(kinds.policies.get(kind), "purge"):
+                return f"policies.{name}"
+    return ""
 
 
 def _beside(

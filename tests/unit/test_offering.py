@@ -351,3 +351,23 @@ async def test_a_service_is_well_while_one_of_those_that_share_its_calls_is(tmp_
         made.pools["shop"]._up = 0
         assert made.offering.healthy("shop.v1.Catalog") is well
         made.stop()
+
+
+@pytest.mark.parametrize(
+    ("override", "refused"), [("query: v", True), ("media_type: version", True), ("header: x-version", False)]
+)
+@pytest.mark.parametrize("use", ["use: kept", "use: [kept]"])
+async def test_a_version_that_is_in_no_key_is_not_chosen_behind_a_cache(
+    tmp_path: Path, override: str, refused: bool, use: str
+) -> None:
+    config = f"""
+    policies: {{ kept: {{ cache: {{ ttl: 1m }} }} }}
+    {use}
+    routes:
+      - {{ match: {{ call: "shop.v1.Catalog/*" }}, to: {{ shop: 1, beta: 1 }}, override: {{ {override} }} }}
+    """
+    if refused:
+        with pytest.raises(ConfigError, match=r"is in no key of policies\.kept, which would give one version"):
+            gateway(tmp_path, BASE + config)
+    else:
+        gateway(tmp_path, BASE + config).stop()

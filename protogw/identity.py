@@ -31,7 +31,17 @@ class Identity:
     anonymous: bool = False
     """Nobody in particular: many callers may have this identity at once."""
 
+    several_issuers: bool = False
+    """Whoever vouches does so for the subjects of several issuers, which may be alike."""
+
     @property
     def key(self) -> str:
-        """What tells this caller from every other: the consumer where there is one, else issuer and subject."""
-        return f"consumer {self.consumer}" if self.consumer else f"{self.scheme} {self.issuer} {self.subject}"
+        """What tells this caller from every other, also from those who are the same consumer: what is one's own (a
+        cached reply, a stream) goes by it. Unambiguous, whatever is in issuer and subject."""
+        return f"{self.scheme} {len(self.issuer)} {self.issuer} {self.subject}"
+
+    @property
+    def name(self) -> str:
+        """What a service may know the caller by: the subject, with its issuer where that is needed to tell callers
+        apart."""
+        return f"{self.issuer} {self.subject}" if self.several_issuers else self.subject

@@ -144,7 +144,7 @@ class FanIn:
         identity = call.identity
         if identity is None or getattr(identity, "anonymous", False):
             raise GatewayError("who calls is not known here", code=Code.UNAUTHENTICATED)
-        return str(getattr(identity, "subject", identity))
+        return str(getattr(identity, "name", identity))
 
     async def _attached(self, seat: Seat, call: Call, payloads: AsyncIterator[Payload]) -> AsyncIterator[Payload]:
         """What a client gets, for as long as it stays."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import quote, urlencode
 
+import orjson
 from cachebox import LRUCache
 from pydantic import AfterValidator, Field
 
@@ -184,8 +184,8 @@ class Introspection(Authentication):
             )
             if answer.status != 200:
                 raise FetchError(f"{self._settings.url}: HTTP {answer.status}")
-            found = json.loads(answer.body)
-        except (FetchError, ValueError, RecursionError) as error:
+            found = orjson.loads(answer.body)
+        except (FetchError, ValueError) as error:
             raise self._unable(str(error) if isinstance(error, FetchError) else "the answer is not JSON") from error
         if not isinstance(found, dict):
             raise self._unable("the answer is no JSON object")

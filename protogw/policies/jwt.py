@@ -303,6 +303,7 @@ class Jwt(Authentication):
             scopes=scopes_of(claims),
             claims=claims,
             expires_at=expires + leeway if expires is not None else None,
+            several_issuers=self.several_issuers,
         )
 
     async def run(self) -> None:

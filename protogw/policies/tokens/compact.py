@@ -14,6 +14,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
+import orjson
+
 MAX_TOKEN: Final = 16 << 10
 MAX_NUMBER: Final = 253402300799
 """The last second of the year 9999: no time of a token is later."""
@@ -72,6 +74,8 @@ def _bytes(segment: bytes) -> bytes:
 def _object(data: bytes, what: str) -> dict[str, Any]:
     """A JSON object none of whose members is there twice; raises TokenFault."""
     try:
+        if b"\\u" in data:
+            orjson.loads(data)  # refuses what is half a character, which could not be written again
         found = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_none, parse_float=_finite)
     except (ValueError, RecursionError):
         raise TokenFault(f"the token's {what} cannot be read") from None

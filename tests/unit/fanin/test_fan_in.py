@@ -484,3 +484,17 @@ async def test_a_client_of_another_protocol_cannot_name_the_connection_that_it_i
     assert forger.heard.empty()
     await alice.leave()
     await forger.leave()
+
+
+async def test_by_identity_a_subject_of_one_issuer_hears_nothing_that_is_anothers() -> None:
+    upstream = Upstream()
+    target, _ = shared(upstream, by_identity=True)
+    first, second = Client(target, "1"), Client(target, "2")
+    for client, issuer in ((first, "https://a.example"), (second, "https://b.example")):
+        client.call.identity = Identity(subject="alice", scheme="jwt", issuer=issuer, several_issuers=True)
+    await upstream.until(lambda: bool(upstream.calls))
+    upstream.say(text="hello", to=["https://a.example alice"])
+    upstream.say(text="bye", to=["https://b.example alice"])
+    assert (await first.hears(), await second.hears()) == ("hello", "bye")
+    for client in (first, second):
+        await client.leave()

@@ -180,6 +180,7 @@ FORGED: dict[str, tuple[bytes, str]] = {
         raw(b'{"alg":"none","alg":"RS256"}', json.dumps(claims()).encode(), key()),
         "cannot be read",
     ),
+    "half a character": (token(sub="a\ud800"), "cannot be read"),
     "claims are a list": (raw({"alg": "RS256"}, b"[]", key()), "cannot be read"),
     "claims are not UTF-8": (raw({"alg": "RS256"}, b'{"sub":"\xff"}', key()), "cannot be read"),
     "claims are deep": (raw({"alg": "RS256"}, b"[" * 9000, key()), "cannot be read"),

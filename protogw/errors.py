@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 
@@ -189,6 +190,7 @@ def _retry_header(seconds: float) -> tuple[bytes, bytes]:
     return b"retry-after", b"%d" % max(1, math.ceil(seconds))
 
 
+@lru_cache(256)
 def _retry_detail(seconds: float) -> tuple[Detail, ...]:
     return (Detail(RETRY_INFO, _retry_info(seconds)),)
 

@@ -19,18 +19,23 @@ _NO_LIMIT = 1 << 60
 class Valve:
     """What part of the calls is refused while a delay is longer than it may be.
 
-    Each look moves the part: up by a share of what is left, the more the worse it is; down by a tenth.
+    Each look moves the part: up by a share of what is left, the more the worse it is; down by a tenth. What counts is
+    the least of the last three delays (as with CoDel, RFC 8289): a burst passes by itself, a queue stays.
     """
 
-    __slots__ = ("_bound", "part")
+    __slots__ = ("_before", "_bound", "part")
 
     def __init__(self, bound_s: float) -> None:
         self._bound = bound_s
+        self._before = (0.0, 0.0)
         self.part = 0.0
         """From 0 to 0.95."""
 
     def look(self, delay_s: float) -> float:
         """The delay is this now; returns the part."""
+        earlier, last = self._before
+        self._before = (last, delay_s)
+        delay_s = min(earlier, last, delay_s)
         if delay_s > self._bound:
             worse = min(1.0, (delay_s - self._bound) / self._bound)
             self.part = min(_MOST, self.part + (1 - self.part) * _GROW * max(0.2, worse))

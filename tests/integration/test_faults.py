@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from protogw.wire.content import decompress
 from tests.support import kit
 from tests.support.backend import Backend
 from tests.support.drivers import Grpc
 from tests.support.gateway import Running, config_of, gateway
-from tests.support.processes import Program, free_port, until
+from tests.support.processes import Program, free_port, require_tool, until
 
 Answered = tuple[int, bytes]
 
@@ -171,3 +173,46 @@ def test_a_grpc_status_is_tried_again_and_the_service_is_told(service: Backend, 
         assert client.call("Look", kit.message("x", fail_code=3)).code == 3
         assert service.counts.started - started == 1
         client.close()
+
+
+def test_a_service_that_is_full_refuses_at_once_and_harms_no_other(
+    services: tuple[Faulty, Faulty], tmp_path: Path
+) -> None:
+    services[0].mode("hangs")
+    upstreams = {
+        "service": {"http": [f"127.0.0.1:{services[0].port}"], "limits": {"requests": 3}},
+        "other": {"http": [f"127.0.0.1:{services[1].port}"]},
+    }
+    routes = [
+        {"match": {"path": "/other"}, "to": "other"},
+        {"match": {"path": "/**"}, "to": "service", "timeout": "30s"},
+    ]
+    with gateway(config_of(upstreams, routes=routes), tmp_path) as running:
+        asking = [threading.Thread(target=ask, args=(running.port, "POST")) for _ in range(3)]
+        for thread in asking:
+            thread.start()
+        until(lambda: in_flight(running) == [3], what="three calls that hang")
+        assert [ask(running.port, "GET")[0] for _ in range(5)] == [503] * 5
+        assert [ask(running.port, "GET", "/other")[0] for _ in range(5)] == [200] * 5
+        services[0].mode("well")
+        running.do(lambda: [one.close() for one in running.gateway.pools["service"].endpoints])
+        for thread in asking:
+            thread.join(20)
+
+
+@pytest.mark.parametrize(("accepted", "coding"), [("br, gzip", "br"), ("gzip", "gzip"), ("identity", "")])
+def test_curl_reads_what_is_compressed_for_it(
+    services: tuple[Faulty, Faulty], tmp_path: Path, accepted: str, coding: str
+) -> None:
+    curl = require_tool("curl")
+    policies = {"small": {"compress": {"min_bytes": 100}}}
+    with gateway(before(services, policies=policies, use=["small"]), tmp_path) as running:
+        url = f"http://127.0.0.1:{running.port}/x"
+        head = tmp_path / "head"
+        asked = [curl, "-s", "-D", str(head), "-H", f"accept-encoding: {accepted}", "-o", str(tmp_path / "body")]
+        subprocess.run([*asked, url], check=True, timeout=20)
+        body = (tmp_path / "body").read_bytes()
+        fields = head.read_text().lower()
+        assert "vary: accept-encoding" in fields
+        assert (f"content-encoding: {coding}" in fields) is bool(coding)
+        assert decompress(body, coding.encode(), 1 << 20) == b"x" * 512

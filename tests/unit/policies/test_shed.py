@@ -68,6 +68,13 @@ def test_nothing_is_refused_while_there_is_no_delay() -> None:
     assert valve.admits(0, 3, 0.0)
 
 
+def test_a_burst_that_passes_by_itself_is_no_reason_to_refuse() -> None:
+    valve = Valve(0.05)
+    for delay in (0.3, 0.2, 0.0, 0.4, 0.04, 0.5, 0.5):
+        assert valve.look(delay) == 0.0
+    assert valve.look(0.5) > 0.0
+
+
 def test_it_opens_again_within_seconds() -> None:
     valve = Valve(0.05)
     for _ in range(100):

@@ -38,7 +38,7 @@ from protogw.observe.recorders import Recorder
 from protogw.offering import AssemblyError, Offering
 from protogw.passthrough import PASSTHROUGHS
 from protogw.policies import POLICIES
-from protogw.policies.base import Equipped, OriginPolicy, Purged, ReadsQuery, Started, Target
+from protogw.policies.base import Equipped, OriginPolicy, Purged, ReadsQuery, Shown, Started, Target
 from protogw.policies.identity_headers import Stripped, clashes, written_by
 from protogw.policies.tools import PolicyTools
 from protogw.pools.base import Connector
@@ -342,6 +342,8 @@ def _equip(
                 )
             except ValueError as error:
                 faults.append(f"policies.{name}: {error}")
+        if isinstance(policy, Shown):
+            gateway.shown[name] = policy.shown
         if isinstance(policy, Purged):
             gateway.caches[name] = policy
         if isinstance(policy, Started):

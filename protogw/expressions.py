@@ -7,6 +7,8 @@ nothing but the call, and whose regular expressions take linear time. Knows no p
     peer.address · peer.identity       the client's address, and the name its certificate vouches for
     header.NAME                        the first value of a field of the metadata
     method · service · front_end · host · path
+    cost                               what the front end says that the call costs: of GraphQL its field's part of the
+                                       operation's cost (docs/graphql.md), of everything else 1
     message.FIELD                      the request's message (of a stream: the one at hand), as ProtoJSON writes it
 """
 
@@ -103,6 +105,10 @@ def _path(call: Call, payload: Payload | None) -> str:
     return call.head.path.decode("latin-1") if call.head is not None else ""
 
 
+def _cost(call: Call, payload: Payload | None) -> Any:
+    return 1 if call.attributes is None else call.attributes.get("cost", 1)
+
+
 def _message(call: Call, payload: Payload | None) -> Any:
     payload = payload or call.payload
     if payload is None:
@@ -122,6 +128,7 @@ _ROOTS: Final[Mapping[str, Reader]] = {
     "front_end": _front_end,
     "host": _host,
     "path": _path,
+    "cost": _cost,
     "message": _message,
 }
 

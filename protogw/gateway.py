@@ -158,6 +158,8 @@ class Gateway:
         """The listeners that have no door: what comes in is carried on as it is."""
         self.endpoints: Mapping[str, Endpoints] = {}
         """What is behind them, by upstream."""
+        self.shown: dict[str, Callable[[], Mapping[str, object]]] = {}
+        """What policies have to show on the admin address, by their names."""
         self.followings: dict[str, Following] = {}
         """What finds addresses that the config does not list, by upstream."""
         self.catalog: Catalog = EMPTY

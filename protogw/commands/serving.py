@@ -157,6 +157,8 @@ class Serving:
             "listeners": lambda: listeners(gateway),
             **self.views,
         }
+        if gateway.shown:
+            views["policies"] = lambda: {name: shown() for name, shown in gateway.shown.items()}
         held = connections(gateway)
         documents = ServedDocuments(gateway, self.config)
         offering = gateway.offering

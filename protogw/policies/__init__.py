@@ -22,6 +22,7 @@ from protogw.policies.maintenance import Maintenance
 from protogw.policies.mtls import Mtls
 from protogw.policies.opa import Opa
 from protogw.policies.python import Python
+from protogw.policies.quota import Quota
 from protogw.policies.rate_limit import RateLimit
 from protogw.policies.retry import Retry
 from protogw.policies.shed import Shed
@@ -45,6 +46,7 @@ POLICIES = table(
     IpFilter,
     Opa,
     RateLimit,
+    Quota,
     Retry,
     Python,
     Deprecated,

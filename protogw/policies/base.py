@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
@@ -207,6 +207,15 @@ class Lacking(Protocol):
     @property
     def lacks(self) -> str | None:
         """What it waits for; None when it can work."""
+        ...
+
+
+@runtime_checkable
+class Shown(Protocol):
+    """A policy that has something to show on the admin address; asked for once, at assembly."""
+
+    def shown(self) -> Mapping[str, object]:
+        """What it is now, without any secret."""
         ...
 
 

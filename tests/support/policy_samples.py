@@ -102,6 +102,12 @@ SAMPLES: Mapping[str, Sample] = {
         refusing={"url": "http://127.0.0.1:1/v1/data/gateway/allow"},
         code=Code.UNAVAILABLE,
     ),
+    "quota": Sample(
+        passing={"limit": "1000/day", "store": ":memory:"},
+        refusing={"limit": "1/day", "store": ":memory:"},
+        code=Code.RESOURCE_EXHAUSTED,
+        before=1,
+    ),
     "rate_limit": Sample(
         passing={"rate": "1000/s"},
         refusing={"rate": "1/h"},

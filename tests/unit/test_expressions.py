@@ -146,3 +146,11 @@ def test_any_text_is_an_expression_or_a_value_error(text: str) -> None:
     except ValueError as error:
         said = str(error)
     assert "\n" not in said
+
+
+def test_a_call_costs_1_unless_its_front_end_says_otherwise() -> None:
+    one = call()
+    assert Expression("cost").value(one) == 1
+    one.attributes = {"cost": 7}
+    assert Expression("cost").value(one) == 7
+    assert Expression("cost > 5 && cost < 10").holds(one)

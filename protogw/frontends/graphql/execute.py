@@ -65,7 +65,7 @@ class Origin:
         self.operation: Operation | None = None
         """What its calls are made for; set once it is known, before the first of them."""
 
-    def call(self, root: RootField, request: bytes) -> Call:
+    def call(self, root: RootField, request: bytes, cost: int) -> Call:
         call = Call(
             root.method,
             self.metadata,
@@ -76,6 +76,7 @@ class Origin:
             payload=Payload(request, Encoding.PROTO, root.method.input.codec),
             timeout=self.timeout,
         )
+        call.attributes = {"cost": cost}
         self.saw(call)
         return call
 
@@ -132,10 +133,10 @@ class Executor:
                 errors.append(_bad_input(entry, error.message))
         if len(asked) == 1:
             entry, request = asked[0]
-            self._show(entry, await self._ask(entry.root, request, origin, metadata), data, errors)
+            self._show(entry, await self._ask(entry.root, request, origin, metadata, entry.cost), data, errors)
         elif serially:
             for entry, request in asked:
-                self._show(entry, await self._ask(entry.root, request, origin, metadata), data, errors)
+                self._show(entry, await self._ask(entry.root, request, origin, metadata, entry.cost), data, errors)
         elif asked:
             await self._at_once(asked, origin, data, errors, metadata)
         response: Response = {"data": data}
@@ -155,7 +156,10 @@ class Executor:
         wanted: dict[tuple[RootField, bytes], list[Asked]] = {}
         for entry, request in asked:
             wanted.setdefault((entry.root, request), []).append(entry)
-        tasks = [asyncio.ensure_future(self._ask(root, request, origin, metadata)) for root, request in wanted]
+        tasks = [
+            asyncio.ensure_future(self._ask(root, request, origin, metadata, sum(entry.cost for entry in entries)))
+            for (root, request), entries in wanted.items()
+        ]
         try:
             outcomes = await asyncio.gather(*tasks)
         except BaseException:
@@ -167,9 +171,9 @@ class Executor:
             for entry in entries:
                 self._show(entry, outcome, data, errors)
 
-    async def _ask(self, root: RootField, request: bytes, origin: Origin, metadata: list[Header]) -> Any:
+    async def _ask(self, root: RootField, request: bytes, origin: Origin, metadata: list[Header], cost: int) -> Any:
         """The reply message of one call, or a _Failure."""
-        call = origin.call(root, request)
+        call = origin.call(root, request, cost)
         ended = origin.ended
         began = asyncio.get_running_loop().time() if ended is not None else 0.0
         failed: GatewayError | None = None
@@ -264,7 +268,7 @@ class Executor:
         except InvalidRequest as error:
             await send({"errors": [_bad_input(entry, error.message)]})
             return
-        call = origin.call(entry.root, request)
+        call = origin.call(entry.root, request, entry.cost)
         began = asyncio.get_running_loop().time()
         failed: GatewayError | None = None
         failure: _Failure | None = None

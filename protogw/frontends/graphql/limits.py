@@ -6,7 +6,8 @@ quickly as any other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from graphql import (
@@ -137,6 +138,12 @@ class Limiter:
         if found.repeated > _REPEATED:
             raise over(COST, f"one name {found.repeated} times in one place", _REPEATED)
         return found
+
+
+def cost_of(nodes: Sequence[FieldNode], fragments: Mapping[str, FragmentDefinitionNode]) -> int:
+    """What fields of one response name cost with all that is selected in them, as the limit on cost counts it."""
+    measured = Limiter(DocumentNode(definitions=tuple(fragments.values())), GraphqlLimits())
+    return math.ceil(measured._of_set(SelectionSetNode(selections=tuple(nodes))).cost)
 
 
 def over(code: str, what: str, limit: float) -> Refused:

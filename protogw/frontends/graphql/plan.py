@@ -23,6 +23,7 @@ from protogw.errors import InvalidRequest
 from protogw.frontends.graphql.arguments import Requests
 from protogw.frontends.graphql.bound import Bound
 from protogw.frontends.graphql.coerce import Variable
+from protogw.frontends.graphql.limits import cost_of
 from protogw.frontends.graphql.projection import Shown
 from protogw.frontends.graphql.refusals import BAD_USER_INPUT, Location, refused
 from protogw.frontends.graphql.selections import Collector, Deferred, Group, Projections, location_of
@@ -33,7 +34,7 @@ Variables = Mapping[str, Any]
 class Asked:
     """One response name at the top that a call answers."""
 
-    __slots__ = ("_arguments", "_build", "fixed", "key", "location", "root", "shown")
+    __slots__ = ("_arguments", "_build", "cost", "fixed", "key", "location", "root", "shown")
 
     def __init__(
         self,
@@ -43,8 +44,11 @@ class Asked:
         arguments: list[tuple[str, Callable[[Variables], Any]]] | Mapping[str, Any],
         shown: Shown,
         location: Location | None,
+        cost: int = 1,
     ) -> None:
-        """`arguments` are their values, or by name what works them out when they depend on variables."""
+        """`arguments` are their values, or by name what works them out when they depend on variables; `cost` is what
+        the field and all that is in it costs."""
+        self.cost = cost
         self.key = key
         self.root = root
         self.shown = shown
@@ -154,7 +158,7 @@ class Planner:
         projections = Projections(self._offer, self._bound, collector)
         shown = projections.reply(type_.fields[name].type, field.method.output.name, field.schema, group)
         arguments = _arguments(node.arguments or (), type_.fields[name].args)
-        return Asked(key, field, build, arguments, shown, location_of(node))
+        return Asked(key, field, build, arguments, shown, location_of(node), cost_of(group, collector.fragments))
 
     def _introspection(self, key: str, group: Group, collector: Collector, operation: OperationDefinitionNode) -> Told:
         """Answered by graphql-core, from the schema alone."""

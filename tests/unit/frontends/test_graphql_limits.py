@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
+from protogw.expressions import Expression
 from tests.support import hello
 from tests.support.graphql import Service, codes, front, run
 
@@ -91,3 +92,17 @@ async def test_each_limit_can_be_set(limits: dict[str, Any], document: str) -> N
     (code,) = codes(await run(document, service, graphql=front(limits=limits)))
     assert code.startswith(("MAX_", "COST_"))
     assert "errors" not in await run(document, service)
+
+
+async def test_each_call_says_what_its_field_costs() -> None:
+    service = Service(GetThing=hello.Thing(), Hello=hello.StringValue())
+    document = "{ getThing { id ...f } hello } fragment f on Thing { inner { id } }"
+    await run(document, service)
+    costs = {call.method.name: Expression("cost").value(call) for call in service.calls if call.method is not None}
+    assert costs == {"GetThing": 9, "Hello": 1}
+
+
+async def test_equal_fields_that_are_called_once_cost_what_both_do() -> None:
+    service = Service(Hello=hello.StringValue())
+    await run("{ a: hello b: hello }", service)
+    assert [Expression("cost").value(call) for call in service.calls] == [2]

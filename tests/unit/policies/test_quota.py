@@ -1,0 +1,231 @@
+"""Quotas: plans, periods, what is told of them, and what is kept across a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protogw.call import Call, Metadata, Reply
+from protogw.errors import Forbidden, InvalidRequest, LimitReached, Overloaded
+from protogw.identity import Identity
+from protogw.policies.quota import Quota, QuotaSettings, calendar
+from protogw.stores.base import StoreError
+from protogw.stores.quotas import SqliteQuotas
+from protogw.wire.http import Peer
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 10, 15, tzinfo=ZoneInfo("UTC")).timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def at(self, text: str, zone: str = "UTC") -> None:
+        self.now = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()
+
+
+@asynccontextmanager
+async def quota(clock: Callable[[], float] | None = None, **settings: Any) -> AsyncIterator[Quota]:
+    policy = Quota(QuotaSettings.model_validate({"store": ":memory:", **settings}), clock or Clock())
+    task = asyncio.get_running_loop().create_task(policy.run())
+    await asyncio.sleep(0)
+    try:
+        yield policy
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def forward(_: Call) -> Reply:
+    return Reply()
+
+
+async def used(policy: Quota, consumer: str = "a", *groups: str, cost: str = "") -> Reply:
+    metadata = Metadata(((b"x-cost", cost.encode()),) if cost else ())
+    call = Call(None, metadata, front_end="test", peer=Peer("127.0.0.1", 1), started=0.0)
+    call.identity = Identity(subject=consumer, consumer=consumer, scheme="test", groups=frozenset(groups))
+    return await policy(call, forward)
+
+
+def field(reply: Any, name: bytes) -> bytes | None:
+    pairs = reply.metadata.pairs if isinstance(reply, Reply) else reply.headers
+    return dict(pairs).get(name)
+
+
+async def test_so_many_calls_a_day_for_each_consumer() -> None:
+    async with quota(limit="2/day") as policy:
+        first = await used(policy)
+        assert (field(first, b"ratelimit-limit"), field(first, b"ratelimit-remaining")) == (b"2", b"1")
+        assert field(first, b"ratelimit-reset") == b"%d" % (9 * 3600)
+        await used(policy)
+        with pytest.raises(LimitReached) as refused:
+            await used(policy)
+        assert refused.value.retry_after_s == pytest.approx(9 * 3600)
+        assert field(refused.value, b"ratelimit-remaining") == b"0"
+        await used(policy, "b")
+
+
+async def test_the_day_begins_at_midnight_of_the_time_zone() -> None:
+    clock = Clock()
+    async with quota(clock, limit="1/day", timezone="Asia/Tokyo") as policy:
+        clock.at("2026-03-10T23:59:59", "Asia/Tokyo")
+        await used(policy)
+        with pytest.raises(LimitReached):
+            await used(policy)
+        clock.at("2026-03-11T00:00:00", "Asia/Tokyo")
+        await used(policy)
+
+
+async def test_a_rolling_day_looks_back() -> None:
+    clock = Clock()
+    clock.at("2026-03-10T23:00:00")
+    async with quota(clock, limit="10/day", period="rolling") as policy:
+        for _ in range(10):
+            await used(policy)
+        clock.at("2026-03-11T12:00:00")
+        for _ in range(5):
+            await used(policy)
+        with pytest.raises(LimitReached):
+            await used(policy)
+
+
+@pytest.mark.parametrize(
+    ("period", "zone", "now", "began", "ends"),
+    [
+        ("day", "Europe/Berlin", "2026-03-29T12:00:00", "2026-03-29T00:00:00", "2026-03-30T00:00:00"),
+        ("week", "UTC", "2026-03-15T12:00:00", "2026-03-09T00:00:00", "2026-03-16T00:00:00"),
+        ("month", "UTC", "2026-12-31T23:59:59", "2026-12-01T00:00:00", "2027-01-01T00:00:00"),
+        ("month", "UTC", "2028-02-29T00:00:00", "2028-02-01T00:00:00", "2028-03-01T00:00:00"),
+        ("hour", "Asia/Kolkata", "2026-03-15T12:34:56", "2026-03-15T12:00:00", "2026-03-15T13:00:00"),
+    ],
+)
+def test_periods_of_the_calendar(period: str, zone: str, now: str, began: str, ends: str) -> None:
+    def at(text: str) -> float:
+        return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()
+
+    assert calendar(period, at(now), ZoneInfo(zone))[:2] == (at(began), at(ends))
+
+
+@given(
+    st.sampled_from(["hour", "day", "week", "month"]),
+    st.floats(0, 4e9),
+    st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia", "Asia/Kathmandu"]),
+)
+def test_every_moment_is_in_its_period_and_periods_follow_each_other(period: str, now: float, zone: str) -> None:
+    began, ends, before = calendar(period, now, ZoneInfo(zone))
+    assert before < began <= now < ends
+    assert calendar(period, ends, ZoneInfo(zone))[0] == pytest.approx(ends, abs=1e-3)
+
+
+async def test_each_plan_has_its_own() -> None:
+    async with quota(plans={"gold": "3/day", "free": "1/day"}) as policy:
+        for _ in range(3):
+            await used(policy, "a", "free", "gold")
+        with pytest.raises(LimitReached):
+            await used(policy, "a", "gold")
+        await used(policy, "b", "free")
+        with pytest.raises(LimitReached):
+            await used(policy, "b", "free")
+        with pytest.raises(Forbidden, match="on no plan"):
+            await used(policy, "c", "other")
+
+
+async def test_who_is_on_no_plan_may_have_one_by_default() -> None:
+    async with quota(plans={"gold": "3/day", "free": "1/day"}, default="free") as policy:
+        await used(policy, "c")
+        with pytest.raises(LimitReached):
+            await used(policy, "c")
+
+
+async def test_a_better_plan_goes_on_from_what_is_used() -> None:
+    async with quota(plans={"gold": "3/day", "free": "1/day"}) as policy:
+        await used(policy, "a", "free")
+        assert field(await used(policy, "a", "gold"), b"ratelimit-remaining") == b"1"
+
+
+async def test_a_call_may_cost_more_and_is_counted_whole_or_not_at_all() -> None:
+    async with quota(limit="10/day", cost="header.x-cost") as policy:
+        await used(policy, cost="7")
+        with pytest.raises(LimitReached):
+            await used(policy, cost="4")
+        assert field(await used(policy, cost="3"), b"ratelimit-remaining") == b"0"
+        with pytest.raises(InvalidRequest):
+            await used(policy, cost="much")
+
+
+async def test_calls_at_the_same_time_have_exactly_the_quota() -> None:
+    async with quota(limit="20/day") as policy:
+        outcomes = await asyncio.gather(*(used(policy) for _ in range(60)), return_exceptions=True)
+        assert sum(isinstance(outcome, Reply) for outcome in outcomes) == 20
+
+
+async def test_what_is_used_outlives_a_restart_and_is_shared_by_processes(tmp_path: Path) -> None:
+    store = str(tmp_path / "quotas.sqlite")
+    async with quota(limit="3/day", store=store) as one, quota(limit="3/day", store=store) as two:
+        await used(one)
+        await used(two)
+    async with quota(limit="3/day", store=store) as policy:
+        await used(policy)
+        with pytest.raises(LimitReached):
+            await used(policy)
+
+
+async def test_what_is_over_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteQuotas(str(tmp_path / "quotas.sqlite"))
+    await store.spend("old 1", "", 0.0, 1, 10, 1.0)
+    monkeypatch.setattr("protogw.stores.quotas._SWEEP_S", 0.0)
+    await store.spend("new 1", "", 0.0, 1, 10, 9e9)
+    assert store._db is not None
+    assert store._db.execute("SELECT key FROM quota").fetchall() == [("new 1",)]
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> None:
+    path = tmp_path / "quotas.sqlite"
+    path.write_bytes(b"x" * 4096)
+    store = SqliteQuotas(str(path))
+    with pytest.raises(StoreError, match="not a database"):
+        await store.spend("k 1", "", 0.0, 1, 10, 9e9)
+    await store.close()
+    async with quota(limit="1/day", store=str(path)) as policy:
+        with pytest.raises(Overloaded):
+            await used(policy)
+    async with quota(limit="1/day", store=str(path), on_error="open") as policy:
+        await used(policy)
+        await used(policy)
+        assert policy.failures == 2
+
+
+async def test_the_admin_address_shows_who_has_used_how_much() -> None:
+    async with quota(plans={"gold": "3/day"}) as policy:
+        await used(policy, "a", "gold")
+        shown = policy.shown()["consumers"]["a"]
+        assert (shown["plan"], shown["used"], shown["limit"], shown["period"]) == ("gold", 1, 3, "day")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "needs either limit or plans"),
+        ({"limit": "1/day", "plans": {"a": "1/day"}}, "needs either limit or plans"),
+        ({"plans": {"a": "1/day"}, "default": "b"}, "names none of its plans"),
+        ({"limit": "1/year"}, "is not a quota"),
+        ({"limit": "-1/day"}, "is not a quota"),
+        ({"limit": "1/day", "timezone": "Mars/Olympus"}, "is not a time zone"),
+        ({"limit": "1/day", "timezone": "../../etc/passwd"}, "is not a time zone"),
+        ({"limit": "1/day", "store": "/nowhere/at/all.sqlite"}, "is not where a file can be"),
+    ],
+)
+def test_what_does_not_fit_is_a_fault(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        QuotaSettings.model_validate({"store": ":memory:", **settings})

@@ -15,6 +15,7 @@ from protogw.policies.deprecated import Deprecated
 from protogw.policies.fault import Fault
 from protogw.policies.forward_auth import ForwardAuth
 from protogw.policies.hedge import Hedge
+from protogw.policies.http_signature import HttpSignature
 from protogw.policies.introspection import Introspection
 from protogw.policies.ip_filter import IpFilter
 from protogw.policies.jwt import Jwt
@@ -43,6 +44,7 @@ POLICIES = table(
     AnyOf,
     Authorize,
     ForwardAuth,
+    HttpSignature,
     IpFilter,
     Opa,
     RateLimit,

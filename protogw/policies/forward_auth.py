@@ -176,7 +176,11 @@ class ForwardAuth(Authentication):
         )
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
-        identity = await self.authenticate(call)
+        try:
+            identity = await self.authenticate(call)
+        except Unauthenticated:
+            self._not_taken.value += 1
+            raise
         if identity is None:
             return await forward(call)
         self.admit(call, identity)

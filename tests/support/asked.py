@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 from protogw.fetching import Fetcher
+from protogw.policies.tools import PolicyTools
+from protogw.stores.registry import Stores
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ async def asked_server() -> AsyncIterator[tuple[Server, Any]]:
     made.url = f"http://{host}:{port}"
     fetcher = Fetcher()
     try:
-        yield made, SimpleNamespace(name="outside", fetcher=fetcher, consumers=None)
+        yield made, PolicyTools("outside", Stores(), fetcher, {}, {})
     finally:
         await fetcher.close()
         listening.close()

@@ -35,6 +35,8 @@ _TOKEN = forged({"alg": "HS256"}, {"sub": "ann"}, _SECRET.encode()).decode()
 _HASH = "$argon2id$v=19$m=8,t=1,p=1$ks22XTG/XJxEOpc73WvL0w$BunEoVBJTpFwK32wKMj4IUAsooGgvGakR+b+yfnaPUU"
 _KEYS = {"keys": [{"consumer": "shop", "key": _KEY}]}
 
+_SIGNER = {"id": "k", "consumer": "shop", "algorithm": "hmac-sha256", "secret": "a-secret-of-thirty-two-characters"}
+
 SAMPLES: Mapping[str, Sample] = {
     "anonymous": Sample(passing={}),
     "any_of": Sample(
@@ -91,6 +93,16 @@ SAMPLES: Mapping[str, Sample] = {
         passing={"http": "http://127.0.0.1:1/", "on_error": "open"},
         refusing={"http": "http://127.0.0.1:1/"},
         code=Code.UNAVAILABLE,
+    ),
+    "http_signature": Sample(
+        passing={"keys": [_SIGNER], "max_age": "36500d", "body": False, "covers": ["x-signed"]},
+        headers={
+            "x-signed": "1",
+            "signature-input": 'a=("x-signed");created=1600000000;keyid="k"',
+            "signature": "a=:IaotjTzdSCxhCJFtiIReOUHlrxuzNNvwkjAmdfTcLJA=:",
+        },
+        refusing={"keys": [_SIGNER]},
+        code=Code.UNAUTHENTICATED,
     ),
     "ip_filter": Sample(
         passing={"allow": "127.0.0.0/8"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +11,12 @@ from pydantic import ValidationError
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import Code, Forbidden, GatewayError, LimitReached, Overloaded, Status, Unauthenticated
+from protogw.fetching import Fetcher
 from protogw.identity import Identity
 from protogw.policies import ext_authz_pb2
 from protogw.policies.forward_auth import ForwardAuth, ForwardAuthSettings
+from protogw.policies.tools import PolicyTools
+from protogw.stores.registry import Stores
 from protogw.wire.http import HTTP_1_1, Header, Peer, RequestHead
 from tests.support import rpc
 from tests.support.asked import Server, asked_server
@@ -218,10 +220,9 @@ class Checks:
         self.error = error
         self.asked: list[Any] = []
         self.calls: list[Call] = []
-        self.name = "outside"
-        self.fetcher = self.consumers = None
+        self.name = self.kind = "outside"
 
-    def pool(self, kind: str, addresses: Any, *, tls: bool = False, ca: Any = None) -> Any:
+    def connect(self, name: str, kind: str, addresses: Any, tls: bool, ca: Any) -> Any:
         self.made = (kind, addresses, tls, ca)
         return self
 
@@ -239,7 +240,7 @@ class Checks:
 
 def over_grpc(checks: Checks, **settings: Any) -> ForwardAuth:
     made = ForwardAuth(ForwardAuthSettings.model_validate({"grpc": "auth.test:9000", **settings}))
-    made.equip(checks)  # type: ignore[arg-type]
+    made.equip(PolicyTools("outside", Stores(), Fetcher(), {}, {}, connect=checks.connect))
     return made
 
 
@@ -379,7 +380,6 @@ def test_settings_that_make_no_sense_are_told(written: Any, said: str) -> None:
 
 
 def test_addresses_may_be_of_either_family() -> None:
-    tools = SimpleNamespace(name="x", fetcher=None, consumers=None, pool=lambda kind, addresses, **_: addresses)
-    made = ForwardAuth(ForwardAuthSettings.model_validate({"grpc": ["a.b:1", "[::1]:2"]}))
-    made.equip(tools)  # type: ignore[arg-type]
-    assert made._judge._target == [("a.b", 1), ("::1", 2)]  # type: ignore[attr-defined]
+    checks = Checks()
+    over_grpc(checks, grpc=["a.b:1", "[::1]:2"])
+    assert checks.made[1] == [("a.b", 1), ("::1", 2)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from protogw.identity import Identity
 from protogw.paths import parse_file
 from protogw.values import LISTED
+from protogw.watching import changes, stamp_of
 
 log = logging.getLogger("protogw")
 
@@ -62,7 +62,7 @@ class Consumers:
     def __init__(self, written: Entries | Path) -> None:
         """Raises ValueError naming what does not fit, in one line for each."""
         self._file = written if isinstance(written, Path) else None
-        self._stamp = _stamp(self._file) if self._file is not None else None
+        self._stamp = stamp_of(self._file) if self._file is not None else None
         self._entries: Entries = {}
         self._names: dict[tuple[str, str], str] = {}
         # By identity, which is held here, so that its id stays its own.
@@ -110,12 +110,7 @@ class Consumers:
         file = self._file
         if file is None:
             return
-        while True:
-            await asyncio.sleep(WATCH_S)
-            stamp = await asyncio.to_thread(_stamp, file)
-            if stamp is None or stamp == self._stamp:
-                continue
-            self._stamp = stamp
+        async for _ in changes(file, self._stamp, WATCH_S):
             try:
                 self._take(await asyncio.to_thread(_read, file))
             except ValueError as error:
@@ -125,14 +120,6 @@ class Consumers:
 
     def __repr__(self) -> str:
         return f"<Consumers {len(self._entries)}>"
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None  # between two versions, perhaps
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read(path: Path) -> Entries:

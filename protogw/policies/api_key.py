@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -27,6 +26,7 @@ from protogw.paths import ReadableFile
 from protogw.policies.authentication import Authentication, AuthenticationSettings
 from protogw.policies.base import PolicySettings
 from protogw.policies.credentials import PlaceList, Places
+from protogw.watching import Stamp, changes, stamp_of
 
 log = logging.getLogger("protogw")
 
@@ -101,11 +101,11 @@ class ApiKey(Authentication):
         self._places = Places(settings.places, hide=settings.hide)
         self._written = settings.keys
         self._file = settings.file
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: Stamp | None = None
         self._known: Mapping[bytes, Identity] = _table(settings.keys)
         if self._file is not None:
             self._known = _table((*settings.keys, *_read(self._file)))
-            self._stamp = _stamp(self._file)
+            self._stamp = stamp_of(self._file)
 
     @property
     def query_names(self) -> frozenset[bytes]:
@@ -134,12 +134,7 @@ class ApiKey(Authentication):
         file = self._file
         if file is None:
             return
-        while True:
-            await asyncio.sleep(WATCH_S)
-            stamp = await asyncio.to_thread(_stamp, file)
-            if stamp is None or stamp == self._stamp:
-                continue
-            self._stamp = stamp
+        async for _ in changes(file, self._stamp, WATCH_S):
             try:
                 entries = await asyncio.to_thread(_read, file)
             except ValueError as error:
@@ -161,14 +156,6 @@ def _table(entries: Iterable[KeyEntry]) -> dict[bytes, Identity]:
         )
         for entry in entries
     }
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None  # between two versions, perhaps
-    return found.st_mtime_ns, found.st_size
 
 
 _ENTRIES = TypeAdapter(tuple[KeyEntry, ...])

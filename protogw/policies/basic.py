@@ -29,6 +29,7 @@ from protogw.policies.authentication import Authentication, AuthenticationSettin
 from protogw.policies.base import PolicySettings
 from protogw.policies.credentials import Places
 from protogw.values import Positive
+from protogw.watching import changes, stamp_of
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -126,7 +127,7 @@ class Basic(Authentication):
         self._challenge = f'Basic realm="{settings.realm}", charset="UTF-8"'
         self._written = settings.users
         self._file = settings.file
-        self._stamp = _stamp(settings.file) if settings.file is not None else None
+        self._stamp = stamp_of(settings.file) if settings.file is not None else None
         self._users = _table((*settings.users, *(_read(settings.file) if settings.file is not None else ())))
         self._remember_s = settings.remember
         self._right: LRUCache[bytes, tuple[Identity, float]] = LRUCache(4096)
@@ -199,12 +200,7 @@ class Basic(Authentication):
             if file is None:
                 await asyncio.Event().wait()
                 return
-            while True:
-                await asyncio.sleep(WATCH_S)
-                stamp = await asyncio.to_thread(_stamp, file)
-                if stamp is None or stamp == self._stamp:
-                    continue
-                self._stamp = stamp
+            async for _ in changes(file, self._stamp, WATCH_S):
                 try:
                     entries = await asyncio.to_thread(_read, file)
                 except ValueError as error:
@@ -235,14 +231,6 @@ def _table(entries: Iterable[UserEntry]) -> Mapping[str, _User]:
         )
         for entry in entries
     }
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None  # between two versions, perhaps
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read(path: Path) -> tuple[UserEntry, ...]:

@@ -191,9 +191,17 @@ class Jwt(Authentication):
         super().equip(tools)
         written = self._settings.issuers or (self._settings,)
         self._trusted = tuple(_Trusted(one, self._source(one, tools)) for one in written)
+        tools.gauge("token_keys", "Keys that verify tokens, of all issuers.", self._keys)
+        fetched = [one.source for one in self._trusted if isinstance(one.source, Fetched)]
+        if fetched:
+            what = "Key sets of token issuers that were asked for without success since the start."
+            tools.gauge("token_key_failures", what, lambda: float(sum(source.failures for source in fetched)))
         for one in self._trusted:
             one.source.arrived = tools.changed
             one.source.changed = self._cache.clear
+
+    def _keys(self) -> float:
+        return float(sum(len(one.source.ring or ()) for one in self._trusted))
 
     def _source(self, written: TrustedIssuer, tools: Tools) -> KeySource:
         """Where its keys come from; raises ValueError naming the key of the config that is at fault."""

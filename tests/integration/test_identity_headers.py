@@ -59,8 +59,9 @@ class TestEveryFrontEnd:
         assert result.messages[0].seen["x-user"] == "shop"
         assert "x-call" not in result.messages[0].seen
 
+    @pytest.mark.parametrize("method", ["Down", "Up", "Chat"])
     def test_a_stream_ends_with_its_callers_credential(
-        self, kind: type[Driver], service: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, method: str, kind: type[Driver], service: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Seen from where streams are watched, the key is about to expire.
         monkeypatch.setattr(authentication, "time", SimpleNamespace(time=lambda: EXPIRES - 0.3))
@@ -68,7 +69,7 @@ class TestEveryFrontEnd:
         with gateway(config(service, tmp_path, {"keys": {"api_key": keys}}, ["keys"]), tmp_path) as running:
             driver = kind(running.port)
             plan = kit.Plan(count=1, hang=True)
-            result = driver.call("Down", kit.Message(text="a", plan=plan))
+            result = driver.call(method, kit.Message(text="a", plan=plan))
             driver.close()
             service.counts.wait(lambda counts: counts.open == 0)
         assert (result.code, result.message) == (UNAUTHENTICATED, "the credential has expired")

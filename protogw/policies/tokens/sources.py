@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from protogw.fetching import Fetcher, FetchError
 from protogw.policies.tokens.keys import KeyFault, KeyRing, ring_of
+from protogw.watching import changes, stamp_of
 
 log = logging.getLogger("protogw")
 
@@ -81,7 +81,7 @@ class FileKeys(KeySource):
         super().__init__(where)
         self._path = path
         self._algorithms = algorithms
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         self.ring = self._read()
 
     def _read(self) -> KeyRing:
@@ -95,12 +95,7 @@ class FileKeys(KeySource):
         return ring_of(data, algorithms=self._algorithms, secrets=True)
 
     async def run(self) -> None:
-        while True:
-            await asyncio.sleep(FILE_S)
-            stamp = await asyncio.to_thread(_stamp, self._path)
-            if stamp is None or stamp == self._stamp:
-                continue
-            self._stamp = stamp
+        async for _ in changes(self._path, self._stamp, FILE_S):
             try:
                 self._take(await asyncio.to_thread(self._read))
             except KeyFault as fault:
@@ -113,6 +108,7 @@ class Fetched(KeySource, ABC):
     def __init__(self, where: str, fetcher: Fetcher, tls: ssl.SSLContext | None, refresh_s: float, again_s: float):
         super().__init__(where)
         self.fetches = 0
+        self.failures = 0
         self._fetcher = fetcher
         self._tls = tls
         self._refresh_s = refresh_s
@@ -164,6 +160,7 @@ class Fetched(KeySource, ABC):
                 state = "calls that need them are refused" if self.ring is None else "those from before stay"
                 log.warning("%s: the keys cannot be fetched, %s: %s", self.where, state, fault)
             self._failed = True
+            self.failures += 1
         else:
             if self._failed or self.ring is None:
                 log.info("%s: %d keys", self.where, len(ring))
@@ -248,11 +245,3 @@ class DiscoveredKeys(Fetched):
         if host not in self._hosts:
             raise KeyFault(f"the issuer's keys are at {host[:200]}: name it in jwks_hosts if that is meant")
         return url
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None  # between two versions, perhaps
-    return found.st_mtime_ns, found.st_size, found.st_ino

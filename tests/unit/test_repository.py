@@ -42,17 +42,13 @@ def test_no_file_is_too_long_to_read() -> None:
     assert [f"{path.relative_to(ROOT)}: {length}" for path, length in lengths.items() if length > 600] == []
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/architecture.md",
-        "examples/library/README.md",
-        "examples/websocket-fan-in/README.md",
-        "docs/websocket.md",
-    ],
-)
+PAGES = [
+    *("README.md", "CONTRIBUTING.md"),
+    *(str(page.relative_to(ROOT)) for folder in ("docs", "examples") for page in sorted((ROOT / folder).rglob("*.md"))),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = [found for found in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in found]

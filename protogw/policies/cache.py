@@ -21,7 +21,7 @@ from protogw.call import Call, Reply
 from protogw.descriptors.model import Idempotency, Method
 from protogw.errors import Code, GatewayError, Source
 from protogw.policies.base import Handler, PolicySettings, Tools
-from protogw.policies.cache_answers import Answers
+from protogw.policies.cache_answers import SAID, Answers
 from protogw.policies.cache_flights import Flights, Landed
 from protogw.policies.cache_key import Asked, Keys
 from protogw.policies.freshness import Rules, seconds
@@ -132,6 +132,9 @@ class Cache:
         self._name = tools.name
         settings = self._settings
         self._keys = Keys(tools.name, self._vary, public=settings.public)
+        what = "Replies of calls that may be answered from the cache, by where they came from."
+        for said in SAID:
+            self._answers.counted[said] = tools.count("cache_replies", what, outcome=said.decode())
         self._store = tools.cache(settings.store, most_bytes=settings.max_bytes, most_entry=settings.max_entry)
 
     def fit(self, methods: Sequence[Method], complete: bool) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, PayloadStream, Reply, Unchanged
+from protogw.counting import Count
 from protogw.errors import OK, Code, Detail, Status
 from protogw.policies.cache_key import Asked
 from protogw.policies.freshness import Rules, freshness, matches, unchanged_since
@@ -42,6 +43,9 @@ _MOMENTARY = HOP_BY_HOP | frozenset(
 )
 """Fields of a reply that are about one exchange."""
 
+SAID = (b"hit", b"stale", b"revalidated", b"miss")
+"""Where a reply came from."""
+
 _STATUSES = frozenset((200, 203, 204, 301, 308))
 _NOT_FOUND = frozenset((404, 410))
 
@@ -54,6 +58,8 @@ class Answers:
         self._most = most_entry
         self._etag = etag
         self._report = report
+        self.counted = {said: Count() for said in SAID}
+        """How many replies were which."""
 
     def request(self, asked: Asked, known: Entry | None) -> Metadata:
         """What the service is asked with; where an old answer is known, whether that still holds."""
@@ -216,6 +222,7 @@ class Answers:
 
     def given(self, call: Call, asked: Asked, entry: Entry, said: bytes, age: float) -> Reply:
         """The reply that an entry is; one without a body for a client that holds it already."""
+        self.counted[said].value += 1
         more: Pairs = ((b"x-cache", said),) if self._report else ()
         if said != b"miss" or age >= 1:
             more = (*more, (b"age", b"%d" % age))

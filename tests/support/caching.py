@@ -14,6 +14,7 @@ from protogw.stores.cache_memory import MemoryCache
 from protogw.stores.entries import CacheStore
 from protogw.wire.http import Header, Peer, RequestHead, ResponseHead
 from tests.support import rpc
+from tests.support.counted import Counted
 
 
 class Clock:
@@ -23,10 +24,11 @@ class Clock:
         return self.now
 
 
-class Tools:
+class Tools(Counted):
     name = "kept"
 
     def __init__(self, store: CacheStore) -> None:
+        super().__init__()
         self._store = store
 
     def cache(self, url: str, *, most_bytes: int, most_entry: int) -> CacheStore:
@@ -70,7 +72,8 @@ class Kept:
         self.clock = Clock()
         self.service = Service(*fields)
         self.policy = Cache(CacheSettings.model_validate(settings), self.clock)
-        self.policy.equip(Tools(store or MemoryCache(1 << 20, self.clock)))
+        self.tools = Tools(store or MemoryCache(1 << 20, self.clock))
+        self.policy.equip(self.tools)
 
     async def ask(self, made: Call) -> Reply:
         return await self.policy(made, self.service)

@@ -582,3 +582,9 @@ async def test_what_was_on_its_way_when_all_was_purged_is_not_kept() -> None:
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         CacheSettings.model_validate(settings)
+
+
+async def test_where_replies_come_from_is_counted() -> None:
+    kept = Kept(FRESH)
+    await kept.texts([call(), call(), call()])
+    assert kept.tools.told("cache_replies") == {("miss",): 1, ("hit",): 2}

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
+from zlib import crc32
 
 from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
@@ -303,10 +304,10 @@ class Pool:
                 method = call.method.full_name if call.method is not None else ""
                 if self.breaker.tripped and fresh:
                     fresh = self._closed_of(self.breaker, fresh, method, error)
-                endpoint = self._balancer.pick(fresh, self._key(call))
+                endpoint = self._pick_of(fresh, call)
                 circuit = self.breaker.circuit(endpoint, endpoint.label, method).enter()
             else:
-                endpoint = self._balancer.pick(fresh, self._key(call))
+                endpoint = self._pick_of(fresh, call)
             tried.add(endpoint)
             if call.trace is not None and error is not None:
                 call.trace.note("tried elsewhere", endpoint=call.upstream, reason=error.message)
@@ -321,6 +322,18 @@ class Pool:
                 error = again
         assert error is not None
         raise error
+
+    def _pick_of(self, fit: tuple[Endpoint, ...], call: Call) -> Endpoint:
+        """One of those that fit, of all that are ready. The balancer's choice where it does: balancers keep what they
+        have worked out for those that are ready, and are not asked to do so anew for every call that needs others."""
+        ready, key = self._ready, self._key(call)
+        endpoint = self._balancer.pick(ready, key)
+        if fit is ready or endpoint in fit:
+            return endpoint
+        if key:
+            # Equal keys to the same one of the rest (rendezvous hashing).
+            return max(fit, key=lambda one: crc32(one.label.encode(), crc32(key)))
+        return min(fit, key=lambda one: (one.active + 1) / one.weight)
 
     def _make_sure_of_room(self, most: int) -> None:
         if sum(endpoint.active for endpoint in self._endpoints) >= most:

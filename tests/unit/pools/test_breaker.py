@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protogw.balancers.ring_hash import RingHash
 from protogw.balancers.round_robin import RoundRobin
-from protogw.call import NO_METADATA, Call, Encoding, Payload, Reply
+from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, Reply, Tries
 from protogw.errors import CircuitOpen, Code, InvalidRequest, Overloaded, Status, UpstreamReset
+from protogw.expressions import Expression
 from protogw.pools import pool as pools
 from protogw.pools import watch
 from protogw.pools.breaker import Breaker, Circuit, CircuitState
@@ -388,4 +391,58 @@ async def test_an_endpoint_is_not_down_because_this_process_has_no_file_descript
     assert pool.state(pool.endpoints[0]) == "ready"
     dialer.connect = connect  # type: ignore[method-assign]
     await pool.send(call())
+    pool.close()
+
+
+class Asked(RoundRobin):
+    """A balancer that keeps what it was asked to choose among."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: set[int] = set()
+
+    def pick(self, ready: Sequence[Any], key: bytes) -> Any:
+        self.of.add(id(ready))
+        return super().pick(ready, key)
+
+
+async def test_balancers_work_nothing_out_anew_for_calls_that_need_other_endpoints() -> None:
+    """Some do so for a millisecond, and a service in trouble makes many such calls."""
+    balancer, sender = Asked(), Sender(bad_on(1))
+    addresses = [Address(host="127.0.0.1", port=port, weight=port) for port in (1, 2, 3)]
+    pool = Pool("p", addresses, sender, Dialer(), balancer, max_connections=4, shared=True, breaker=TWO)  # type: ignore[arg-type]
+    for _ in range(60):
+        one = call()
+        await pool.send(one)
+        again = call()
+        again.tries = Tries()
+        again.tries.tried.add(one.upstream)
+        await pool.send(again)
+        assert again.upstream != one.upstream
+    assert sender.ports.count(1) == 2
+    assert len(balancer.of) == 1
+    pool.close()
+
+
+async def test_equal_keys_stay_together_when_their_endpoint_does_not_fit() -> None:
+    sender = Sender(bad_on(1, 2))
+    addresses = [Address(host="127.0.0.1", port=port) for port in (1, 2, 3, 4, 5)]
+    options: Any = {"max_connections": 4, "shared": True, "breaker": TWO, "affinity": Expression("header.x-user")}
+    pool = Pool("p", addresses, sender, Dialer(), RingHash(), **options)  # type: ignore[arg-type]
+
+    def of(user: int) -> Call:
+        metadata = Metadata(((b"x-user", b"%d" % user),))
+        return Call(None, metadata, front_end="test", peer=Peer("127.0.0.1", 1), started=0.0)
+
+    for user in range(60):
+        await pool.send(of(user))
+    assert [pool.state(one) for one in pool.endpoints[:2]] == ["breaker open"] * 2
+    where = []
+    for _ in range(2):
+        sender.ports.clear()
+        for user in range(60):
+            await pool.send(of(user))
+        where.append(list(sender.ports))
+    assert where[0] == where[1]
+    assert set(where[0]) == {3, 4, 5}
     pool.close()

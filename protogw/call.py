@@ -183,6 +183,11 @@ GZIP_REQUEST, GZIP_REPLY = 1, 2
 """Bits of Call.gzip: the request's messages may be GzipPayloads; the client takes a reply's messages gzipped."""
 
 
+VALIDATORS = "validators"
+"""Attribute of a call: fields by which a service is asked whether an answer still holds. Whoever sets it takes a reply
+that is Unchanged and has no message; a translator whose protocol knows no such question leaves it alone."""
+
+
 class Call:
     """One call on its way through the gateway. Unary and server-stream calls carry `payload`; others `payloads`.
 
@@ -409,6 +414,6 @@ class Reply:
 
 class Unchanged(Reply):
     """A whole reply that the client says it holds already (its condition is met): a front end whose protocol can say so
-    sends its metadata alone, and any other sends it as it is."""
+    sends its metadata alone, and any other sends it as it is. Without a message it is a service's, to VALIDATORS."""
 
     __slots__ = ()

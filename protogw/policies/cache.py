@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from protogw.call import Call, Reply
+from protogw.call import VALIDATORS, Call, Reply
 from protogw.descriptors.model import Idempotency, Method
 from protogw.errors import Code, GatewayError, Source
 from protogw.policies.base import Handler, PolicySettings, Tools
@@ -258,6 +258,9 @@ class Cache:
             # None when this call was cancelled: the next in line asks.
             self._flights.land(asked.key, landed)
         if entry is None:
+            if known is not None and self._answers.still_holds(reply):
+                # It is not to be kept any longer, and is what this client asked for.
+                return self._answers.given(call, asked, known, b"revalidated", max(0.0, self._clock() - known.made_s))
             return await self._answers.passed(asked, reply)
         age = max(0.0, self._clock() - entry.made_s)
         return self._answers.given(call, asked, entry, said, age)
@@ -267,14 +270,19 @@ class Cache:
     ) -> tuple[Reply, Entry | None, bytes]:
         """The service's reply, the entry that was kept of it if any, and how that came about."""
         purges = self._purges
-        metadata, payload = call.metadata, call.payload
-        call.metadata = self._answers.request(asked, known)
+        metadata, payload, attributes = call.metadata, call.payload, call.attributes
+        call.metadata = asked.fields.sent
+        validators = self._answers.validators(known) if known is not None else ()
         if asked.payload is not None:
             call.payload = asked.payload
+            if validators:
+                call.attributes = {**(attributes or {}), VALIDATORS: validators}
+        elif validators:
+            call.metadata = call.metadata.adding(*validators)
         try:
             reply = await forward(call)
         finally:
-            call.metadata, call.payload = metadata, payload
+            call.metadata, call.payload, call.attributes = metadata, payload, attributes
         now = self._clock()
         if known is not None and self._answers.failed(reply) and self._helps(known):
             await self._answers.dropped(reply)

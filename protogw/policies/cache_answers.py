@@ -61,19 +61,20 @@ class Answers:
         self.counted = {said: Count() for said in SAID}
         """How many replies were which."""
 
-    def request(self, asked: Asked, known: Entry | None) -> Metadata:
-        """What the service is asked with; where an old answer is known, whether that still holds."""
-        sent = asked.fields.sent
-        if known is None or not known.status:
-            return sent
-        etag, modified = _field(known.fields, b"etag"), _field(known.fields, b"last-modified")
+    @staticmethod
+    def validators(known: Entry) -> Pairs:
+        """The fields that ask the service whether an old answer still holds; none when it gave nothing to ask by."""
+        etag = _field(known.fields, b"etag")
         if etag is not None:
-            return sent.adding((b"if-none-match", etag))
-        return sent.adding((b"if-modified-since", modified)) if modified is not None else sent
+            return ((b"if-none-match", etag),)
+        modified = _field(known.fields, b"last-modified")
+        return ((b"if-modified-since", modified),) if modified is not None else ()
 
     @staticmethod
     def still_holds(reply: Reply) -> bool:
-        return reply.head is not None and reply.head.status == 304
+        if reply.head is not None:
+            return reply.head.status == 304
+        return reply.__class__ is Unchanged
 
     @staticmethod
     def failed(reply: Reply) -> bool:
@@ -85,10 +86,10 @@ class Answers:
 
     def renewed(self, known: Entry, reply: Reply, rules: Rules, now: float) -> Entry | None:
         """The entry that the service says still holds, with what it says of it now (RFC 9111 section 3.2)."""
-        assert reply.head is not None
-        said = {name for name, _ in reply.head.headers} - {b"content-length", b"content-encoding", b"content-type"}
+        told = reply.head.headers if reply.head is not None else reply.metadata.pairs
+        said = {name for name, _ in told} - {b"content-length", b"content-encoding", b"content-type"}
         kept = [pair for pair in known.fields if pair[0] not in said]
-        news = [pair for pair in reply.head.headers if pair[0] in said]
+        news = [pair for pair in told if pair[0] in said]
         fields = self._kept((*kept, *news))
         found = freshness((*kept, *news), rules, now)
         if found is None:
@@ -127,10 +128,8 @@ class Answers:
         if found is None or _varies(fields, asked) or (payload is not None and len(payload.data) > self._most):
             return None
         kept = self._kept(reply.metadata.pairs)
-        if found.asks_first:
-            return None  # nobody could be asked whether it still holds
-        if payload is not None and self._etag and _field(kept, b"etag") is None:
-            kept = (*kept, (b"etag", b'W/"%b"' % sha256(payload.data).hexdigest()[:22].encode()))
+        if found.asks_first and _field(kept, b"etag") is None and _field(kept, b"last-modified") is None:
+            return None
         return self._fitting(
             Entry(
                 name=asked.name,
@@ -227,17 +226,20 @@ class Answers:
         if said != b"miss" or age >= 1:
             more = (*more, (b"age", b"%d" % age))
         held = False
-        if asked.fields.conditional and not entry.code and entry.status in (0, 200, 203):
-            head = call.head
-            held = head is not None and head.method in (b"GET", b"HEAD") and _holds(asked, entry.fields)
+        fields = entry.fields
+        head = call.head
+        if head is not None and not entry.code and head.method in (b"GET", b"HEAD"):
+            if self._etag and not entry.status and _field(fields, b"etag") is None:
+                fields = (*fields, (b"etag", b'W/"%b"' % sha256(entry.body).hexdigest()[:22].encode()))
+            held = asked.fields.conditional and entry.status in (0, 200, 203) and _holds(asked, fields)
         if entry.status:
             if held:
-                fields = tuple([pair for pair in entry.fields if not pair[0].startswith(b"content-")])
+                fields = tuple([pair for pair in fields if not pair[0].startswith(b"content-")])
                 return Reply(Metadata(more), head=ResponseHead(304, fields), payload=Payload(b"", Encoding.RAW))
             answer = ResponseHead(entry.status, entry.fields)
             return Reply(Metadata(more), head=answer, payload=Payload(entry.body, Encoding.RAW))
         assert call.method is not None
-        metadata = Metadata(entry.fields + more)
+        metadata = Metadata(fields + more)
         trailers = Metadata(entry.trailers) if entry.trailers else NO_METADATA
         if entry.code:
             details = tuple(Detail(url.decode("latin-1"), value) for url, value in entry.details)

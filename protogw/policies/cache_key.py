@@ -206,7 +206,7 @@ class Keys:
         who = b"" if self._public else b"nobody" if identity is None else b"=" + identity.key.encode()
         whole = b"%b%d:%b%d:%b%b" % (prefix, len(who), who, len(keyed), keyed, facts)
         attributes = call.attributes
-        if attributes is not None:
+        if attributes is not None and method is None:
             changed = [repr(attributes.get(name)).encode() for name in ("path", "query", "host")]
             whole = b"%d:%b%b" % (len(whole), whole, _joined(changed))
         return sha256(whole).digest()

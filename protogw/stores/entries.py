@@ -59,7 +59,7 @@ class Entry:
     @property
     def keep_s(self) -> float:
         """The age from which on it is of no use."""
-        held = self.status and any(name in (b"etag", b"last-modified") for name, _ in self.fields)
+        held = any(name in (b"etag", b"last-modified") for name, _ in self.fields)
         return self.fresh_s + max(self.stale_s, self.error_s, ASKED_S if held else 0.0)
 
 

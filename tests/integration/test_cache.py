@@ -216,6 +216,56 @@ def test_a_page_is_asked_about_before_it_is_given_again(site: Running) -> None:
     assert ask(site.port, "/tagged", ("if-none-match", 'W/"v1"')) == (304, b"", "revalidated")
 
 
+class Shelf(http.server.BaseHTTPRequestHandler):
+    """A REST service that says whether what was asked for has changed."""
+
+    protocol_version = "HTTP/1.1"
+    conditions: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        condition = self.headers["if-none-match"]
+        self.conditions.append(condition)
+        body = b'{"text":"rest"}' if condition != '"v1"' else b""
+        self.send_response(200 if body else 304)
+        self.send_header("etag", '"v1"')
+        self.send_header("cache-control", "no-cache")
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_rest_service_is_asked_whether_its_answer_still_holds(tmp_path: Path) -> None:
+    Shelf.conditions.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Shelf)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    config = config_of(
+        {"kit": {"rest": [f"http://127.0.0.1:{server.server_address[1]}"], "schema": "kit.pb"}},
+        policies={"kept": {"cache": {}}},
+        use=["kept"],
+    )
+    (tmp_path / "kit.pb").write_bytes(kit.DESCRIPTOR_SET)
+    with gateway(config, tmp_path) as running:
+        client = Grpc(running.port)
+        found = [client.call("Look", kit.message("a")) for _ in range(2)]
+        client.close()
+        assert [(one.code, one.messages[0].text, one.lead["x-cache"]) for one in found] == [
+            (0, "rest", "miss"),
+            (0, "rest", "revalidated"),
+        ]
+        held = ask(running.port, "/v1/look/a", *CALLER, ("if-none-match", '"v1"'))
+    assert (held[0], held[1]) == (304, b"")
+    assert Shelf.conditions == [None, '"v1"', '"v1"']
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
 # ---- shared through Redis
 
 

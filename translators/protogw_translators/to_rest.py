@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import orjson
 
-from protogw.call import Call, Encoding, Payload, Reply
+from protogw.call import VALIDATORS, Call, Encoding, Payload, Reply, Unchanged
 from protogw.descriptors.model import Codec, Method
 from protogw.descriptors.openapi_binding import Operation
 from protogw.errors import (
@@ -118,6 +118,9 @@ class ToRest:
         content_type = request.content_type or (_JSON if rule.body else b"")
         block = self._fields.block(call) if not request.fields else self._fields.with_own(call, request.fields)
         head = request.line + self._tail(plan, content_type) + block
+        validators = call.attributes.get(VALIDATORS) if call.attributes is not None else None
+        if validators is not None:
+            head += encode_fields(validators)
         stream = connection.open(head, request.body)
         if method.server_streaming:
             return await self._server_stream(plan, rule, stream)
@@ -129,6 +132,8 @@ class ToRest:
         except BodyTooLarge as error:
             stream.cancel()
             raise bad_reply(error) from error
+        if validators is not None and answer.head.status == 304:
+            return Unchanged(reply_head(answer.head).metadata)
         return await self._whole_reply(plan, rule, answer)
 
     # --- heads --------------------------------------------------------------------------------------------------------

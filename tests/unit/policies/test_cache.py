@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from protogw.call import Encoding, Metadata, Payload, Reply, Unchanged
+from protogw.call import VALIDATORS, Encoding, Metadata, Payload, Reply, Unchanged
 from protogw.errors import BadUpstream, Code, Forbidden, GatewayError, Status, Unreachable
 from protogw.policies.cache import CacheSettings
 from protogw.policies.cache_flights import Flights, Landed
@@ -528,6 +528,36 @@ async def test_an_old_answer_is_asked_about_before_it_is_fetched_again() -> None
     kept.clock.now += 6
     await kept.ask(get())
     assert kept.service.count == 3
+
+
+async def test_a_methods_service_is_asked_too_where_it_gave_something_to_ask_by() -> None:
+    kept = Kept(FRESH, ("etag", '"v1"'))
+    await kept.ask(call())
+    kept.clock.now += 100
+    seen: list[Any] = []
+
+    async def unchanged(made: Any) -> Reply:
+        seen.append(made.attributes)
+        return Unchanged(Metadata(rpc.headers([("cache-control", "max-age=5")])))
+
+    made = call()
+    reply = await kept.policy(made, unchanged)
+    assert seen == [{VALIDATORS: ((b"if-none-match", b'"v1"'),)}]
+    assert made.attributes is None
+    assert (text(reply), fields(reply)[b"x-cache"], fields(reply)[b"etag"]) == ("1", b"revalidated", b'"v1"')
+    assert await kept.texts([call()]) == ["1"]
+    assert not isinstance(reply, Unchanged)
+
+
+async def test_what_still_holds_and_is_not_to_be_kept_any_longer_is_given_once() -> None:
+    kept = Kept(FRESH, ("etag", '"v1"'))
+    await kept.ask(get())
+    kept.clock.now += 100
+    private = rpc.headers([("cache-control", "private")])
+    kept.service.answer = lambda: Reply(head=ResponseHead(304, private), payload=Payload(b"", Encoding.RAW))
+    reply = await kept.ask(get())
+    assert reply.head is not None
+    assert (text(reply), reply.head.status) == ("body 1", 200)
 
 
 async def test_what_must_be_asked_about_each_time_is() -> None:

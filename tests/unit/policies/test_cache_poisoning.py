@@ -45,12 +45,30 @@ async def test_what_reaches_the_service_is_in_the_key(attempt: Call) -> None:
     assert await kept.texts([attempt, PLAIN, attempt]) == ["body 1", "body 2", "body 1"]
 
 
-@pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS)
-async def test_what_is_in_no_key_does_not_reach_the_service(attempt: Call) -> None:
-    kept = Kept(FRESH, vary=[], public=True)
-    await kept.texts([attempt, PLAIN])
-    if kept.service.count == 1:
-        assert kept.service.asked[0][0].without((b"cookie",)).pairs == ()
+FIELDS = [name for name, attempt in ATTEMPTS.items() if attempt.metadata.pairs and name != "a cookie"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+async def test_what_is_in_no_key_does_not_reach_the_service(name: str) -> None:
+    kept = Kept(FRESH, vary=[])
+    assert await kept.texts([ATTEMPTS[name], PLAIN]) == ["body 1", "body 1"]
+    assert kept.service.asked[0][0].pairs == ()
+
+
+async def test_paths_that_were_changed_on_the_way_are_told_apart() -> None:
+    kept = Kept(FRESH)
+    made = []
+    for path in (b"/a", b"/b", b"/a"):
+        made.append(get("/page"))
+        made[-1].attributes = {"path": path}
+    assert await kept.texts([*made, get("/page")]) == ["body 1", "body 2", "body 1", "body 3"]
+
+
+async def test_a_query_that_no_method_reads_tells_no_calls_apart() -> None:
+    kept = Kept(FRESH)
+    with_key = call("{}", verb="GET")
+    with_key.attributes = {"query": b""}
+    assert await kept.texts([with_key, call("{}")]) == ["1", "1"]
 
 
 @pytest.mark.parametrize(

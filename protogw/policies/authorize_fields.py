@@ -87,7 +87,11 @@ class MethodFields:
         if reply.payloads is not None:
             reply.payloads = Inspected(reply.payloads, lambda payload: self._told(sieve, payload))
         elif reply.payload is not None:
-            reply.payload = self._told(sieve, reply.payload)
+            whole = reply.payload
+            reply.payload = self._told(sieve, whole)
+            if reply.payload is not whole and reply.metadata.get(b"etag") is not None:
+                # It tells versions of the whole message apart, and so something of what was cut.
+                reply.metadata = reply.metadata.without((b"etag",))
         return reply
 
     def _told(self, sieve: Sieve, payload: Payload) -> Payload:

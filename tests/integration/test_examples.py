@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import socket
 import sys
 from collections.abc import Iterator
@@ -437,3 +438,49 @@ def test_the_canary_example_promotes_a_version_2_without_the_fault() -> None:
         refused = Http1(port).request("GET", "/v1/orders/none")
         assert refused.head() == 404
         refused.close()
+
+
+SECURE = ROOT / "examples" / "secure-api"
+
+
+def _answers(commands: list[str]) -> list[tuple[str, dict[str, str], Any]]:
+    """What curl shows of each: the first line, the fields, the body."""
+    shown = []
+    for command in commands:
+        head, _, body = run(["sh", "-c", command]).decode().replace("\r\n", "\n").partition("\n\n")
+        line, *fields = head.split("\n")
+        shown.append((line, dict(one.split(": ", 1) for one in fields), json.loads(body)))
+    return shown
+
+
+def test_the_readme_lines_of_the_secure_example_work() -> None:
+    port, behind = free_port(), free_port()
+    environment = {"PORT": str(port), "LIBRARY_PORT": str(behind)}
+    readme = (SECURE / "README.md").read_text()
+    tokens = {
+        name: run([sys.executable, *shlex.split(line)], cwd=SECURE).decode().strip()
+        for name, line in re.findall(r"^(\w+)=\$\(python (.*)\)$", readme, re.MULTILINE)
+    }
+    lines = re.findall(r"^curl (?:.|\n {5})*$", readme, re.MULTILINE)
+    commands = [
+        line.replace("localhost:8080", f"127.0.0.1:{port}").replace("curl", f"{require_tool('curl')} -sS --max-time 5")
+        for line in lines
+    ]
+    for name, token in tokens.items():
+        commands = [command.replace(f"${name}", token) for command in commands]
+    with (
+        running([sys.executable, "server.py", str(behind)], port=behind, cwd=LIBRARY),
+        running([sys.executable, "-m", "protogw", "serve", "gateway.yaml"], port=port, cwd=SECURE, env=environment),
+    ):
+        nobody, reader, staff, refused, made = _answers(commands[:5])
+        asked = json.loads(run(["sh", "-c", commands[5]]))
+    assert (" 401 " in nobody[0], nobody[1]["www-authenticate"].startswith("Bearer")) == (True, True)
+    assert ["isbn" in book for book in reader[2]["books"]] == [False, False]
+    assert (reader[1]["x-cache"], "etag" in reader[1], reader[1]["ratelimit-remaining"]) == ("miss", False, "19")
+    assert ["isbn" in book for book in staff[2]["books"]] == [True, True]
+    assert staff[1]["x-cache"] == "hit"
+    assert " 403 " in refused[0]
+    assert refused[1]["www-authenticate"] == 'Bearer error="insufficient_scope", scope="books.write"'
+    assert (" 200 " in made[0], made[2]["title"]) == (True, "Emma")
+    assert [book["title"] for book in asked["data"]["listBooks"]["books"]][:2] == ["Middlemarch", "Der Prozess"]
+    assert not any(int(book["isbn"] or 0) for book in asked["data"]["listBooks"]["books"])

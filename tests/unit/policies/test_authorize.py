@@ -261,6 +261,15 @@ async def test_a_reply_that_nothing_is_cut_from_is_the_same() -> None:
     assert reply.payload is payload
 
 
+async def test_a_reply_that_was_cut_has_no_tag_of_the_whole() -> None:
+    async def answer(call: Call) -> Reply:
+        return Reply(Metadata(((b"etag", b'"1"'), (b"x-a", b"b"))), payload=json(text="x"))
+
+    one = policy({"fields": [SECRET]})
+    assert (await one(call(identity=who()), answer)).metadata.pairs == ((b"x-a", b"b"),)
+    assert (await one(call(identity=who("see")), answer)).metadata.get(b"etag") == b'"1"'
+
+
 async def test_every_message_of_a_reply_is_cut() -> None:
     async def answer(call: Call) -> Reply:
         return Reply(payloads=stream(json(text="a", number="1"), json(text="b", number="2")))

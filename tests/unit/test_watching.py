@@ -13,9 +13,10 @@ async def test_each_change_is_told_once(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("a")
     told: list[str] = []
+    known = stamp_of(path)
 
     async def watch() -> None:
-        async for _ in changes(path, stamp_of(path), 0.001):
+        async for _ in changes(path, known, 0.001):
             told.append(path.read_text())
 
     task = asyncio.get_running_loop().create_task(watch())

@@ -28,6 +28,7 @@ from protogw.delivery.split import Member, Override, Split
 from protogw.delivery.weights import Weights
 from protogw.descriptors.model import Method, Schema
 from protogw.policies.base import Target
+from protogw.values import format_duration
 
 log = logging.getLogger("protogw")
 
@@ -43,7 +44,8 @@ class Delivery:
     def __init__(self, name: str, route: Route, targets: Mapping[str, Target], own: Own) -> None:
         """`own` keeps a task until it ends or the gateway does."""
         self.name = route.name or name
-        self._place = name
+        self.place = name
+        """Where the config has it: `routes[N]`."""
         self._route = route
         self._targets = targets
         self._own = own
@@ -132,7 +134,7 @@ class Delivery:
             return None
         for name in lacking:
             faults.append(
-                f"{self._place}.to.{name}: has no {method.full_name} of its shape: those calls go to "
+                f"{self.place}.to.{name}: has no {method.full_name} of its shape: those calls go to "
                 f"{' and '.join(member.name for member in members)} alone"
             )
         return self._split(members)
@@ -156,7 +158,7 @@ class Delivery:
         if shadow is not None and shadow.to != name and method.unary and shadow.to in schemas:
             other = counterpart(method, schemas[shadow.to], self._route.methods)
             if other is None:
-                faults.append(f"{self._place}.shadow.to: {shadow.to} has no {method.full_name} of its shape")
+                faults.append(f"{self.place}.shadow.to: {shadow.to} has no {method.full_name} of its shape")
             else:
                 assert self.differences is not None
                 copies = self._copies("shadow", shadow, self._reached(shadow.to, method, other), self._shadowed)
@@ -165,7 +167,7 @@ class Delivery:
         if mirror is not None and mirror.to != name and mirror.to in schemas:
             other = counterpart(method, schemas[mirror.to], self._route.methods)
             if other is None:
-                faults.append(f"{self._place}.mirror.to: {mirror.to} has no {method.full_name} of its shape")
+                faults.append(f"{self.place}.mirror.to: {mirror.to} has no {method.full_name} of its shape")
             else:
                 copies = self._copies("mirror", mirror, self._reached(mirror.to, method, other), self._mirrored)
                 target = Mirror(target, copies)
@@ -178,7 +180,7 @@ class Delivery:
 
     def _copies(self, what: str, written: MirrorConfig, to: Target, counts: Counts) -> Copies:
         bounds = Bounds(share=written.share / 100, in_flight=written.in_flight, timeout_s=written.timeout)
-        return Copies(f"{self._place}.{what}", to, bounds, self._own, counts)
+        return Copies(f"{self.place}.{what}", to, bounds, self._own, counts)
 
     def _member(self, name: str, target: Target) -> Member:
         if self._windows:
@@ -192,6 +194,22 @@ class Delivery:
 
     # --- what operators see and do ------------------------------------------------------------------------------------
 
+    def told(self) -> list[str]:
+        """What the route says of its calls, one line each."""
+        route = self._route
+        found = [f"shares: {self.weights}"] if len(route.to) > 1 else []
+        if route.sticky_by is not None:
+            found[0] += f", by {route.sticky_by.text}"
+        if route.canary is not None:
+            steps = ", ".join(f"{step:g}" for step in route.canary.steps)
+            new = route.canary.upstream or list(route.to)[-1]
+            found.append(f"canary: {new} gets {steps} %, each for {format_duration(route.canary.every)} at the least")
+        for kind, what in (("mirror", "copied"), ("shadow", "asked and compared")):
+            written: MirrorConfig | None = getattr(route, kind)
+            if written is not None:
+                found.append(f"{kind}: {written.share:g} % are {what} at {written.to}")
+        return found
+
     def steer(self, weights: Mapping[str, int]) -> None:
         """Have these weights from the next call on, and no canary any more; raises ValueError when they cannot be."""
         if len(self._route.to) < 2:
@@ -199,11 +217,11 @@ class Delivery:
         self.weights.set(weights)
         if self.canary is not None:
             self.canary.stop()
-        log.info("%s: an operator has set the weights to %s", self._place, self.weights)
+        log.info("%s: an operator has set the weights to %s", self.place, self.weights)
 
     def shown(self) -> dict[str, Any]:
         """What the admin address says of it."""
-        found: dict[str, Any] = {"route": self._place}
+        found: dict[str, Any] = {"route": self.place}
         if len(self._route.to) > 1:
             found["upstreams"] = {
                 name: {"weight": side.weight, "calls": side.calls, "fallbacks": side.fallbacks}

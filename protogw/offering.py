@@ -183,7 +183,8 @@ class Offering:
             schema = self._schemas.get(upstream)
             if schema is None:
                 continue
-            for service in schema.services:
+            offered = self._config.upstreams[upstream].offer
+            for service in schema.services if offered else ():
                 if service in owners:
                     if upstream in self._aside or (owners[service], upstream) in self._together:
                         continue  # a route sends its calls to both
@@ -193,7 +194,8 @@ class Offering:
                     )
                 else:
                     owners[service] = upstream
-            schemas[upstream] = self._bound(schema, faults)
+            if offered:
+                schemas[upstream] = self._bound(schema, faults)
             pool = self._gateway.pools.get(upstream)
             if pool is not None:
                 faults.extend(f"upstreams.{upstream}: {fault}" for fault in pool.faults(schema))

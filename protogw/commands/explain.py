@@ -17,7 +17,6 @@ from protogw.commands.terminal import note, print_json, say, style
 from protogw.config import Config
 from protogw.config.document import Document
 from protogw.config.kinds import summary
-from protogw.delivery.split import Split
 from protogw.descriptors.model import Method
 from protogw.errors import GatewayError
 from protogw.frontends.base import Naming
@@ -145,8 +144,10 @@ class _Explained:
             return way
         addresses = ", ".join(str(endpoint.target) for endpoint in upstream.endpoints)
         way["pool"] = f"{route.target.name}: {upstream.balance} over {addresses}"
-        if isinstance(route.target, Split):
-            way["shares"] = str(route.target.weights)
+        offering = self._gateway.offering
+        for delivery in offering.deliveries if offering is not None else ():
+            if delivery.place == route.name:
+                way["delivery"] = delivery.told()
         part = KINDS.translators[upstream.kind]
         secure = " over TLS" if upstream.secure is not None else ""
         way["translator"] = f"{upstream.kind}: {summary(part)} ({part.transport}{secure})"

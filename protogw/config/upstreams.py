@@ -93,6 +93,8 @@ class Upstream(Strict):
     schema_written: Annotated[tuple[SchemaSource, ...] | None, LISTED, Field(alias="schema")] = None
     """Where its services are described: `reflection` or `introspection`, a `.proto` file, a folder, a descriptor set,
     an OpenAPI document, or a list."""
+    offer: bool = True
+    """Offer what its schema describes; `false` for a version that only routes lead to (`to`, `mirror`, `shadow`)."""
     include: Annotated[tuple[Folder, ...], LISTED] = ()
     """Folders in which a `.proto` file's imports are looked up, besides its own."""
     tls: Annotated[UpstreamTls | None, TRUTH] = None

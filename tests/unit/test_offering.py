@@ -371,3 +371,44 @@ async def test_a_version_that_is_in_no_key_is_not_chosen_behind_a_cache(
             gateway(tmp_path, BASE + config)
     else:
         gateway(tmp_path, BASE + config).stop()
+
+
+async def test_what_a_route_does_with_its_calls_is_told_in_a_few_lines(tmp_path: Path) -> None:
+    routes = """
+    routes:
+      - match: { call: "shop.v1.Catalog/*" }
+        to: { shop: 95, beta: 5 }
+        sticky_by: identity.subject
+        canary: { steps: [5, 50], every: 10s }
+        mirror: { to: beta, share: 12.5% }
+        shadow: { to: beta }
+      - { match: { call: "shop.v1.Catalog/Get" }, mirror: { to: beta } }
+    """
+    made = gateway(tmp_path, BASE + routes)
+    assert made.offering is not None
+    shared, mirrored = made.offering.deliveries
+    assert shared.told() == [
+        "shares: shop 95, beta 5, by identity.subject",
+        "canary: beta gets 5, 50 %, each for 10s at the least",
+        "mirror: 12.5 % are copied at beta",
+        "shadow: 100 % are asked and compared at beta",
+    ]
+    assert mirrored.told() == ["mirror: 100 % are copied at beta"]
+    made.stop()
+
+
+async def test_what_is_not_offered_is_reached_by_routes_alone(tmp_path: Path) -> None:
+    (tmp_path / "beta.proto").write_text(PROTO.replace("shop.v1", "shop.v2"))
+    config = BASE.replace('["127.0.0.1:2"], schema: shop.proto', '["127.0.0.1:2"], schema: beta.proto, offer: false')
+    routes = """
+    routes:
+      - match: { call: "shop.v1.Catalog/*" }
+        to: { shop: 95, beta: 5 }
+        methods: { shop.v1.Catalog/*: shop.v2.Catalog/* }
+    """
+    made = gateway(tmp_path, config + routes)
+    assert made.offering is not None
+    assert made.offering.compose()[2] == []
+    assert "shop.v2.Catalog" not in made.catalog.services
+    assert repr(made.router.match(call(made, "Get")).target) == "<Split shop 95 + beta 5>"
+    made.stop()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protogw.call import Call, Encoding, Payload, Reply
 from protogw.delivery.bridge import Bridge, Conversion, alike, counterpart, one_call
+from protogw.delivery.compare import Rules, differences
 from protogw.errors import BadUpstream, Code, Status
 from tests.support.openapi import body
 from tests.support.versions import GET, NAMES, NEW, NEW_GET, PROTO, Pool, answering, call, compiled, told
@@ -152,3 +157,24 @@ def test_names_that_differ_in_their_humps_are_one_at_any_depth() -> None:
     }
     back = Conversion(other, made)(there)
     assert told(back) == told(Payload(snake, Encoding.PROTO, made.codec))
+
+
+ITEMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.text(max_size=8),
+        "price": st.integers(-(2**63), 2**63 - 1).map(str),
+        "tags": st.lists(st.text(max_size=4), max_size=4),
+        "weight": st.floats(allow_nan=False, allow_infinity=False),
+        "madeAt": st.text(max_size=8),
+    },
+)
+
+
+@given(ITEMS)
+def test_any_message_says_the_same_in_the_other_schema_and_back(item: dict[str, Any]) -> None:
+    new, old = NEW_GET.output, GET.output
+    first = Payload(new.codec.from_json(json.dumps(item).encode()), Encoding.PROTO, new.codec)
+    there = Conversion(new, old)(first)
+    assert differences(told(first), told(there), Rules()) == []
+    assert differences(told(first), told(Conversion(old, new)(there)), Rules()) == []

@@ -172,3 +172,30 @@ def test_settings_are_found_in_the_class_line() -> None:
 
     assert One.Settings is Mine
     assert Two.Settings is Mine
+
+
+def test_what_users_may_count_on_is_pinned() -> None:
+    import protogw.policy
+    import protogw.testing
+
+    assert sorted(protogw.testing.__all__) == [
+        "Answer",
+        "Code",
+        "Forwarded",
+        "GatewayError",
+        "PlayedService",
+        "Playing",
+        "RunningGateway",
+        "Seen",
+        "Status",
+        "call_factory",
+        "call_of",
+        "gateway",
+    ]
+    assert " ".join(sorted(protogw.policy.__all__)) == (
+        "Bytes Call Code DeadlineExceeded Detail Encoding Expression ExpressionError ExpressionText Forbidden "
+        "GatewayError Handler Identity InternalError InvalidRequest LimitReached Metadata NO_METADATA NotOffered OK "
+        "Overloaded Payload PayloadStream Policy Positive Reply Seconds Settings Status Target Tools Unauthenticated "
+        "UpstreamError read write"
+    )
+    assert all(hasattr(protogw.policy, name) for name in protogw.policy.__all__)

@@ -109,7 +109,8 @@ class NodeCounters:
             now = self._clock()
             if cost <= lease.tokens and now < lease.until:
                 lease.tokens -= cost
-                return [taken._replace(remaining=taken.remaining + lease.tokens) for taken in lease.found]
+                held = lease.tokens
+                return [Taken(True, one.remaining + held, one.reset_s, 0.0) for one in lease.found]
             if now < lease.refused_until and cost >= lease.refused_cost:
                 passed = lease.refused_until - now
                 most = max(taken.retry_s for taken in lease.refused)

@@ -133,20 +133,21 @@ return {1, tostring(used + cost + earlier)}
 class RedisQuotas:
     """In a Redis or Valkey server."""
 
-    def __init__(self, url: str, *, prefix: str = "protogw:quota:") -> None:
+    def __init__(self, url: str, *, prefix: str = "protogw:quota:", timeout_s: float = TIMEOUT_S) -> None:
         from redis.asyncio import BlockingConnectionPool, Redis  # only those who share quotas need it
 
         self._pool: Any = BlockingConnectionPool.from_url(
             url,
             max_connections=64,
-            timeout=TIMEOUT_S,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
             health_check_interval=30,
         )
         self._client: Redis = Redis(connection_pool=self._pool)
         self._script = self._client.register_script(_SCRIPT)
         self._prefix = prefix
+        self._timeout_s = timeout_s
 
     async def spend(self, key: str, before: str, share: float, cost: int, limit: int, until: float) -> Spent:
         from redis.exceptions import RedisError
@@ -156,10 +157,10 @@ class RedisQuotas:
         keys = [f"{self._prefix}{{{tag}}}{name.removeprefix(tag)}" for name in (key, before)]
         keep = max(1000, int((until - time.time()) * 1000))
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 allowed, used = await self._script(keys=keys, args=[f"{share:.9f}", cost, limit, keep])
         except TimeoutError as error:
-            raise StoreError(f"no answer within {TIMEOUT_S:g} s") from error
+            raise StoreError(f"no answer within {self._timeout_s:g} s") from error
         except (RedisError, OSError) as error:
             raise StoreError(str(error) or type(error).__name__) from error
         return Spent(bool(allowed), float(used))

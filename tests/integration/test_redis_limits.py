@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from protogw.stores.base import Algorithm, StoreError, Window
+from protogw.stores.quotas import RedisQuotas
 from protogw.stores.redis import RedisCounters
 from protogw.stores.windows import judge
 from tests.support import kit
 from tests.support.backend import Backend
 from tests.support.drivers import Grpc
 from tests.support.gateway import config_of, gateway
+from tests.support.processes import until
 from tests.support.redis import RedisServer
 
 BUCKET = Window(amount=20, per_s=3600.0, burst=20)
@@ -104,3 +108,83 @@ def test_calls_while_the_store_is_gone_and_after_its_return(
             client.close()
     finally:
         server.kill()
+
+
+class Calling:
+    """Calls without a pause from threads of their own, and the codes of their replies."""
+
+    def __init__(self, port: int, threads: int = 4) -> None:
+        self.codes: list[int | None] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(port,)) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, port: int) -> None:
+        client = Grpc(port)
+        while not self._stop.is_set():
+            self.codes.append(client.call("Unary", kit.message("x")).code)
+        client.close()
+
+    def next(self, count: int) -> list[int | None]:
+        """The codes of so many calls that end from now on."""
+        seen = len(self.codes)
+        until(lambda: len(self.codes) >= seen + count, 30, "more calls")
+        return self.codes[seen:]
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+@pytest.mark.parametrize(("kind", "on_error"), [("rate_limit", "open"), ("rate_limit", "closed"), ("quota", "closed")])
+def test_a_store_that_is_killed_and_comes_back_under_load(
+    service: Backend, tmp_path: Path, kind: str, on_error: str
+) -> None:
+    """Open: not one call fails. Closed: all are refused while it is away, and none before or after."""
+    server = RedisServer(tmp_path)
+    limits = {"rate_limit": {"rate": "1000000/s"}, "quota": {"limit": "1000000/day"}}
+    policy = {kind: {**limits[kind], "store": server.url, "on_error": on_error}}
+    config = config_of(
+        {"kit": {"grpc": f"127.0.0.1:{service.port}", "schema": str(kit.PROTO)}},
+        policies={"fair": policy},
+        use=["fair"],
+    )
+    try:
+        with gateway(config, tmp_path) as running:
+            calling = Calling(running.port)
+            try:
+                assert set(calling.next(100)) == {0}
+                server.kill()
+                calling.next(8)  # what was under way when it died
+                assert set(calling.next(60)) == {0 if on_error == "open" else 14}
+                server.start()
+                # A connection may still be found broken, and the script is not known to the new server.
+                until(lambda: calling.next(20)[-10:] == [0] * 10, 30, "calls that are let through again")
+                assert set(calling.next(100)) == {0}
+            finally:
+                calling.stop()
+            if on_error == "open":
+                assert set(calling.codes) == {0}
+            else:
+                assert set(calling.codes) == {0, 14}
+    finally:
+        server.kill()
+
+
+async def test_a_quota_in_redis_is_exact_and_outlives_gateways(redis: RedisServer) -> None:
+    stores = [RedisQuotas(redis.url, timeout_s=5.0) for _ in range(2)]
+    later = time.time() + 3600
+    found = await asyncio.gather(
+        *(stores[number % 2].spend("plan anna day 1", "plan anna day 0", 0.0, 1, 20, later) for number in range(60))
+    )
+    assert sum(spent.allowed for spent in found) == 20
+    for store in stores:
+        await store.close()
+    again = RedisQuotas(redis.url, timeout_s=5.0)
+    assert not (await again.spend("plan anna day 1", "plan anna day 0", 0.0, 1, 20, later)).allowed
+    # Of a rolling period, half of what the one before had still counts.
+    assert await again.spend("plan anna day 2", "plan anna day 1", 0.5, 10, 20, later) == (True, 20.0)
+    assert not (await again.spend("plan anna day 2", "plan anna day 1", 0.5, 1, 20, later)).allowed
+    await again.close()

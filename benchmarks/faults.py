@@ -33,6 +33,8 @@ BEFORE_S, AFTER_S = 1.0, 3.0
 """How long the load runs before something goes wrong, and after."""
 SETTLE_S = 1.0
 """So long after that the endpoint must be out."""
+START_S = 60.0
+"""How long a program may take to start, on a machine that does much else."""
 PAUSE_S = 0.01
 """Between two requests of one client: this is about faults, not about speed."""
 
@@ -89,7 +91,7 @@ class Rig:
         for number, port in enumerate(self.ports):
             self.services.append(self._service(number, port))
         for program, port in zip(self.services, self.ports, strict=True):
-            program.wait_for_port(port)
+            program.wait_for_port(port, START_S)
         self.port, self.admin = free_port(), free_port()
         upstream = {"http": [f"127.0.0.1:{port}" for port in self.ports], **config.pop("upstream", {})}
         whole = {
@@ -106,7 +108,7 @@ class Rig:
         if descriptors:
             command = ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         self.gateway = Program(command, self.folder, "gateway")
-        self.gateway.wait_for_port(self.port)
+        self.gateway.wait_for_port(self.port, START_S)
 
     def _service(self, number: int, port: int) -> Program:
         return Program([sys.executable, "-m", "benchmarks.faulty", str(port)], self.folder, f"service{number}")
@@ -118,7 +120,7 @@ class Rig:
     def revive(self, number: int) -> None:
         self.services[number].stop()
         self.services[number] = self._service(number, self.ports[number])
-        self.services[number].wait_for_port(self.ports[number])
+        self.services[number].wait_for_port(self.ports[number], START_S)
 
     async def mode(self, name: str, *numbers: int) -> None:
         for number in numbers:

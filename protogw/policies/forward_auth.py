@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Metadata, Reply
+from protogw.counting import Count
 from protogw.errors import Overloaded, Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
@@ -24,7 +25,7 @@ from protogw.policies.authentication import Authentication, AuthenticationSettin
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.forward_auth_http import HttpJudge
 from protogw.policies.identity_headers import FieldName, twinless
-from protogw.policies.verdicts import Judge, Unanswered, Vouched
+from protogw.policies.verdicts import UNANSWERED, Judge, Unanswered, Vouched
 from protogw.values import LISTED, Bytes, Positive, refuse
 
 log = logging.getLogger("protogw")
@@ -124,11 +125,11 @@ class ForwardAuth(Authentication):
         self.written_headers = self.written_headers | self._taken
         self._judge: Judge
         self._told_s = -math.inf
-        self.failures = 0
-        """Calls that there was no verdict on."""
+        self._unanswered = Count()
 
     def equip(self, tools: Tools) -> None:
         super().equip(tools)
+        self._unanswered = tools.count("authorization_unanswered", UNANSWERED)
         settings = self._settings
         sent = None if settings.send is None else frozenset(name.encode() for name in settings.send)
         told = frozenset(name.encode() for name in settings.tell)
@@ -153,7 +154,7 @@ class ForwardAuth(Authentication):
         try:
             verdict = await self._judge.ask(call)
         except Unanswered as error:
-            self.failures += 1
+            self._unanswered.value += 1
             self._complain(error)
             if self._settings.on_error == "open":
                 return None

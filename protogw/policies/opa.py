@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Metadata, Reply
+from protogw.counting import Count
 from protogw.errors import Forbidden, GatewayError, Overloaded, Unauthenticated
 from protogw.fetching import Fetcher, FetchError
 from protogw.identity import Identity
@@ -25,7 +26,7 @@ from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.forward_auth import HeaderName, Url
 from protogw.policies.identity_headers import FieldName, twinless
 from protogw.policies.inspected import settled
-from protogw.policies.verdicts import MOST_TEXT, Unanswered, clean
+from protogw.policies.verdicts import MOST_TEXT, UNANSWERED, Unanswered, clean
 from protogw.values import LISTED, Positive, Seconds
 from protogw.wire.http import Header
 
@@ -108,12 +109,12 @@ class Opa:
 
             self._cache = TTLCache(settings.cache_size, settings.cache)
         self._told_s = -math.inf
-        self.failures = 0
-        """Calls that there was no decision on."""
+        self._unanswered = Count()
 
     def equip(self, tools: Tools) -> None:
         self._name = tools.name
         self._fetcher = tools.fetcher
+        self._unanswered = tools.count("authorization_unanswered", UNANSWERED)
         if self._settings.ca is not None:
             self._tls = tools.tls(self._settings.ca)
 
@@ -124,7 +125,7 @@ class Opa:
         try:
             decision = await self._decide(asked)
         except Unanswered as error:
-            self.failures += 1
+            self._unanswered.value += 1
             self._complain(error)
             if self._settings.on_error == "open":
                 return await forward(call)

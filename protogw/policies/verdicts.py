@@ -18,6 +18,9 @@ from protogw.wire.http import HOP_BY_HOP, Header
 MOST_TEXT: Final = 1000
 """Characters of a service's own words that a client is told."""
 
+UNANSWERED: Final = "Calls that the authorization service gave no usable answer on."
+"""What the metric of such calls says."""
+
 _STATUS_CODES: Final[Mapping[int, Code]] = {
     400: Code.INVALID_ARGUMENT,
     404: Code.NOT_FOUND,

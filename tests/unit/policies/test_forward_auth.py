@@ -180,7 +180,7 @@ async def test_a_broken_service_lets_nobody_through(service: tuple[Server, Any],
     error = await refused(policy)
     assert isinstance(error, Overloaded)
     assert error.status.code is Code.UNAVAILABLE
-    assert policy.failures == 1
+    assert policy._unanswered.value == 1
 
 
 async def test_a_slow_service_lets_nobody_through(service: tuple[Server, Any]) -> None:

@@ -93,8 +93,8 @@ class Watching:
             return {}
         from protogw.observe.exposition import Exposition, Lag
 
-        metrics.routed(gateway.router)
-        gateway.watchers.append(lambda _: metrics.routed(gateway.router))
+        metrics.routed(gateway.router, gateway.pools)
+        gateway.watchers.append(lambda _: metrics.routed(gateway.router, gateway.pools))
         lag = self._lag = Lag(asyncio.get_running_loop())
         log = self.access_log
         shown: Exposition = Exposition(

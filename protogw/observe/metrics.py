@@ -7,8 +7,9 @@ label sets beyond a number share one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from protogw.call import Composite, Payload, PayloadStream
 from protogw.counting import OVERFLOW, Count
@@ -29,6 +30,7 @@ BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 SERIES: Final = 10_000
 UNKNOWN: Final = "unknown"
 _KEPT: Final = 65_536
+_NO_POOLS: Final[Mapping[str, Addresses]] = MappingProxyType({})
 
 Labels = tuple[str, str, str, str, str]
 """Front end, upstream, service, method, Code."""
@@ -69,6 +71,29 @@ class Passed:
         self.seconds = 0.0
 
 
+class _Addressed(Protocol):
+    @property
+    def label(self) -> str: ...
+
+
+class Addresses(Protocol):
+    """An upstream, as far as its addresses go."""
+
+    @property
+    def endpoints(self) -> Sequence[_Addressed]: ...
+
+
+class _Named(Protocol):
+    name: str
+
+
+@runtime_checkable
+class Several(Protocol):
+    """A target that is several upstreams, among which each call is given to one."""
+
+    members: Sequence[_Named]
+
+
 class Metrics:
     """A recorder of requests that counts them."""
 
@@ -84,6 +109,7 @@ class Metrics:
         self._known: dict[tuple[object, str, int], Series] = {}
         self._streams: dict[tuple[object, str], Messages] = {}
         self._paths: dict[Route, str] = {}
+        self._pools: Mapping[str, Addresses] = {}
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -132,7 +158,7 @@ class Metrics:
 
     def _found(self, call: Call, front_end: str, code: int) -> Series:
         series = self._of((front_end, *self._called(call), _name(code)))
-        if call.route is not None:
+        if call.route is not None and not isinstance(call.route.target, Several):
             if len(self._known) >= _KEPT:
                 self._known.clear()
             self._known[call.route, front_end, code] = series
@@ -145,12 +171,22 @@ class Metrics:
             return "", "", call.kind
         method: Method | None = call.method
         route: Route | None = call.route
-        upstream = route.target.name if route is not None else ""
+        upstream = self._upstream(call, route) if route is not None else ""
         if method is not None:
             return upstream, method.service, method.name
         if route is None:
             return upstream, UNKNOWN, UNKNOWN
         return upstream, "", self._paths.get(route, route.name)
+
+    def _upstream(self, call: Call, route: Route) -> str:
+        """The upstream that the call went to: of several, the one whose address it was."""
+        target = route.target
+        if isinstance(target, Several):
+            for member in target.members:
+                pool = self._pools.get(member.name)
+                if pool is not None and any(one.label == call.upstream for one in pool.endpoints):
+                    return member.name
+        return target.name
 
     def _of(self, labels: Labels) -> Series:
         found = self.series.get(labels)
@@ -160,8 +196,9 @@ class Metrics:
             found = self.series.setdefault(labels, Series(self._buckets))
         return found
 
-    def routed(self, router: Router) -> None:
-        """These routes are the ones from now on."""
+    def routed(self, router: Router, pools: Mapping[str, Addresses] = _NO_POOLS) -> None:
+        """These routes are the ones from now on, and these the upstreams that they lead to."""
+        self._pools = pools
         self._paths = {one.route: one.template.text for one in router.http}
         # Keyed by routes that nobody will come by again.
         self._known.clear()
@@ -206,7 +243,8 @@ class Metrics:
                 found = self.messages.setdefault(labels, Messages())
             if len(self._streams) >= _KEPT:
                 self._streams.clear()
-            self._streams[key] = found
+            if call.route is None or not isinstance(call.route.target, Several):
+                self._streams[key] = found
         return found
 
     # --- what is passed through ---------------------------------------------------------------------------------------

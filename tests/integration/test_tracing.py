@@ -124,6 +124,17 @@ def graphql_first_message(port: int, trace: str) -> None:
         assert json.loads(socket.recv(10))["type"] == "next"
 
 
+def session_message(port: int, trace: str) -> None:
+    url = f"ws://127.0.0.1:{port}/protogw.calls.v1"
+    with connect(url, subprotocols=[Subprotocol("protogw.calls.v1")], proxy=None, legacy=True) as socket:
+        assert json.loads(socket.recv(10))["type"] == "hello"
+        metadata = {name: [value] for name, value in context(trace)}
+        head = {"type": "open", "id": 1, "method": f"{kit.SERVICE}/Unary", "metadata": metadata}
+        socket.send(json.dumps(head) + '\n{"text":"x"}')
+        said = str(socket.recv(10)).partition("\n")[0]
+        assert json.loads(said)["type"] == "head", said
+
+
 WAYS = {
     "rest": rest,
     "grpc": rpc("application/grpc+proto"),
@@ -132,6 +143,7 @@ WAYS = {
     "graphql": graphql,
     "websocket": websocket,
     "graphql's first message": graphql_first_message,
+    "a session's message": session_message,
 }
 
 

@@ -150,6 +150,33 @@ def test_more_label_sets_than_there_may_be_share_one() -> None:
     assert sum(metrics.series["http", OVERFLOW, OVERFLOW, OVERFLOW, "OK"].buckets) == 50
 
 
+def test_a_call_of_a_route_with_weights_counts_under_the_upstream_that_it_went_to() -> None:
+    class Address:
+        def __init__(self, label: str) -> None:
+            self.label = label
+
+    class Pool:
+        def __init__(self, label: str) -> None:
+            self.endpoints = (Address(label),)
+
+    class Member:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    class Split(Target):
+        members = (Member("kit"), Member("kit_v2"))
+
+    metrics = Metrics()
+    metrics.routed(Router({}), {"kit": Pool("10.0.0.1:1"), "kit_v2": Pool("10.0.0.2:1")})
+    route = Route("routes[0]", Split())
+    for address in ("10.0.0.1:1", "10.0.0.2:1", "10.0.0.2:1", "10.0.0.3:1"):
+        made = exchange(route=route)
+        assert made.call is not None
+        made.call.upstream = address
+        metrics.record(made, 0.1, None, "rest")
+    assert {labels[1]: sum(series.buckets) for labels, series in metrics.series.items()} == {"kit": 2, "kit_v2": 2}
+
+
 def test_routes_that_are_gone_are_not_kept() -> None:
     metrics = Metrics()
     metrics.record(exchange(), 0.1, None, "rest")

@@ -38,7 +38,7 @@ log = logging.getLogger("protogw")
 RESTART_FIRST_S, RESTART_FACTOR, RESTART_MOST_S = 0.1, 2.0, 30.0
 LIVED_S = 10.0
 """A worker that served for so long died of something new."""
-START_S = 60.0
+START_S = 120.0
 """How long a worker may take until it serves."""
 GRACE_S = 5.0
 """Beyond the config's `drain`, until a worker that does not end is made to."""

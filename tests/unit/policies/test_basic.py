@@ -167,7 +167,9 @@ async def test_a_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.
         await task
 
 
-@pytest.mark.parametrize("text", [b"ann", b"ann:x", b":" + HASH.encode(), b"\xff:x"])
+@pytest.mark.parametrize(
+    "text", [b"ann", b"ann:x", b":" + HASH.encode(), b"\xff:x"], ids=["no hash", "no argon2id", "no name", "not UTF-8"]
+)
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path, text: bytes) -> None:
     file = tmp_path / "users"
     file.write_bytes(text)

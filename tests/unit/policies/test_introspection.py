@@ -82,6 +82,7 @@ async def test_the_issuer_is_told_who_asks(how: str) -> None:
         (answer(iss="https://evil.example"), "not trusted"),
         (answer(iss="https://idp.example", aud="other"), "another audience"),
     ],
+    ids=range(11),
 )
 async def test_other_tokens_are_refused(said: bytes, reason: str) -> None:
     web = Web({URL: said})

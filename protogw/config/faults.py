@@ -14,6 +14,11 @@ Place: TypeAlias = tuple[str | int, ...]
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _SHOWN, _STEPS = 60, 16
 
+HIDDEN = "***"
+"""What stands for a secret."""
+USER_INFO = re.compile(r"://[^/@\s]*@")
+"""The part of an address that says who logs in, and with what password."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -61,7 +66,9 @@ def dotted(place: Place) -> str:
 
 
 def quoted(text: str) -> str:
-    """The text between quotes on one line, cut when long; control characters are escaped, so a terminal is safe."""
+    """The text between quotes on one line, cut when long; control characters are escaped, so a terminal is safe;
+    who logs in at an address is not told."""
+    text = USER_INFO.sub(f"://{HIDDEN}@", text)
     cut = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
     body = "".join(
         "\\" + char if char in '"\\' else char if char.isprintable() else char.encode("unicode_escape").decode()

@@ -6,11 +6,9 @@ import re
 from typing import Any
 
 from protogw.config.document import NOTHING, Document
-from protogw.config.faults import Place
+from protogw.config.faults import HIDDEN, USER_INFO, Place
 
-HIDDEN = "***"
 _SECRET_KEY = re.compile(r"secret|password|passwd|token|api_?key|credential|authorization|hash$", re.IGNORECASE)
-_USER_INFO = re.compile(r"://[^/@\s]*@")
 
 
 def redacted(document: Document) -> Any:
@@ -30,7 +28,7 @@ def _shown(document: Document, place: Place, value: Any, *, hidden: bool) -> Any
         return None
     written = document.as_written.get(place)
     if written is not None:
-        return _USER_INFO.sub(f"://{HIDDEN}@", written)
+        return USER_INFO.sub(f"://{HIDDEN}@", written)
     if hidden:
         return HIDDEN
-    return _USER_INFO.sub(f"://{HIDDEN}@", value) if isinstance(value, str) else value
+    return USER_INFO.sub(f"://{HIDDEN}@", value) if isinstance(value, str) else value

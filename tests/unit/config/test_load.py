@@ -374,3 +374,9 @@ def test_a_kind_of_upstream_has_its_own_settings(tmp_path: Path) -> None:
         "5:39: upstreams.library.rest_options: is for an upstream that speaks rest, and this one speaks grpc",
         '5:55: upstreams.library.rest_options.nams: unknown key; did you mean "names"?',
     ]
+
+
+def test_a_fault_does_not_tell_who_logs_in_at_an_address(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, SMALLEST.replace("127.0.0.1:50051", "ftp://ann:hush@host"))
+    assert "hush" not in fault
+    assert "***" in fault

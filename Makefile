@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests run in this many processes.
 JOBS   ?= 2
 
-.PHONY: help demo test check lint types contracts generate drift bench bench-quick faults balancers clean
+.PHONY: help demo test check lint types contracts generate drift bench bench-quick faults limits balancers clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ bench-quick: $(VENV)/.bench ## the same in under two minutes
 
 faults: $(VENV)/.dev ## services that die, hang, reset and flap under load, and what clients notice
 	$(BIN)/python -m benchmarks.faults
+
+limits: $(VENV)/.dev ## what a rate limit lets through, by one process and by two workers
+	$(BIN)/python -m benchmarks.limits
 
 balancers: $(VENV)/.bench ## simulate the balancers under uneven latency, into docs/balancers.svg
 	$(BIN)/python -m benchmarks.balancers

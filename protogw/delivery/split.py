@@ -108,7 +108,7 @@ class Split:
     ) -> None:
         self.name = members[0].name
         self.kind = members[0].kind
-        self.members = tuple(members)
+        self.between = tuple(members)
         self.weights = weights
         self._by_name = {member.name: member for member in members}
         self._sticky_by = sticky_by
@@ -119,7 +119,7 @@ class Split:
 
     @property
     def reachable(self) -> bool:
-        return any(member.reachable for member in self.members if member.weight)
+        return any(member.reachable for member in self.between if member.weight)
 
     async def send(self, call: Call) -> Reply:
         """Send the call to one of the upstreams; to another one where nothing of that can be reached."""
@@ -157,12 +157,12 @@ class Split:
         """Take over the weights as they are now."""
         self._version = self.weights.version
         # A method that only sides without a share have is carried all the same.
-        self._shared = tuple(member for member in self.members if member.weight) or self.members[:1]
+        self._shared = tuple(member for member in self.between if member.weight) or self.between[:1]
         self._sums = list(itertools.accumulate(member.weight for member in self._shared))
 
     def _instead(self, call: Call, member: Member) -> Member | None:
         """Who carries a call of a side that cannot be reached; None when nobody can."""
-        others = tuple(one for one in self.members if one is not member and one.weight and one.reachable)
+        others = tuple(one for one in self.between if one is not member and one.weight and one.reachable)
         if not others:
             return None
         member.side.fallbacks += 1
@@ -170,4 +170,4 @@ class Split:
         return chosen((key or str(random.random())).encode(), others)
 
     def __repr__(self) -> str:
-        return f"<Split {' + '.join(f'{member.name} {member.weight}' for member in self.members)}>"
+        return f"<Split {' + '.join(f'{member.name} {member.weight}' for member in self.between)}>"

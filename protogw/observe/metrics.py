@@ -91,7 +91,7 @@ class _Named(Protocol):
 class Several(Protocol):
     """A target that is several upstreams, among which each call is given to one."""
 
-    members: Sequence[_Named]
+    between: Sequence[_Named]
 
 
 class Metrics:
@@ -182,7 +182,7 @@ class Metrics:
         """The upstream that the call went to: of several, the one whose address it was."""
         target = route.target
         if isinstance(target, Several):
-            for member in target.members:
+            for member in target.between:
                 pool = self._pools.get(member.name)
                 if pool is not None and any(one.label == call.upstream for one in pool.endpoints):
                     return member.name

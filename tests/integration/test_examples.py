@@ -443,7 +443,7 @@ def test_the_canary_example_promotes_a_version_2_without_the_fault() -> None:
 SECURE = ROOT / "examples" / "secure-api"
 
 
-def _answers(commands: list[str]) -> list[tuple[str, dict[str, str], Any]]:
+def _shown(commands: list[str]) -> list[tuple[str, dict[str, str], Any]]:
     """What curl shows of each: the first line, the fields, the body."""
     shown = []
     for command in commands:
@@ -472,7 +472,7 @@ def test_the_readme_lines_of_the_secure_example_work() -> None:
         running([sys.executable, "server.py", str(behind)], port=behind, cwd=LIBRARY),
         running([sys.executable, "-m", "protogw", "serve", "gateway.yaml"], port=port, cwd=SECURE, env=environment),
     ):
-        nobody, reader, staff, refused, made = _answers(commands[:5])
+        nobody, reader, staff, refused, made = _shown(commands[:5])
         asked = json.loads(run(["sh", "-c", commands[5]]))
     assert (" 401 " in nobody[0], nobody[1]["www-authenticate"].startswith("Bearer")) == (True, True)
     assert ["isbn" in book for book in reader[2]["books"]] == [False, False]

@@ -53,10 +53,10 @@ async def test_an_entry_comes_back_as_it_was(store: RedisCache) -> None:
 
 
 async def test_entries_expire_by_themselves(store: RedisCache) -> None:
-    await store.put(b"k", entry(fresh_s=5.0, stale_s=5.0))
+    await store.put(b"k", entry(fresh_s=5.0, stale_s=5.0, fields=()))
     left = await store._client.pttl(store._prefix + b"k".hex().encode())
     assert 0 < left <= 10_000
-    await store.put(b"gone", replace(entry(), made_s=time.time() - 100))
+    await store.put(b"gone", replace(entry(fields=()), made_s=time.time() - 100))
     assert await store.get(b"gone") is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -175,6 +176,7 @@ def test_the_documented_configs_are_read(tmp_path: Path) -> None:
     (tmp_path / "protos").mkdir()
     for name in ("protos/library.proto", "users.proto", "feed.proto", "shop.openapi.yaml"):
         (tmp_path / name).touch()
+    shutil.copy(ROOT / "examples" / "custom-policy" / "tenants.py", tmp_path)
     blocks = (ROOT / "docs" / "config.md").read_text().split("```yaml\n")[1:]
     assert len(blocks) == 2
     for block in blocks:

@@ -164,7 +164,7 @@ def test_a_call_of_a_route_with_weights_counts_under_the_upstream_that_it_went_t
             self.name = name
 
     class Split(Target):
-        members = (Member("kit"), Member("kit_v2"))
+        between = (Member("kit"), Member("kit_v2"))
 
     metrics = Metrics()
     metrics.routed(Router({}), {"kit": Pool("10.0.0.1:1"), "kit_v2": Pool("10.0.0.2:1")})

@@ -42,10 +42,8 @@ class ExpressionError(Exception):
     """An expression that has no value for this call; the message says why."""
 
 
-def _identity(call: Call, payload: Payload | None) -> Mapping[str, Any]:
-    who: Identity | None = call.identity
-    if who is None:
-        return _NOBODY
+def identity_as_data(who: Identity) -> dict[str, Any]:
+    """A caller as plain data, under the names that expressions have for it."""
     return {
         "subject": who.subject,
         "consumer": who.consumer,
@@ -56,6 +54,11 @@ def _identity(call: Call, payload: Payload | None) -> Mapping[str, Any]:
         "claims": dict(who.claims),
         "metadata": dict(who.metadata),
     }
+
+
+def _identity(call: Call, payload: Payload | None) -> Mapping[str, Any]:
+    who: Identity | None = call.identity
+    return _NOBODY if who is None else identity_as_data(who)
 
 
 _NOBODY: Final[Mapping[str, Any]] = {

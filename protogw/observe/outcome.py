@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from protogw.errors import Code
+from protogw.wire.http_status import code_of_status
 
 if TYPE_CHECKING:
     from protogw.errors import GatewayError
     from protogw.frontends.base import Recorded
 
-BY_STATUS: Final = MappingProxyType(
-    {
-        400: Code.INVALID_ARGUMENT,
-        401: Code.UNAUTHENTICATED,
-        403: Code.PERMISSION_DENIED,
-        404: Code.NOT_FOUND,
-        405: Code.UNIMPLEMENTED,
-        406: Code.INVALID_ARGUMENT,
-        408: Code.DEADLINE_EXCEEDED,
-        409: Code.ABORTED,
-        410: Code.NOT_FOUND,
-        412: Code.FAILED_PRECONDITION,
-        413: Code.RESOURCE_EXHAUSTED,
-        416: Code.OUT_OF_RANGE,
-        429: Code.RESOURCE_EXHAUSTED,
-        499: Code.CANCELLED,
-        501: Code.UNIMPLEMENTED,
-        502: Code.UNAVAILABLE,
-        503: Code.UNAVAILABLE,
-        504: Code.DEADLINE_EXCEEDED,
-    }
-)
-"""What an HTTP answer that no Code was told of means."""
-
 
 def of_status(status: int) -> Code:
     """The Code that an HTTP status means; 0, none sent, is a client that went away."""
-    known = BY_STATUS.get(status)
-    if known is not None:
-        return known
-    if status >= 500:
-        return Code.INTERNAL
     if status >= 400:
-        return Code.FAILED_PRECONDITION
+        return code_of_status(status)
     return Code.OK if status else Code.CANCELLED
 
 

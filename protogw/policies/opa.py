@@ -19,8 +19,8 @@ from pydantic_core import PydanticCustomError
 from protogw.call import Call, Metadata, Reply
 from protogw.counting import Count
 from protogw.errors import Forbidden, GatewayError, Overloaded, Unauthenticated
+from protogw.expressions import identity_as_data
 from protogw.fetching import Fetcher, FetchError
-from protogw.identity import Identity
 from protogw.paths import ReadableFile
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.forward_auth import HeaderName, Url
@@ -207,7 +207,7 @@ class Opa:
             "service": method.service if method is not None else "",
             "name": method.name if method is not None else "",
             "front_end": call.front_end,
-            "identity": _identity(call.identity),
+            "identity": identity_as_data(call.identity) if call.identity is not None else None,
             "peer": {"address": peer.host, "identity": peer.identity, "tls": peer.tls},
             "headers": headers,
         }
@@ -230,20 +230,6 @@ class Opa:
             self._told_s = now
             become = "let through" if self._settings.on_error == "open" else "refused"
             log.warning("policies.%s: there is no decision, calls are %s: %s", self._name, become, error)
-
-
-def _identity(who: Identity | None) -> dict[str, Any] | None:
-    if who is None:
-        return None
-    return {
-        "subject": who.subject,
-        "consumer": who.consumer,
-        "issuer": who.issuer,
-        "scheme": who.scheme,
-        "groups": sorted(who.groups),
-        "scopes": sorted(who.scopes),
-        "claims": dict(who.claims),
-    }
 
 
 def _refusal(call: Call, reason: str) -> GatewayError:

@@ -9,13 +9,11 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from protogw.stores.base import StoreError
 from protogw.stores.entries import Clock, Entry, Wanted, dumped, loaded, wall
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from protogw.stores.server import Server
 
 TIMEOUT_S = 0.25
 """How long a look-up may take, connecting included."""
@@ -41,20 +39,10 @@ class RedisCache:
         retry_s: float = RETRY_S,
         clock: Clock = wall,
     ) -> None:
-        from redis.asyncio import BlockingConnectionPool, Redis  # only those who share a cache need it
-
-        self._pool: Any = BlockingConnectionPool.from_url(
-            url,
-            max_connections=64,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            health_check_interval=30,
-        )
-        self._client: Redis = Redis(connection_pool=self._pool)
+        self._server = Server(url, timeout_s)
+        self._client = self._server.client
         self._prefix = b"protogw:cache:%b:" % prefix.encode()
         self._most = most_entry
-        self._timeout_s = timeout_s
         self._retry_s = retry_s
         self._clock = clock
         self._down_until = -math.inf
@@ -104,25 +92,19 @@ class RedisCache:
 
     @asynccontextmanager
     async def _asking(self, timeout_s: float = 0.0) -> AsyncIterator[None]:
-        """Bound a question in time, and turn what the client raises into StoreError."""
-        from redis.exceptions import RedisError
-
+        """As the server's own, but one that did not answer is left alone for a moment."""
         loop = asyncio.get_running_loop()
         if not timeout_s and loop.time() < self._down_until:
             raise StoreError("it did not answer a moment ago")
         try:
-            async with asyncio.timeout(timeout_s or self._timeout_s):
+            async with self._server.asking(timeout_s):
                 yield
-        except TimeoutError as error:
+        except StoreError:
             self._down_until = loop.time() + self._retry_s
-            raise StoreError(f"no answer within {timeout_s or self._timeout_s:g} s") from error
-        except (RedisError, OSError) as error:
-            self._down_until = loop.time() + self._retry_s
-            raise StoreError(str(error) or type(error).__name__) from error
+            raise
 
     async def close(self) -> None:
-        await self._client.aclose()
-        await self._pool.aclose()
+        await self._server.close()
 
 
 def _literal(pattern: bytes) -> bytes:

@@ -9,12 +9,10 @@ import asyncio
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from protogw.stores.base import StoreError
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from protogw.stores.server import Server
 
 TIMEOUT_S = 0.5
 MOST_WAITING = 1024
@@ -134,40 +132,21 @@ class RedisQuotas:
     """In a Redis or Valkey server."""
 
     def __init__(self, url: str, *, prefix: str = "protogw:quota:", timeout_s: float = TIMEOUT_S) -> None:
-        from redis.asyncio import BlockingConnectionPool, Redis  # only those who share quotas need it
-
-        self._pool: Any = BlockingConnectionPool.from_url(
-            url,
-            max_connections=64,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            health_check_interval=30,
-        )
-        self._client: Redis = Redis(connection_pool=self._pool)
-        self._script = self._client.register_script(_SCRIPT)
+        self._server = Server(url, timeout_s)
+        self._script = self._server.client.register_script(_SCRIPT)
         self._prefix = prefix
-        self._timeout_s = timeout_s
 
     async def spend(self, key: str, before: str, share: float, cost: int, limit: int, until: float) -> Spent:
-        from redis.exceptions import RedisError
-
         # One hash tag, so that a cluster keeps both together.
         tag = key.rpartition(" ")[0]
         keys = [f"{self._prefix}{{{tag}}}{name.removeprefix(tag)}" for name in (key, before)]
         keep = max(1000, int((until - time.time()) * 1000))
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                allowed, used = await self._script(keys=keys, args=[f"{share:.9f}", cost, limit, keep])
-        except TimeoutError as error:
-            raise StoreError(f"no answer within {self._timeout_s:g} s") from error
-        except (RedisError, OSError) as error:
-            raise StoreError(str(error) or type(error).__name__) from error
+        async with self._server.asking():
+            allowed, used = await self._script(keys=keys, args=[f"{share:.9f}", cost, limit, keep])
         return Spent(bool(allowed), float(used))
 
     async def close(self) -> None:
-        await self._client.aclose()
-        await self._pool.aclose()
+        await self._server.close()
 
 
 def opened(store: str) -> QuotaStore:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from protogw.stores.base import Algorithm, StoreError, Taken, Window
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from protogw.stores.base import Algorithm, Taken, Window
+from protogw.stores.server import Server
 
 TIMEOUT_S = 0.25
 """How long one wish may take, connecting included: a store that is slower than this holds calls up for nothing."""
@@ -89,40 +85,20 @@ class RedisCounters:
     """A CounterStore in a Redis or Valkey server (`redis://`, `rediss://`, `unix://`)."""
 
     def __init__(self, url: str, *, prefix: str = "protogw:limit:", timeout_s: float = TIMEOUT_S) -> None:
-        from redis.asyncio import BlockingConnectionPool, Redis  # only those who share counters need it
-
-        # A pool that is handed in is its giver's to close.
-        self._pool: Any = BlockingConnectionPool.from_url(
-            url,
-            max_connections=64,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            health_check_interval=30,
-        )
-        self._client: Redis = Redis(connection_pool=self._pool)
-        self._script = self._client.register_script(_SCRIPT)
+        self._server = Server(url, timeout_s)
+        self._script = self._server.client.register_script(_SCRIPT)
         self._prefix = prefix
-        self._timeout_s = timeout_s
 
     async def take(self, key: str, cost: int, windows: Sequence[Window]) -> Sequence[Taken]:
-        from redis.exceptions import RedisError
-
         # One hash tag, so that a cluster keeps a key's windows together.
         keys = [f"{self._prefix}{{{key}}}:{index}:{window.per_s:g}" for index, window in enumerate(windows)]
         arguments: list[str | int] = [cost]
         for window in windows:
             kind = "b" if window.algorithm is Algorithm.TOKEN_BUCKET else "s"
             arguments += [kind, window.amount, round(window.per_s * 1e6), window.burst]
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                found = await self._script(keys=keys, args=arguments)
-        except TimeoutError as error:
-            raise StoreError(f"no answer within {self._timeout_s:g} s") from error
-        except (RedisError, OSError) as error:
-            raise StoreError(str(error) or type(error).__name__) from error
+        async with self._server.asking():
+            found = await self._script(keys=keys, args=arguments)
         return [Taken(bool(ok), int(left), reset / 1e6, retry / 1e6) for ok, left, reset, retry in found]
 
     async def close(self) -> None:
-        await self._client.aclose()
-        await self._pool.aclose()
+        await self._server.close()

@@ -71,7 +71,7 @@ async def test_every_window_is_charged_or_none(redis: RedisServer) -> None:
 async def test_keys_expire_by_themselves(redis: RedisServer) -> None:
     store = RedisCounters(redis.url, timeout_s=5.0)
     await store.take("short", 1, [Window(amount=10, per_s=1.0, burst=10)])
-    left = [await store._client.pttl(key) for key in await store._client.keys("protogw:limit:{short}*")]
+    left = [await store._server.client.pttl(key) for key in await store._server.client.keys("protogw:limit:{short}*")]
     assert left
     assert all(0 < milliseconds <= 2000 for milliseconds in left)
     await store.close()

@@ -7,60 +7,24 @@ a problem (RFC 9457) says more than a number of the protocol that carries it, an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from protogw.descriptors.model import Type
 from protogw.errors import Code, Detail, InvalidRequest, Status
+from protogw.wire.http_status import code_of_status
 from protogw.wire.protojson_details import detail_from_json
 
 MESSAGE_CHARACTERS = 2048
 DETAILS = 32
-
-CODE_OF_STATUS: Mapping[int, Code] = MappingProxyType(
-    {
-        400: Code.INVALID_ARGUMENT,
-        401: Code.UNAUTHENTICATED,
-        403: Code.PERMISSION_DENIED,
-        404: Code.NOT_FOUND,
-        405: Code.UNIMPLEMENTED,
-        406: Code.INVALID_ARGUMENT,
-        408: Code.DEADLINE_EXCEEDED,
-        409: Code.ABORTED,
-        410: Code.NOT_FOUND,
-        411: Code.INVALID_ARGUMENT,
-        412: Code.FAILED_PRECONDITION,
-        413: Code.RESOURCE_EXHAUSTED,
-        414: Code.INVALID_ARGUMENT,
-        415: Code.INVALID_ARGUMENT,
-        416: Code.OUT_OF_RANGE,
-        422: Code.INVALID_ARGUMENT,
-        425: Code.UNAVAILABLE,
-        429: Code.RESOURCE_EXHAUSTED,
-        431: Code.RESOURCE_EXHAUSTED,
-        451: Code.PERMISSION_DENIED,
-        499: Code.CANCELLED,
-        500: Code.INTERNAL,
-        501: Code.UNIMPLEMENTED,
-        502: Code.UNAVAILABLE,
-        503: Code.UNAVAILABLE,
-        504: Code.DEADLINE_EXCEEDED,
-        507: Code.RESOURCE_EXHAUSTED,
-        511: Code.UNAUTHENTICATED,
-    }
-)
 
 
 def code_of(status: int, verb: bytes) -> Code:
     """What an HTTP error status means as a Code."""
     if status == 409 and verb == b"POST":
         return Code.ALREADY_EXISTS
-    found = CODE_OF_STATUS.get(status)
-    if found is not None:
-        return found
-    return Code.FAILED_PRECONDITION if status < 500 else Code.INTERNAL
+    return code_of_status(status)
 
 
 def status_of_record(record: bytes, types: Mapping[str, Type]) -> Status:

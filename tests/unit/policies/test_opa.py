@@ -74,6 +74,7 @@ async def test_the_input_is_the_call(agent: tuple[Server, Any]) -> None:
                 "groups": ["staff"],
                 "scopes": [],
                 "claims": {"tenant": "acme"},
+                "metadata": {},
             },
             "peer": {"address": "192.0.2.1", "identity": "", "tls": False},
             "headers": {"x-tenant": ["a", "b"]},

@@ -165,6 +165,22 @@ class PayloadStream(AsyncGenerator[Payload, None]):
         raise error[0]
 
 
+class PassingPayloads(PayloadStream):
+    """Another stream's messages on their way, by a class that says what becomes of each.
+
+    Letting go of the rest is letting go of that stream; who has more to let go of does that, and this.
+    """
+
+    __slots__ = ("_payloads",)
+
+    def __init__(self, payloads: AsyncIterator[Payload]) -> None:
+        self._payloads = payloads
+
+    async def aclose(self) -> None:
+        if isinstance(self._payloads, AsyncGenerator):
+            await self._payloads.aclose()
+
+
 class Tries:
     """What is known of a call that is tried more than once; kept by whoever tries, read by those who carry it."""
 

@@ -6,12 +6,12 @@ are one on the wire, they are not touched. What the other type does not know is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
-from protogw.call import Call, Encoding, Payload, PayloadStream, Reply
+from protogw.call import Call, Encoding, PassingPayloads, Payload, Reply
 from protogw.delivery.compare import camel
 from protogw.delivery.twin import twin
 from protogw.descriptors.model import Method, Schema, Type
@@ -217,21 +217,17 @@ def _answered(payload: Payload, conversion: Conversion) -> Payload:
         raise BadUpstream(f"a reply cannot be told as {conversion.to.name}: {error.message}") from error
 
 
-class _Converted(PayloadStream):
+class _Converted(PassingPayloads):
     """Messages, each converted as it is read."""
 
-    __slots__ = ("_conversion", "_payloads")
+    __slots__ = ("_conversion",)
 
     def __init__(self, payloads: AsyncIterator[Payload], conversion: Conversion) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._conversion = conversion
 
     async def __anext__(self) -> Payload:
         return self._conversion(await self._payloads.__anext__())
-
-    async def aclose(self) -> None:
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
 
 
 class _Answered(_Converted):

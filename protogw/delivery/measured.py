@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 
-from protogw.call import Call, Payload, PayloadStream, Reply
+from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.errors import Code, GatewayError, Source
 from protogw.policies.base import Target
 
@@ -101,13 +101,13 @@ def _failed(reply: Reply) -> bool:
     return reply.head.status >= 500 if reply.head is not None else reply.status.code in FAILURES
 
 
-class _Ending(PayloadStream):
+class _Ending(PassingPayloads):
     """A reply's stream, which is counted once it has ended."""
 
-    __slots__ = ("_payloads", "_reply", "_seconds", "_window")
+    __slots__ = ("_reply", "_seconds", "_window")
 
     def __init__(self, payloads: AsyncIterator[Payload], reply: Reply, window: Window, seconds: float) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._reply = reply
         self._window: Window | None = window
         self._seconds = seconds
@@ -130,5 +130,4 @@ class _Ending(PayloadStream):
     async def aclose(self) -> None:
         """Left by whoever read it: it answered well as far as it went."""
         self._end(False)
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
+        await super().aclose()

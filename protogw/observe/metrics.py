@@ -7,11 +7,11 @@ label sets beyond a number share one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from protogw.call import Composite, Payload, PayloadStream
+from protogw.call import Composite, PassingPayloads, Payload
 from protogw.counting import OVERFLOW, Count
 from protogw.errors import Code
 from protogw.observe.outcome import of_status
@@ -263,23 +263,19 @@ class Metrics:
         found.seconds += what.elapsed_s
 
 
-class _Messages(PayloadStream):
+class _Messages(PassingPayloads):
     """A stream's messages, counted as they are taken."""
 
-    __slots__ = ("_payloads", "count")
+    __slots__ = ("count",)
 
     def __init__(self, payloads: AsyncIterator[Payload], count: Count) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self.count = count
 
     async def __anext__(self) -> Payload:
         payload = await self._payloads.__anext__()
         self.count.value += 1
         return payload
-
-    async def aclose(self) -> None:
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
 
 
 _NAMES: Final = {int(code): code.name for code in Code}

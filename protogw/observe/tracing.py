@@ -7,11 +7,11 @@ that is, bare facts are noted as it goes; spans are made of them elsewhere (`otl
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from protogw.call import Composite, Metadata, Payload, PayloadStream
+from protogw.call import Composite, Metadata, PassingPayloads, Payload
 from protogw.errors import Code, GatewayError
 from protogw.observe.outcome import of_status, outcome
 from protogw.observe.trace_context import (
@@ -331,13 +331,13 @@ class _Traced:
         return reply
 
 
-class _Followed(PayloadStream):
+class _Followed(PassingPayloads):
     """A reply's stream, whose span ends with it."""
 
-    __slots__ = ("_call", "_many", "_payloads", "_reply", "_span", "_tracer")
+    __slots__ = ("_call", "_many", "_reply", "_span", "_tracer")
 
     def __init__(self, payloads: AsyncIterator[Payload], span: Span, call: Call, reply: Reply, tracer: Tracer) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._span: Span | None = span
         self._call = call
         self._reply = reply
@@ -364,8 +364,7 @@ class _Followed(PayloadStream):
 
     async def aclose(self) -> None:
         self._end(Code.CANCELLED, None)
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
+        await super().aclose()
 
 
 def _told(metadata: Metadata, value: bytes, state: bytes = b"") -> Metadata:

@@ -8,13 +8,13 @@ tells whether both are alike. `no-transform`, or a policy on fewer routes, keeps
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from protogw.aside import encoded
-from protogw.call import Call, Encoding, Payload, PayloadStream, Reply
+from protogw.call import Call, Encoding, PassingPayloads, Payload, Reply
 from protogw.policies.base import Handler, PolicySettings
 from protogw.values import LISTED, Bytes
 from protogw.wire.content import BROTLI_QUALITY, GZIP_LEVEL, Encoder, choose_coding
@@ -122,13 +122,13 @@ def _fields(head: ResponseHead, coding: bytes) -> tuple[Header, ...]:
     return tuple(fields)
 
 
-class _Encoded(PayloadStream):
+class _Encoded(PassingPayloads):
     """A body's pieces, each encoded as it comes."""
 
-    __slots__ = ("_encoder", "_ended", "_payloads")
+    __slots__ = ("_encoder", "_ended")
 
     def __init__(self, payloads: AsyncIterator[Payload], encoder: Encoder) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._encoder = encoder
         self._ended = False
 
@@ -144,5 +144,4 @@ class _Encoded(PayloadStream):
 
     async def aclose(self) -> None:
         self._ended = True
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
+        await super().aclose()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 
-from protogw.call import Encoding, Payload, PayloadStream
+from protogw.call import Encoding, PassingPayloads, Payload
 
 
 def settled(payload: Payload) -> Payload:
@@ -18,18 +18,14 @@ def settled(payload: Payload) -> Payload:
     return Payload(payload.proto(), Encoding.PROTO, payload.codec)
 
 
-class Inspected(PayloadStream):
+class Inspected(PassingPayloads):
     """The same stream, each message as `inspect` returns it; what that raises ends the stream."""
 
-    __slots__ = ("_inspect", "_payloads")
+    __slots__ = ("_inspect",)
 
     def __init__(self, payloads: AsyncIterator[Payload], inspect: Callable[[Payload], Payload]) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._inspect = inspect
 
     async def __anext__(self) -> Payload:
         return self._inspect(await self._payloads.__anext__())
-
-    async def aclose(self) -> None:
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()

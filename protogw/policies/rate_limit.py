@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Payload, PayloadStream, Reply
+from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.counting import Count
 from protogw.errors import InvalidRequest, LimitReached, Overloaded
 from protogw.expressions import ExpressionError, ExpressionText
@@ -189,22 +189,18 @@ def _retry(taken: Taken) -> float:
     return taken.retry_s
 
 
-class _Counted(PayloadStream):
+class _Counted(PassingPayloads):
     """The messages of a request, each counted before it goes on; the one that is too many ends the call."""
 
-    __slots__ = ("_call", "_key", "_limit", "_payloads")
+    __slots__ = ("_call", "_key", "_limit")
 
     def __init__(self, limit: RateLimit, key: str, call: Call, payloads: AsyncIterator[Payload]) -> None:
         self._limit = limit
         self._key = key
         self._call = call
-        self._payloads = payloads
+        super().__init__(payloads)
 
     async def __anext__(self) -> Payload:
         payload = await self._payloads.__anext__()
         await self._limit._take(self._key, self._limit._cost_of(self._call, payload))
         return payload
-
-    async def aclose(self) -> None:
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Payload, PayloadStream, Reply
+from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.errors import BodyTooLarge, GatewayError
 from protogw.policies.base import Handler, PolicySettings
 from protogw.policies.repeating import discard
@@ -101,10 +101,10 @@ def _large_reply(limit: int) -> GatewayError:
     return BodyTooLarge(f"the reply is over the limit of {limit} bytes", http_status=502)
 
 
-class _Measured(PayloadStream):
+class _Measured(PassingPayloads):
     """A stream's messages; the one that is too large, or too much, ends the call."""
 
-    __slots__ = ("_left", "_most", "_payloads", "_refusal", "_total")
+    __slots__ = ("_left", "_most", "_refusal", "_total")
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class _Measured(PayloadStream):
         total: int | None,
         refusal: Callable[[int], GatewayError],
     ) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._most = most
         self._total = total
         self._left = total
@@ -132,7 +132,3 @@ class _Measured(PayloadStream):
                 await self.aclose()
                 raise self._refusal(self._total)
         return payload
-
-    async def aclose(self) -> None:
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()

@@ -7,9 +7,9 @@ directions have ended. A reply that is dropped unread gives its place back when 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 
-from protogw.call import Payload, PayloadStream, Reply
+from protogw.call import PassingPayloads, Payload, Reply
 from protogw.wire.http import ByteStream
 
 
@@ -41,11 +41,11 @@ def held(reply: Reply, slot: Slot) -> Reply:
     return reply
 
 
-class _Held(PayloadStream):
-    __slots__ = ("_payloads", "_slot")
+class _Held(PassingPayloads):
+    __slots__ = ("_slot",)
 
     def __init__(self, payloads: AsyncIterator[Payload], slot: Slot) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._slot = slot
 
     async def __anext__(self) -> Payload:
@@ -57,8 +57,7 @@ class _Held(PayloadStream):
 
     async def aclose(self) -> None:
         self._slot.free()
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
+        await super().aclose()
 
 
 class _HeldTunnel:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import ClassVar, Self, TypeVar
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Payload, PayloadStream, Reply
+from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.errors import DeadlineExceeded
 from protogw.policies.base import Handler, PolicySettings
 from protogw.values import Positive
@@ -114,13 +114,13 @@ class _Silence:
         return DeadlineExceeded(f"no message has come for {self._allowed:g} s")
 
 
-class _Heard(PayloadStream):
+class _Heard(PassingPayloads):
     """A request's messages, each of which breaks the silence."""
 
-    __slots__ = ("_payloads", "_silence")
+    __slots__ = ("_silence",)
 
     def __init__(self, payloads: AsyncIterator[Payload], silence: _Silence) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._silence = silence
 
     async def __anext__(self) -> Payload:
@@ -128,18 +128,14 @@ class _Heard(PayloadStream):
         self._silence.heard()
         return payload
 
-    async def aclose(self) -> None:
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
 
-
-class _Bounded(PayloadStream):
+class _Bounded(PassingPayloads):
     """A reply's messages, none of which may be too long in coming."""
 
-    __slots__ = ("_payloads", "_silence")
+    __slots__ = ("_silence",)
 
     def __init__(self, payloads: AsyncIterator[Payload], silence: _Silence) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._silence = silence
 
     async def __anext__(self) -> Payload:
@@ -159,5 +155,4 @@ class _Bounded(PayloadStream):
 
     async def aclose(self) -> None:
         self._silence.end()
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
+        await super().aclose()

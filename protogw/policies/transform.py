@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Payload, PayloadStream, Reply
+from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.descriptors.model import Method
 from protogw.errors import BadUpstream, Code, GatewayError, InvalidRequest
 from protogw.expressions import Expression, ExpressionError, ExpressionText
@@ -244,10 +244,10 @@ def _blamed(error: InvalidRequest) -> GatewayError:
     return BadUpstream(f"the reply cannot be changed as configured: {error.message}")
 
 
-class _Changed(PayloadStream):
+class _Changed(PassingPayloads):
     """The messages of a stream, each changed before it goes on."""
 
-    __slots__ = ("_blame", "_call", "_messages", "_payloads", "_when")
+    __slots__ = ("_blame", "_call", "_messages", "_when")
 
     def __init__(
         self,
@@ -257,7 +257,7 @@ class _Changed(PayloadStream):
         when: Expression | None,
         blame: Callable[[InvalidRequest], GatewayError] | None = None,
     ) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._call = call
         self._messages = messages
         self._when = when
@@ -273,7 +273,3 @@ class _Changed(PayloadStream):
             if self._blame is None:
                 raise
             raise self._blame(error) from error
-
-    async def aclose(self) -> None:
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from protogw.call import Call, Payload, PayloadStream, Reply
+from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.descriptors.model import Method
 from protogw.errors import BadUpstream, BodyTooLarge, Code, GatewayError, InvalidRequest
 from protogw.policies.base import Handler, PolicySettings, Tools
@@ -139,15 +139,15 @@ class Validate:
             log.warning("policies.%s: %s is not as its schema says: %s", self._name, what, error.message)
 
 
-class _Checked(PayloadStream):
+class _Checked(PassingPayloads):
     """The messages of a stream, each checked before it goes on."""
 
-    __slots__ = ("_check", "_checks", "_payloads")
+    __slots__ = ("_check", "_checks")
 
     def __init__(
         self, payloads: AsyncIterator[Payload], checks: Checks, check: Callable[[Payload, Checks], None]
     ) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._checks = checks
         self._check = check
 
@@ -155,7 +155,3 @@ class _Checked(PayloadStream):
         payload = await self._payloads.__anext__()
         self._check(payload, self._checks)
         return payload
-
-    async def aclose(self) -> None:
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 
-from protogw.call import Payload, PayloadStream, Reply
+from protogw.call import PassingPayloads, Payload, Reply
 from protogw.errors import Code, GatewayError, Source
 from protogw.pools.breaker import Circuit, Trial
 from protogw.pools.endpoint import Endpoint
@@ -50,13 +50,13 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class _Watched(PayloadStream):
+class _Watched(PassingPayloads):
     """A reply's stream; its endpoint is judged once it has ended, by the status that it ended with.
 
     For the breaker a stream is as good as its first message: it may run for hours, and others wait for the verdict.
     """
 
-    __slots__ = ("_circuit", "_endpoint", "_judge", "_payloads", "_reply", "_taken")
+    __slots__ = ("_circuit", "_endpoint", "_judge", "_reply", "_taken")
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class _Watched(PayloadStream):
         judge: Judge,
         circuit: Circuit | Trial | None,
     ) -> None:
-        self._payloads = payloads
+        super().__init__(payloads)
         self._reply = reply
         self._endpoint: Endpoint | None = endpoint
         self._taken = taken
@@ -104,5 +104,4 @@ class _Watched(PayloadStream):
         circuit, self._circuit = self._circuit, None
         if circuit is not None:
             circuit.left()
-        if isinstance(self._payloads, AsyncGenerator):
-            await self._payloads.aclose()
+        await super().aclose()

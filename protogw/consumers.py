@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
+from protogw.entry_files import read_entries
 from protogw.identity import Identity
 from protogw.paths import parse_file
 from protogw.values import LISTED
@@ -124,22 +124,4 @@ class Consumers:
 
 def _read(path: Path) -> Entries:
     """The entries of a file; raises ValueError in one line."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {(error.strerror or 'error').lower()}") from error
-    if len(data) > MAX_FILE:
-        raise ValueError(f"larger than {MAX_FILE} bytes")
-    try:
-        found: Any = yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark is not None else ""
-        raise ValueError(f"{where}not YAML") from None
-    try:
-        return _ENTRIES.validate_python(found if found is not None else {})
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{place}: {first['msg']}") from None
+    return read_entries(path, _ENTRIES, MAX_FILE, {})

@@ -6,7 +6,6 @@ A YAML or JSON list: each item an address as text, or a mapping of `address`, `w
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from protogw.discovery.base import Address, DiscoveryError
 from protogw.discovery.settings import DiscoverySettings
 from protogw.paths import Written, parse_file, parse_path
 from protogw.values import refuse
+from protogw.watching import Stamp, stamp_of
 
 WATCH_S = 0.5
 """How often the file is looked at."""
@@ -85,24 +85,17 @@ class FileSource:
     def __init__(self, path: Path, *, every_s: float = WATCH_S) -> None:
         self._path = path
         self._every_s = every_s
-        self._seen: tuple[int, ...] | None = None
+        self._seen: Stamp | None = None
 
     async def next(self) -> Sequence[Address]:
         while True:
-            stamp = await asyncio.to_thread(self._stamp)
+            stamp = await asyncio.to_thread(stamp_of, self._path)
             if stamp != self._seen and stamp is not None:
                 self._seen = stamp
                 return await asyncio.to_thread(read, self._path)
             if self._seen is None:
                 raise DiscoveryError(f"{self._path} cannot be read")
             await asyncio.sleep(self._every_s)
-
-    def _stamp(self) -> tuple[int, ...] | None:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None  # between two versions, perhaps
-        return found.st_mtime_ns, found.st_size, found.st_ino
 
     async def close(self) -> None:
         """Nothing is held."""

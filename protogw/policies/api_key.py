@@ -13,13 +13,13 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call
+from protogw.entry_files import FileFault, read_entries
 from protogw.errors import Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
@@ -164,18 +164,6 @@ _ENTRIES = TypeAdapter(tuple[KeyEntry, ...])
 def _read(path: Path) -> tuple[KeyEntry, ...]:
     """The entries of a file; raises ValueError in one line, which holds nothing of any key."""
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise ValueError(f"{path}: larger than {MAX_FILE} bytes")
-        found: Any = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark is not None else ""
-        raise ValueError(f"{path}{where}: not YAML") from None
-    try:
-        return _ENTRIES.validate_python(found or ())
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{path}: {place}: {first['msg']}") from None
+        return read_entries(path, _ENTRIES, MAX_FILE, ())
+    except FileFault as fault:
+        raise ValueError(fault.within(path)) from fault

@@ -20,8 +20,9 @@ from protogw.identity import Identity
 from protogw.paths import ReadableFile
 from protogw.policies.authentication import Authentication, AuthenticationSettings
 from protogw.policies.base import PolicySettings
-from protogw.policies.signature_keys import SignatureKey, read, stamp, table
+from protogw.policies.signature_keys import SignatureKey, read, table
 from protogw.values import LISTED, Bytes, Positive, Seconds
+from protogw.watching import changes, stamp_of
 
 if TYPE_CHECKING:
     from cachebox import TTLCache
@@ -86,7 +87,7 @@ class HttpSignature(Authentication):
     def __init__(self, settings: HttpSignatureSettings) -> None:
         super().__init__(settings)
         self._settings = settings
-        self._stamp = stamp(settings.file) if settings.file is not None else None
+        self._stamp = stamp_of(settings.file) if settings.file is not None else None
         self._known = table((*settings.keys, *(read(settings.file) if settings.file is not None else ())))
         from cachebox import TTLCache  # beside the verifier, what only some configs need
 
@@ -156,12 +157,7 @@ class HttpSignature(Authentication):
         file = self._settings.file
         if file is None:
             return
-        while True:
-            await asyncio.sleep(WATCH_S)
-            now = await asyncio.to_thread(stamp, file)
-            if now is None or now == self._stamp:
-                continue
-            self._stamp = now
+        async for _ in changes(file, self._stamp, WATCH_S):
             try:
                 self._known = table((*self._settings.keys, *await asyncio.to_thread(read, file)))
             except ValueError as error:

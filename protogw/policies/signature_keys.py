@@ -3,16 +3,15 @@ change."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
+from protogw.entry_files import FileFault, read_entries
 from protogw.identity import Identity
 
 MAX_FILE: Final = 16 << 20
@@ -111,31 +110,12 @@ def table(keys: Iterable[SignatureKey]) -> Mapping[str, Known]:
     return found
 
 
-def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What differs once a file has changed; None while it is not there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None  # between two versions, perhaps
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
 _KEYS = TypeAdapter(tuple[SignatureKey, ...])
 
 
 def read(path: Path) -> tuple[SignatureKey, ...]:
     """The keys of a YAML file; raises ValueError in one line, which holds nothing of any key."""
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise ValueError(f"{path}: larger than {MAX_FILE} bytes")
-        found: Any = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from error
-    except yaml.YAMLError:
-        raise ValueError(f"{path}: not YAML") from None
-    try:
-        return _KEYS.validate_python(found or ())
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{path}: {place}: {first['msg']}") from None
+        return read_entries(path, _KEYS, MAX_FILE, ())
+    except FileFault as fault:
+        raise ValueError(fault.within(path)) from fault

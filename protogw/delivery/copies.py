@@ -102,7 +102,7 @@ class Copies:
                 await work()
         except (GatewayError, TimeoutError):
             counts.failed += 1
-        except Exception:
+        except Exception:  # a fault in a copy must harm nobody: the call it is a copy of goes its own way
             counts.failed += 1
             log.exception("%s: a fault of the gateway's own in a copy", self._what)
         finally:

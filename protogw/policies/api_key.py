@@ -23,7 +23,7 @@ from protogw.entry_files import FileFault, read_entries
 from protogw.errors import Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
-from protogw.policies.authentication import Authentication, AuthenticationSettings
+from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication
 from protogw.policies.base import PolicySettings
 from protogw.policies.credentials import PlaceList, Places
 from protogw.watching import Stamp, changes, stamp_of
@@ -90,7 +90,7 @@ class ApiKeySettings(AuthenticationSettings):
         return self
 
 
-class ApiKey(Authentication):
+class ApiKey(PlacedAuthentication):
     """Takes calls that carry a known key; the key says which consumer calls."""
 
     kind: ClassVar[str] = "api_key"
@@ -106,14 +106,6 @@ class ApiKey(Authentication):
         if self._file is not None:
             self._known = _table((*settings.keys, *_read(self._file)))
             self._stamp = stamp_of(self._file)
-
-    @property
-    def query_names(self) -> frozenset[bytes]:
-        return self._places.query_names
-
-    @property
-    def credential_headers(self) -> frozenset[bytes]:
-        return self._places.header_names
 
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("an API key is needed", "ApiKey")

@@ -21,6 +21,7 @@ from protogw.counting import Count
 from protogw.errors import GatewayError, Unauthenticated
 from protogw.identity import Identity
 from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.policies.credentials import Places
 from protogw.policies.identity_headers import FieldName, twinless
 from protogw.values import refuse
 
@@ -196,6 +197,21 @@ def failures(tools: Tools) -> tuple[Count, Count]:
     what = "Calls that nobody vouched for: without a credential, or with one that was refused."
     missing = tools.count("auth_failures", what, reason="missing")
     return missing, tools.count("auth_failures", what, reason="refused")
+
+
+class PlacedAuthentication(Authentication):
+    """Base of those whose credential has places of its own in a call."""
+
+    _places: Places
+    """Set by the subclass."""
+
+    @property
+    def query_names(self) -> frozenset[bytes]:
+        return self._places.query_names
+
+    @property
+    def credential_headers(self) -> frozenset[bytes]:
+        return self._places.header_names
 
 
 _PARTS: Mapping[str, Callable[[Identity], Any]] = {

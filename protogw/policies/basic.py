@@ -25,7 +25,7 @@ from protogw.call import Call
 from protogw.errors import Overloaded, Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
-from protogw.policies.authentication import Authentication, AuthenticationSettings
+from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication
 from protogw.policies.base import PolicySettings
 from protogw.policies.credentials import Places
 from protogw.values import Positive
@@ -115,7 +115,7 @@ class _User:
         self.identity = identity
 
 
-class Basic(Authentication):
+class Basic(PlacedAuthentication):
     """Takes calls that carry a known user's name and password; the name says who calls."""
 
     kind: ClassVar[str] = "basic"
@@ -136,10 +136,6 @@ class Basic(Authentication):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
         self._waiting = 0
         self._hasher: PasswordHasher | None = None
-
-    @property
-    def credential_headers(self) -> frozenset[bytes]:
-        return self._places.header_names
 
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a user name and password are needed", self._challenge)

@@ -24,7 +24,7 @@ from protogw.errors import GatewayError, Overloaded, Unauthenticated, UpstreamEr
 from protogw.fetching import Fetcher, FetchError
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
-from protogw.policies.authentication import Authentication, AuthenticationSettings, claim, texts
+from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication, claim, texts
 from protogw.policies.base import PolicySettings, Tools
 from protogw.policies.claims import ClaimPath, WebAddress, scopes_of
 from protogw.policies.credentials import PlaceList, Places
@@ -87,7 +87,7 @@ class IntrospectionSettings(AuthenticationSettings):
     """What refusals call the place that the token is for."""
 
 
-class Introspection(Authentication):
+class Introspection(PlacedAuthentication):
     """Takes calls that carry a token which its issuer, when asked, calls active; the answer says who calls."""
 
     kind: ClassVar[str] = "introspection"
@@ -111,14 +111,6 @@ class Introspection(Authentication):
         self._asking: dict[bytes, asyncio.Task[Identity]] = {}
         self._fetcher: Fetcher | None = None
         self._told_s = float("-inf")
-
-    @property
-    def query_names(self) -> frozenset[bytes]:
-        return self._places.query_names
-
-    @property
-    def credential_headers(self) -> frozenset[bytes]:
-        return self._places.header_names
 
     def equip(self, tools: Tools) -> None:
         super().equip(tools)

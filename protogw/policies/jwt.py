@@ -22,7 +22,7 @@ from protogw.call import Call
 from protogw.errors import Overloaded, Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile, parse_file
-from protogw.policies.authentication import Authentication, AuthenticationSettings, claim, texts
+from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication, claim, texts
 from protogw.policies.base import PolicySettings, Tools
 from protogw.policies.claims import ClaimPath, scopes_of, web_address
 from protogw.policies.credentials import PlaceList, Places
@@ -153,7 +153,7 @@ class _Trusted:
         self.source = source
 
 
-class Jwt(Authentication):
+class Jwt(PlacedAuthentication):
     """Takes calls that carry a token of a trusted issuer; the token says who calls."""
 
     kind: ClassVar[str] = "jwt"
@@ -172,14 +172,6 @@ class Jwt(Authentication):
         self._trusted: tuple[_Trusted, ...] = ()
         self.several_issuers = len(settings.issuers) > 1
         self._cache: LRUCache[bytes, Identity] = LRUCache(max(1, settings.cache))
-
-    @property
-    def query_names(self) -> frozenset[bytes]:
-        return self._places.query_names
-
-    @property
-    def credential_headers(self) -> frozenset[bytes]:
-        return self._places.header_names
 
     @property
     def lacks(self) -> str | None:

@@ -20,10 +20,11 @@ from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Reply
-from protogw.errors import Forbidden, InvalidRequest, LimitReached, Overloaded
-from protogw.expressions import Expression, ExpressionError, ExpressionText, parse_expression
+from protogw.errors import Forbidden, LimitReached, Overloaded
+from protogw.expressions import ExpressionError, ExpressionText, parse_expression
 from protogw.paths import parse_path
 from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.policies.costs import MOST_COST, cost_of
 from protogw.stores.base import StoreError
 from protogw.stores.quotas import QuotaStore, opened
 from protogw.values import refuse
@@ -32,7 +33,6 @@ log = logging.getLogger("protogw")
 
 MOST_SHOWN = 10_000
 """Consumers whose use the admin address shows: those seen last."""
-MOST_COST = 1_000_000
 _COMPLAIN_S = 10.0
 _ALLOWANCE = re.compile(r"([0-9]{1,15})\s?/\s?(hour|day|week|month)")
 _ROLLING = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 2592000.0}
@@ -153,7 +153,7 @@ class Quota:
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         plan, allowance = self._allowance(call)
         who = self._by.key(call)
-        cost = self._cost if isinstance(self._cost, int) else self._cost_of(call, self._cost)
+        cost = self._cost if isinstance(self._cost, int) else cost_of(self._cost, call)
         now = self._clock()
         began, ends, before = self._period(allowance.period, now)
         # A plan that is changed within the period goes on from what is used: the plan is no part of the key.
@@ -195,17 +195,6 @@ class Quota:
         if settings.default is None:
             raise Forbidden("the caller is on no plan")
         return settings.default, settings.plans[settings.default]
-
-    def _cost_of(self, call: Call, written: Expression) -> int:
-        try:
-            value = written.value(call)
-        except ExpressionError as error:
-            raise InvalidRequest(f"the cost of this call cannot be told: {error}") from error
-        if isinstance(value, str) and value.isdecimal() and len(value) <= 20:
-            value = int(value)  # as ProtoJSON writes 64-bit integers
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value <= MOST_COST:
-            raise InvalidRequest(f"the cost of this call cannot be told: {written.text} is no number up to {MOST_COST}")
-        return max(1, math.ceil(value))
 
     def _period(self, period: str, now: float) -> tuple[float, float, float]:
         known = self._periods.get(period)

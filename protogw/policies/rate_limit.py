@@ -17,9 +17,10 @@ from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.counting import Count
-from protogw.errors import InvalidRequest, LimitReached, Overloaded
-from protogw.expressions import ExpressionError, ExpressionText
+from protogw.errors import LimitReached, Overloaded
+from protogw.expressions import ExpressionText
 from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.policies.costs import MOST_COST, cost_of
 from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
 from protogw.stores.memory import MemoryCounters
 from protogw.values import LISTED, PerTime
@@ -27,7 +28,6 @@ from protogw.values import LISTED, PerTime
 log = logging.getLogger("protogw")
 
 _COMPLAIN_S = 10.0
-MOST_COST = 1_000_000
 
 
 class RateLimitSettings(PolicySettings):
@@ -156,15 +156,7 @@ class RateLimit:
         written = self._cost
         if isinstance(written, int):
             return max(1, written * size)
-        try:
-            value = written.value(call, payload)
-        except ExpressionError as error:
-            raise InvalidRequest(f"the cost of this call cannot be told: {error}") from error
-        if isinstance(value, str) and value.isdecimal() and len(value) <= 20:
-            value = int(value)  # as ProtoJSON writes 64-bit integers
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value <= MOST_COST:
-            raise InvalidRequest(f"the cost of this call cannot be told: {written.text} is no number up to {MOST_COST}")
-        return max(1, math.ceil(value)) * size
+        return cost_of(written, call, payload) * size
 
     def _fields(self, taken: Taken) -> tuple[tuple[bytes, bytes], ...]:
         return (

@@ -26,6 +26,13 @@ BUCKET = Window(amount=20, per_s=3600.0, burst=20)
 SLIDING = Window(amount=20, per_s=86400.0, burst=20, algorithm=Algorithm.SLIDING_WINDOW)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is there may take its time on a busy machine; one that is gone refuses at once all the same."""
+    for store in (RedisCounters, RedisQuotas):
+        monkeypatch.setitem(store.__init__.__kwdefaults__, "timeout_s", 10.0)
+
+
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp("redis"))

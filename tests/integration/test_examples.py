@@ -259,7 +259,7 @@ def test_operators_of_the_fan_in_example_speak_to_one_socket(chat: tuple[int, in
         run([require_tool("curl"), "-sS", "-X", "DELETE", f"{base}/{mine}"])
         with pytest.raises(ConnectionClosed):
             heard(socket, "nothing")
-        assert socket.close_code == 4007
+        assert socket.close_code == 4403
 
 
 OPENAPI = ROOT / "examples" / "openapi-as-grpc"

@@ -98,7 +98,7 @@ def test_a_socket_that_is_one_call_is_closed(running: Running) -> None:
         with pytest.raises(ConnectionClosed) as caught:
             socket.recv(timeout=10)
         assert caught.value.rcvd is not None
-        assert caught.value.rcvd.code == 4016
+        assert caught.value.rcvd.code == 4401
 
 
 def test_a_subscription_ends_and_what_opened_its_socket_was_authenticated(running: Running) -> None:

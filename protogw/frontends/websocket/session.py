@@ -36,7 +36,7 @@ from protogw.frontends.websocket.requests import Requests
 from protogw.frontends.websocket.settings import WebSocketSettings
 from protogw.frontends.websocket.single import token_of
 from protogw.frontends.websocket.socket import ClientGone, Draining, Socket
-from protogw.wire.websocket_codes import GOING_AWAY, SocketPolicy, close_code_of
+from protogw.wire.close_codes import GOING_AWAY, SocketPolicy, close_of_error
 
 if TYPE_CHECKING:
     from protogw.frontends.base import Exchange, Handler
@@ -104,7 +104,7 @@ class Session:
         if isinstance(failed, ClientGone):
             self.socket.abort()
         else:
-            code = GOING_AWAY if isinstance(failed, Draining) else close_code_of(failed)
+            code = GOING_AWAY if isinstance(failed, Draining) else close_of_error(failed)
             await self.socket.close(code, failed.message)
         if not (isinstance(failed, Draining) or (isinstance(failed, ClientGone) and failed.well)):
             raise failed

@@ -16,7 +16,7 @@ from protogw.frontends.websocket.requests import Requests
 from protogw.frontends.websocket.settings import WebSocketSettings
 from protogw.frontends.websocket.socket import ClientGone, Draining, Socket
 from protogw.frontends.websocket.table import Binding
-from protogw.wire.websocket_codes import GOING_AWAY, SocketPolicy, close_code, close_code_of
+from protogw.wire.close_codes import GOING_AWAY, SocketPolicy, close_of_error, close_of_status
 
 if TYPE_CHECKING:
     from protogw.frontends.base import Exchange, Handler
@@ -219,9 +219,9 @@ class SingleCall:
             return
         if failed is not None:
             status = failed.status
-            code = GOING_AWAY if isinstance(failed, Draining) else close_code_of(failed)
+            code = GOING_AWAY if isinstance(failed, Draining) else close_of_error(failed)
         else:
-            code = GOING_AWAY if self._draining and status.code is OK.code else close_code(status)
+            code = GOING_AWAY if self._draining and status.code is OK.code else close_of_status(status)
         try:
             if self._form.tells_end:
                 reply = self._reply

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogw.errors import Code, GatewayError
 from protogw.websocket import SocketClosed
-from protogw.wire.websocket_codes import NORMAL, reason
+from protogw.wire.close_codes import NORMAL, reason
 
 if TYPE_CHECKING:
     from protogw.frontends.base import Exchange

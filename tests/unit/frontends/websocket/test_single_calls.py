@@ -75,8 +75,8 @@ async def test_a_message_that_does_not_fit_its_type_closes_with_1007_and_names_t
     ("error", "code"),
     [
         (NotOffered("no"), 4012),
-        (GatewayError("who?", code=Code.UNAUTHENTICATED), 4016),
-        (GatewayError("no", code=Code.PERMISSION_DENIED), 4007),
+        (GatewayError("who?", code=Code.UNAUTHENTICATED), 4401),
+        (GatewayError("no", code=Code.PERMISSION_DENIED), 4403),
         (Overloaded("later"), 1013),
         (BadUpstream("odd"), 4013),
     ],
@@ -376,6 +376,6 @@ async def test_operators_see_sockets_push_to_them_and_close_them_where_they_may(
     await connection.push('{"text":"from outside"}')
     assert await client.receive() == '{"text":"from outside"}'
     connection.dismiss()
-    assert (await client.rest())[1] == 4007
+    assert (await client.rest())[1] == 4403
     await client.error()
     assert not asks.connections

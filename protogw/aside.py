@@ -1,4 +1,5 @@
-"""Compression of what is large, in threads beside the event loop: zlib and brotli let go of the interpreter meanwhile.
+"""Compression of what is large, in threads beside the event loop: zlib, brotli and zstd let go of the interpreter
+meanwhile.
 
 A bomb of a few hundred bytes makes as much work as the limit allows, a fifth of a second for 64 MiB, in which every
 other call would wait. What is small is done at once: a thread would cost it more than the work.

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import brotli
 
 from protogw.errors import BodyTooLarge, InvalidRequest, UnsupportedMedia
+from protogw.wire import zstd
 
 
 class MediaType(NamedTuple):
@@ -80,8 +81,9 @@ def choose_type(accept: bytes | None, offers: Sequence[bytes]) -> bytes | None:
     return best if quality_of(best, wanted) > 0 else None
 
 
-CODINGS = (b"br", b"gzip")
-"""The content codings that are read and written, the preferred first."""
+CODINGS = (b"zstd", b"br", b"gzip")
+"""The content codings that are read and written, the preferred first: zstd is about as small as br, in a third of the
+time."""
 
 
 def choose_coding(accept_encoding: bytes | None, offers: Sequence[bytes] = CODINGS) -> bytes:
@@ -103,31 +105,56 @@ BROTLI_QUALITY, GZIP_LEVEL = 4, 5
 
 def compress(data: bytes, coding: bytes) -> bytes:
     """A whole body, encoded."""
+    if coding == b"zstd":
+        return zstd.compress(data)
     if coding == b"br":
         return brotli.compress(data, quality=BROTLI_QUALITY)  # type: ignore[no-any-return]
     return zlib.compress(data, level=GZIP_LEVEL, wbits=31)
 
 
-class Encoder:
+class Encoder(Protocol):
     """Encodes one body piece by piece. Each piece can be decoded as soon as it has come: streams stay live."""
-
-    __slots__ = ("_brotli", "_gzip")
-
-    def __init__(self, coding: bytes, level: int) -> None:
-        self._brotli = brotli.Compressor(quality=level) if coding == b"br" else None
-        self._gzip = zlib.compressobj(level, zlib.DEFLATED, 31)
 
     def encode(self, data: bytes) -> bytes:
         """What this piece becomes."""
-        if self._brotli is not None:
-            return self._brotli.process(data) + self._brotli.flush()  # type: ignore[no-any-return]
-        return self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+        ...
 
     def end(self, data: bytes = b"") -> bytes:
         """The last piece and the end."""
-        if self._brotli is not None:
-            return self._brotli.process(data) + self._brotli.finish()  # type: ignore[no-any-return]
-        return self._gzip.compress(data) + self._gzip.flush()
+        ...
+
+
+class _GzipEncoder:
+    __slots__ = ("_inner",)
+
+    def __init__(self, level: int) -> None:
+        self._inner = zlib.compressobj(level, zlib.DEFLATED, 31)
+
+    def encode(self, data: bytes) -> bytes:
+        return self._inner.compress(data) + self._inner.flush(zlib.Z_SYNC_FLUSH)
+
+    def end(self, data: bytes = b"") -> bytes:
+        return self._inner.compress(data) + self._inner.flush()
+
+
+class _BrotliEncoder:
+    __slots__ = ("_inner",)
+
+    def __init__(self, quality: int) -> None:
+        self._inner = brotli.Compressor(quality=quality)
+
+    def encode(self, data: bytes) -> bytes:
+        return self._inner.process(data) + self._inner.flush()  # type: ignore[no-any-return]
+
+    def end(self, data: bytes = b"") -> bytes:
+        return self._inner.process(data) + self._inner.finish()  # type: ignore[no-any-return]
+
+
+def encoder(coding: bytes, level: int) -> Encoder:
+    """What encodes one body in this coding, one of CODINGS."""
+    if coding == b"zstd":
+        return zstd.ZstdEncoder(level)
+    return _BrotliEncoder(level) if coding == b"br" else _GzipEncoder(level)
 
 
 class Decoder(Protocol):
@@ -227,6 +254,8 @@ def decoder(coding: bytes) -> Decoder | None:
         return _Gzip()
     if name == b"br":
         return _Brotli()
+    if name == b"zstd":
+        return zstd.ZstdDecoder()
     raise UnsupportedMedia(
         f"content-encoding: {coding[:100].decode('latin-1')} is not offered",
         headers=((b"accept-encoding", b", ".join(CODINGS)),),

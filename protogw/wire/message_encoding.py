@@ -10,7 +10,7 @@ from protogw.wire.content import decompress
 from protogw.wire.envelope import COMPRESSED
 
 GRPC_CODINGS = (b"gzip",)
-CONNECT_CODINGS = (b"gzip", b"br")
+CONNECT_CODINGS = (b"gzip", b"br", b"zstd")
 """The codings beside identity, the preferred first."""
 
 WORTHWHILE = 128

@@ -200,7 +200,9 @@ def test_a_service_that_is_full_refuses_at_once_and_harms_no_other(
             thread.join(20)
 
 
-@pytest.mark.parametrize(("accepted", "coding"), [("br, gzip", "br"), ("gzip", "gzip"), ("identity", "")])
+@pytest.mark.parametrize(
+    ("accepted", "coding"), [("br, gzip", "br"), ("zstd, gzip", "zstd"), ("gzip", "gzip"), ("identity", "")]
+)
 def test_curl_reads_what_is_compressed_for_it(
     services: tuple[Faulty, Faulty], tmp_path: Path, accepted: str, coding: str
 ) -> None:
@@ -216,3 +218,6 @@ def test_curl_reads_what_is_compressed_for_it(
         assert "vary: accept-encoding" in fields
         assert (f"content-encoding: {coding}" in fields) is bool(coding)
         assert decompress(body, coding.encode(), 1 << 20) == b"x" * 512
+        # curl's own words for what it reads, and its own decoders.
+        subprocess.run([curl, "-s", "--compressed", "-o", str(tmp_path / "body"), url], check=True, timeout=20)
+        assert (tmp_path / "body").read_bytes() == b"x" * 512

@@ -18,6 +18,7 @@ from protogw.aside import DECODED_AT_ONCE, ENCODED_AT_ONCE, compressed, decompre
 from protogw.call import Encoding, Payload
 from protogw.errors import BodyTooLarge, InvalidRequest, Malformed
 from protogw.frontends.enveloped import sealed
+from protogw.wire import zstd
 from protogw.wire.content import decompress
 from protogw.wire.envelope import EnvelopeReader
 from protogw.wire.message_encoding import open_message
@@ -64,7 +65,8 @@ async def test_a_small_body_that_becomes_large_is_done_aside(threads: list[bool]
     assert await decompressed(BOMB, b"gzip", LARGE) == bytes(LARGE)
     assert await opened(1, BOMB, b"gzip", LARGE, Malformed) == bytes(LARGE)
     assert await decompressed(brotli.compress(bytes(LARGE)), b"br", LARGE) == bytes(LARGE)
-    assert threads == [False, True] * 3
+    assert await decompressed(zstd.compress(bytes(LARGE)), b"zstd", LARGE) == bytes(LARGE)
+    assert threads == [False, True] * 4
 
 
 @pytest.mark.parametrize("limit", [1000, LARGE - 1])
@@ -95,7 +97,7 @@ async def test_others_go_on_meanwhile_and_a_cancelled_caller_goes_at_once() -> N
         await task
 
 
-@given(st.binary(max_size=500), st.sampled_from([b"", b"gzip", b"br"]))
+@given(st.binary(max_size=500), st.sampled_from([b"", b"gzip", b"br", b"zstd"]))
 async def test_what_is_sealed_opens_again(data: bytes, coding: bytes) -> None:
     reader = EnvelopeReader(1000, Malformed)
     reader.push(await sealed(Payload(data, Encoding.PROTO), Encoding.PROTO, coding, False))

@@ -94,7 +94,7 @@ class ToRest:
         self._host = b" HTTP/1.1\r\nhost: " + authority.encode() + b"\r\n"
         self._limit = message_limit
         self._fields = CallFields(user_agent)
-        self._compression: tuple[Header, ...] = ((b"accept-encoding", b"gzip, br"),) if compression else ()
+        self._compression: tuple[Header, ...] = ((b"accept-encoding", b"gzip, br, zstd"),) if compression else ()
         self.scheme = scheme
         self.base_path = base_path.rstrip("/")
         self.queries = Queries(proto_names=query_names == "proto")

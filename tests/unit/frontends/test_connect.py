@@ -14,7 +14,9 @@ from protogw.call import GZIP_REPLY, GZIP_REQUEST, Encoding, GzipPayload, Metada
 from protogw.errors import Code, DeadlineExceeded, Detail, GatewayError, Overloaded, Status, UpstreamReset
 from protogw.frontends.base import Bounds
 from protogw.frontends.connect import Connect, ConnectSettings
+from protogw.wire import zstd
 from protogw.wire.connect import CODE_NAMES
+from protogw.wire.content import decompress
 from protogw.wire.envelope import envelope
 from protogw.wire.http import HTTP_1_1, HTTP_2
 from protogw.wire.http_status import http_status
@@ -267,12 +269,27 @@ async def test_a_compressed_request_is_opened_and_answered_alike() -> None:
     assert json.loads(gzip.decompress(exchange.body)) == {"text": LONG}
 
 
+async def test_zstd_is_read_and_written_in_unary_calls_and_in_streams() -> None:
+    service = Service(rpc.one(LONG))
+    exchange = await ask(UNARY, ("content-encoding", "zstd"), body=zstd.compress(b'{"text":"q"}'), service=service)
+    assert service.texts == ["q"]
+    assert exchange.get("content-encoding") == "zstd"
+    assert json.loads(decompress(exchange.body, b"zstd", 10_000)) == {"text": LONG}
+    data = envelope(zstd.compress(kit.message("q").SerializeToString()), 1)
+    service = Service(Reply(payloads=rpc.each(rpc.payload("plain"))))
+    exchange = await ask(
+        DOWN, ("connect-content-encoding", "zstd"), content_type=STREAM_PROTO, body=data, service=service
+    )
+    assert service.texts == ["q"]
+    assert parse(exchange) == (["plain"], {})
+
+
 async def test_who_does_not_say_what_it_accepts_accepts_what_it_uses() -> None:
     service = Service(rpc.one(LONG))
     exchange = await ask(UNARY, ("content-encoding", "gzip"), body=gzip.compress(b"{}"), service=service)
     assert exchange.get("content-encoding") == "gzip"
     exchange = await ask(
-        UNARY, ("content-encoding", "gzip"), ("accept-encoding", "zstd"), body=gzip.compress(b"{}"), service=service
+        UNARY, ("content-encoding", "gzip"), ("accept-encoding", "deflate"), body=gzip.compress(b"{}"), service=service
     )
     assert exchange.get("content-encoding") is None
 
@@ -322,11 +339,11 @@ async def test_an_empty_body_is_not_decompressed() -> None:
 
 
 async def test_an_unknown_encoding_is_unimplemented_and_told_what_is_supported() -> None:
-    exchange = await ask(UNARY, ("content-encoding", "zstd"))
-    assert (exchange.status, exchange.get("accept-encoding")) == (501, "gzip, br")
+    exchange = await ask(UNARY, ("content-encoding", "deflate"))
+    assert (exchange.status, exchange.get("accept-encoding")) == (501, "gzip, br, zstd")
     assert error(exchange) == {
         "code": "unimplemented",
-        "message": "content-encoding: 'zstd' is not one of identity, gzip, br",
+        "message": "content-encoding: 'deflate' is not one of identity, gzip, br, zstd",
     }
 
 
@@ -384,7 +401,7 @@ async def test_an_empty_message_is_a_message() -> None:
         ("connect=v1&encoding=json&message={}&message={}", 400, "invalid_argument"),
         ("connect=v1&encoding=xml&message={}", 415, "invalid_argument"),
         ("connect=v1&message={}", 415, "invalid_argument"),
-        ("connect=v1&encoding=json&message={}&compression=zstd", 501, "unimplemented"),
+        ("connect=v1&encoding=json&message={}&compression=deflate", 501, "unimplemented"),
         ("connect=v1&encoding=json&message={}&compression=gzip", 400, "invalid_argument"),
     ],
 )
@@ -490,9 +507,9 @@ async def test_messages_of_a_stream_are_compressed_one_by_one() -> None:
 
 
 async def test_a_stream_in_an_unknown_encoding_is_unimplemented() -> None:
-    exchange = await ask(DOWN, ("connect-content-encoding", "zstd"), content_type=STREAM_PROTO, body=envelope(b""))
+    exchange = await ask(DOWN, ("connect-content-encoding", "deflate"), content_type=STREAM_PROTO, body=envelope(b""))
     assert parse(exchange)[1]["error"]["code"] == "unimplemented"
-    assert exchange.get("connect-accept-encoding") == "gzip, br"
+    assert exchange.get("connect-accept-encoding") == "gzip, br, zstd"
 
 
 async def test_a_stream_whose_whole_body_is_encoded_is_415() -> None:

@@ -317,7 +317,7 @@ async def test_compressed_replies_are_asked_for_only_where_wanted() -> None:
     stream, _ = await send(shop.call("Plain"))
     assert stream.get("accept-encoding") is None
     stream, _ = await send(shop.call("Plain"), compression=True)
-    assert stream.get("accept-encoding") == "gzip, br"
+    assert stream.get("accept-encoding") == "gzip, br, zstd"
 
 
 async def test_equal_metadata_of_other_peers_is_told_apart() -> None:

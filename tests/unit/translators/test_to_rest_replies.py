@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 
 from protogw.call import Call, Encoding
 from protogw.errors import BadUpstream, Code, GatewayError, InvalidRequest, NotOffered, Unprocessed, UpstreamReset
+from protogw.wire import zstd
 from tests.support import shop
 from tests.support.to_rest import LIMIT, answered, send, translator
 from tests.support.upstream import JSON, Connection, Stream
@@ -75,7 +76,8 @@ async def test_every_kind_of_json_is_json(media: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("coding", "encode"), [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("br", brotli.compress)]
+    ("coding", "encode"),
+    [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("br", brotli.compress), ("zstd", zstd.compress)],
 )
 async def test_content_codings_are_undone(coding: str, encode: Any) -> None:
     reply = await answered(200, (*JSON, ("content-encoding", coding)), encode(b'{"name":"n"}'))
@@ -90,7 +92,9 @@ async def test_content_codings_are_undone(coding: str, encode: Any) -> None:
         ("br", brotli.compress(b" " * (LIMIT * 50))),
         ("gzip", b"not gzip at all"),
         ("gzip", gzip.compress(b"{}", mtime=0)[:-4]),
-        ("zstd", b"x"),
+        ("zstd", zstd.compress(b" " * (LIMIT * 50))),
+        ("zstd", zstd.compress(b"{}")[:-1]),
+        ("deflate", b"x"),
         ("gzip, br", b"x"),
     ],
 )

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from protogw.errors import OK, DeadlineExceeded, GatewayError, InvalidRequest, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from protogw.descriptors.model import Codec, Method
     from protogw.wire.http import ByteStream, Header, Peer, RequestHead, ResponseHead
 
@@ -202,6 +204,25 @@ GZIP_REQUEST, GZIP_REPLY = 1, 2
 VALIDATORS = "validators"
 """Attribute of a call: fields by which a service is asked whether an answer still holds. Whoever sets it takes a reply
 that is Unchanged and has no message; a translator whose protocol knows no such question leaves it alone."""
+
+
+PARTIAL = "partial"
+"""Attribute of a call: whoever made it can tell the client of single fields that a reply lacks (Reply.withheld), so a
+policy need not refuse the whole call for them."""
+
+
+class Withheld(Protocol):
+    """What messages of one type lack because the caller may not see it, whether or not a message had it."""
+
+    @property
+    def fields(self) -> Mapping[int, Status]:
+        """The fields that are withheld, by number, and why."""
+        ...
+
+    @property
+    def below(self) -> Mapping[int, Withheld]:
+        """What is withheld in the messages that other fields hold; a map's are in field 2 of its entries."""
+        ...
 
 
 class Call:
@@ -398,10 +419,11 @@ class Reply:
     has ended. A status other than OK is a reply, not an exception; a failure of transport raises GatewayError,
     also out of the iteration. With `gzip`, its messages may be GzipPayloads. `head` is set for opaque HTTP only: the
     upstream's own status and fields. `tunnel` is set when the upstream has switched to the protocol that such a request
-    asked for: both directions, which are their receiver's to end.
+    asked for: both directions, which are their receiver's to end. `withheld` is what policies have taken out of its
+    messages for this caller: such a reply is no answer to anybody else.
     """
 
-    __slots__ = ("gzip", "head", "metadata", "payload", "payloads", "status", "trailers", "tunnel")
+    __slots__ = ("gzip", "head", "metadata", "payload", "payloads", "status", "trailers", "tunnel", "withheld")
 
     def __init__(
         self,
@@ -423,6 +445,7 @@ class Reply:
         self.trailers = trailers
         self.head = head
         self.tunnel = tunnel
+        self.withheld: tuple[Withheld, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Reply {self.status.code.name}>"

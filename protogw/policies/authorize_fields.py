@@ -9,9 +9,9 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Encoding, Payload, Reply
+from protogw.call import PARTIAL, Call, Encoding, Payload, Reply
 from protogw.descriptors.model import Method
-from protogw.errors import BadUpstream, Forbidden, InvalidRequest
+from protogw.errors import BadUpstream, Code, Forbidden, InvalidRequest, Status
 from protogw.policies.inspected import Inspected
 from protogw.policies.rights import Requirement, Rights
 from protogw.values import refuse
@@ -32,7 +32,7 @@ class FieldRule(Rights):
     """Whose field it is."""
     otherwise: Literal["remove", "mask", "refuse"] = "remove"
     """What becomes of it for callers who may not: taken out; a text in replies replaced by `***` (what is no text is
-    taken out); or the call is refused."""
+    taken out); or the call is refused, unless its client can be told of single fields: then the reply is without it."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -54,7 +54,7 @@ class MethodFields:
         self._method = method
         self._request = tuple(pair for pair in rules if pair[0].of == "request")
         self._reply = tuple(pair for pair in rules if pair[0].of == "reply")
-        self._sieves: dict[tuple[bool, int], Sieve] = {}
+        self._sieves: dict[tuple[bool, int, bool, bool], Sieve] = {}
 
     def take(self, call: Call) -> None:
         """Cut the call's request; raises Forbidden for fields that it must not have."""
@@ -70,20 +70,22 @@ class MethodFields:
         if not lacking:
             return payload
         try:
-            return _sifted(self._sieve(lacking, request=True), payload, None)
+            return _sifted(self._sieve(call, lacking, request=True), payload)
         except Found as found:
             raise Forbidden(f"{self._method.full_name}: the caller may not set {found.path}") from found
         except ValueError as error:
             raise InvalidRequest(f"the message does not parse: {error}") from error
 
     def give(self, call: Call, reply: Reply) -> Reply:
-        """The reply without what the caller may not have; raises Forbidden when it is to be refused for that."""
+        """The reply without what the caller may not have; raises Forbidden when it is to be refused for that, and the
+        client cannot be told of the field alone."""
         lacking = _lacking(self._reply, call, None) if self._reply else 0
         if not lacking:
             return reply
-        sieve = self._sieve(lacking, request=False)
+        sieve = self._sieve(call, lacking, request=False)
         if sieve.empty:
             return reply
+        reply.withheld = (*reply.withheld, sieve)
         if reply.payloads is not None:
             reply.payloads = Inspected(reply.payloads, lambda payload: self._told(sieve, payload))
         elif reply.payload is not None:
@@ -96,28 +98,38 @@ class MethodFields:
 
     def _told(self, sieve: Sieve, payload: Payload) -> Payload:
         try:
-            return _sifted(sieve, payload, None)
+            return _sifted(sieve, payload)
         except Found as found:
             raise Forbidden(f"{self._method.full_name}: the caller may not see {found.path}") from found
         except ValueError as error:
             raise BadUpstream(f"the reply does not parse: {error}") from error
 
-    def _sieve(self, lacking: int, *, request: bool) -> Sieve:
-        known = self._sieves.get((request, lacking))
+    def _sieve(self, call: Call, lacking: int, *, request: bool) -> Sieve:
+        partial = not request and call.attributes is not None and PARTIAL in call.attributes
+        key = (request, lacking, partial, call.identity is None)
+        known = self._sieves.get(key)
         if known is None:
             rules = self._request if request else self._reply
             root = self._method.input if request else self._method.output
             cuts = [
                 Cut(
                     path=rule.field,
-                    refuse=rule.otherwise == "refuse",
+                    refuse=rule.otherwise == "refuse" and not partial,
                     text=MASK if rule.otherwise == "mask" else None,
+                    why=self._why(call, rule.field),
                 )
                 for index, (rule, _) in enumerate(rules)
                 if lacking & 1 << index
             ]
-            known = self._sieves[request, lacking] = sieve_of(root, cuts)
+            known = self._sieves[key] = sieve_of(root, cuts)
         return known
+
+    def _why(self, call: Call, field: str) -> Status:
+        """What is told of a field that this caller may not see."""
+        name = self._method.full_name
+        if call.identity is None:
+            return Status(Code.UNAUTHENTICATED, f"{name}: nobody vouches for the caller, who may not see {field}")
+        return Status(Code.PERMISSION_DENIED, f"{name}: the caller may not see {field}")
 
 
 def _lacking(rules: Sequence[tuple[FieldRule, Requirement]], call: Call, payload: Payload | None) -> int:
@@ -129,11 +141,11 @@ def _lacking(rules: Sequence[tuple[FieldRule, Requirement]], call: Call, payload
     return found
 
 
-def _sifted(sieve: Sieve, payload: Payload, seen: set[str] | None) -> Payload:
+def _sifted(sieve: Sieve, payload: Payload) -> Payload:
     if sieve.empty:
         return payload
     data = payload.proto()
-    left = sieve.sift(data, seen)
+    left = sieve.sift(data)
     if left is data and payload.encoding is Encoding.PROTO:
         return payload
     # As protobuf even when nothing was cut: what was read here is then what everyone after reads.

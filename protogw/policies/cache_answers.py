@@ -109,7 +109,7 @@ class Answers:
     ) -> Entry | None:
         """The entry to keep of a reply, None when it must not be kept. A body that is still coming is read if it is
         small enough; else, or if it is not to be kept, the reply goes on as it came."""
-        if reply.tunnel is not None:
+        if reply.tunnel is not None or reply.withheld:
             return None
         if reply.head is not None:
             return await self._opaque(asked, reply, reply.head, rules, negative_s, now)

@@ -14,6 +14,7 @@ from protogw.wire.protowire import BYTES, END_GROUP, FIXED32, FIXED64, START_GRO
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Field, Type
+    from protogw.errors import Status
 
 MOST_DEPTH: Final = 100
 """Messages within messages, as protobuf's own parsers bound them."""
@@ -35,6 +36,8 @@ class Cut:
     refuse: bool = False
     text: str | None = None
     """Written in its place when it is a string."""
+    why: Status | None = None
+    """What is told of it to those who can be told of single fields."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +48,8 @@ class Sieve:
     texts: dict[int, bytes] = field(default_factory=dict)
     """What is written in place of a cut field, tag and all."""
     below: dict[int, Sieve] = field(default_factory=dict)
+    fields: dict[int, Status] = field(default_factory=dict)
+    """Why those are cut that nothing is written in place of."""
 
     @property
     def empty(self) -> bool:
@@ -213,7 +218,7 @@ class _Maker:
             steps.setdefault(path[0], []).append((path[1:], cut))
         if not steps:
             return shared
-        own = Sieve(dict(shared.cuts), dict(shared.texts), dict(shared.below))
+        own = Sieve(dict(shared.cuts), dict(shared.texts), dict(shared.below), dict(shared.fields))
         for name, rest in steps.items():
             one = type_.field(name)
             if one is None:
@@ -257,5 +262,8 @@ def _put(into: Sieve, one: Field, cut: Cut) -> None:
         return  # the stricter of two holds
     into.cuts[one.number] = cut
     into.texts.pop(one.number, None)
+    into.fields.pop(one.number, None)
     if cut.text is not None and one.kind is Kind.STRING and one.map_key is None:
         into.texts[one.number] = delimited(one.number, cut.text.encode())
+    elif cut.why is not None:
+        into.fields[one.number] = cut.why

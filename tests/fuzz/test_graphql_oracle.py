@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import json_format
@@ -15,7 +16,10 @@ from graphql import GraphQLObjectType, GraphQLUnionType, execute_sync, get_named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protogw.call import Call, Encoding, Payload, Reply
 from protogw.descriptors.to_graphql_model import Part
+from protogw.errors import Code, Status
+from protogw.wire.sieve import Cut, sieve_of
 from tests.support import hello
 from tests.support.graphql import Service, front, run
 
@@ -188,12 +192,18 @@ def resolve(source: Any, info: Any) -> Any:
     member = structure.members[info.field_name]
     if member.part is Part.NOTHING:
         return True
+    hidden = source.get(HIDDEN, ())
     if member.part is Part.ONEOF:
-        return source if any(field.json_name in source for field in member.branches.values()) else None
+        found = [field.json_name for field in member.branches.values() if field.json_name in source]
+        if any(field.json_name in hidden for field in member.branches.values()) and not set(found) - set(hidden):
+            raise ValueError("one of these is withheld")
+        return source if found else None
     if member.part in (Part.KEY, Part.VALUE):
         return source[member.part.value]
     field = member.field
     assert field is not None
+    if field.json_name in hidden:
+        raise ValueError("withheld")
     value = source.get(field.json_name)
     if field.map_key is not None:
         number = field.map_key.value != "string"
@@ -214,8 +224,41 @@ def type_of(source: Any, info: Any, union: Any) -> str:
     raise AssertionError("nothing of the oneof is set")
 
 
-def expected(document: str, reply: Any, variables: dict[str, Any]) -> Any:
+HIDDEN = "#withheld"
+
+
+def hide(tree: Any, path: list[str]) -> None:
+    """Mark the field of this path in a message's JSON, through lists and the values of maps."""
+    if isinstance(tree, list):
+        for one in tree:
+            hide(one, path)
+        return
+    field = hello.SCHEMA.types["hello.v1.Thing"].field(path[0])
+    assert field is not None
+    if len(path) == 1:
+        tree.setdefault(HIDDEN, set()).add(field.json_name)
+    elif field.json_name in tree:
+        below = tree[field.json_name]
+        hide(list(below.values()) if field.map_key is not None else below, path[1:])
+
+
+def hide_everywhere(tree: Any, name: str) -> None:
+    hide(tree, [name])
+    for holder in ("things", "inner", "thing"):
+        if holder in tree:
+            for one in tree[holder] if holder == "things" else [tree[holder]]:
+                hide_everywhere(one, name)
+    for one in tree.get("thingOf", {}).values():
+        hide_everywhere(one, name)
+
+
+def expected(document: str, reply: Any, variables: dict[str, Any], hidden: Sequence[str] = ()) -> Any:
     tree = json_format.MessageToDict(reply, always_print_fields_with_no_presence=True)
+    for one in hidden:
+        if "/" in one:
+            hide_everywhere(tree, one.partition("/")[2])
+        else:
+            hide(tree, one.split("."))
     result = execute_sync(
         SCHEMA,
         parse(document),
@@ -239,6 +282,47 @@ def test_a_query_comes_to_what_graphql_core_makes_of_it(document: str, thing: di
     assert json.dumps(response["data"]) == json.dumps(data)
     assert sorted(str(error["path"]) for error in response.get("errors", ())) == paths
     assert len({call.payload.data for call in service.calls if call.payload is not None}) == len(service.calls)
+
+
+_steps = st.lists(st.sampled_from(["inner", "things", "thing_of", "thing"]), max_size=2)
+_hidden = st.builds(
+    lambda steps, name, everywhere: f"hello.v1.Thing/{name}" if everywhere else ".".join([*steps, name]),
+    _steps,
+    st.sampled_from([*_plain, "inner", "things", "thing_of", "text", "picked", "long", "thing", "anything", "value"]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents(), things, st.lists(_hidden, min_size=1, max_size=3))
+def test_what_is_withheld_is_null_as_graphql_core_makes_it(
+    document: str, thing: dict[str, Any], hidden: list[str]
+) -> None:
+    """Our plan sees a message that was cut, the oracle a whole one whose resolvers refuse."""
+    reply = message(thing)
+    sieve = sieve_of(
+        hello.SCHEMA.types["hello.v1.Thing"],
+        [Cut(path=one, why=Status(Code.PERMISSION_DENIED, one)) for one in hidden],
+    )
+
+    def cut(call: Call) -> Reply:
+        assert call.method is not None
+        made = Reply(payload=Payload(sieve.sift(reply.SerializeToString()), Encoding.PROTO, call.method.output.codec))
+        made.withheld = (sieve,)
+        return made
+
+    response = asyncio.run(run(document, Service(GetThing=cut), variables={"yes": True}, graphql=GRAPHQL))
+    data, paths = expected(document, reply, {"yes": True}, hidden)
+    assert json.dumps(response["data"]) == json.dumps(data)
+    told = [error["path"] for error in response.get("errors", ())]
+    assert len({str(path) for path in told}) == len(told)
+    # graphql-core stops at the first field of an object that must not be null; here the others are told of as well.
+    assert set(paths) <= {str(path) for path in told}
+    for path in told:
+        at = data
+        for step in path:
+            at = at[step] if at is not None else None
+        assert at is None
 
 
 _inputs: st.SearchStrategy[Any] = st.deferred(

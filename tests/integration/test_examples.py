@@ -483,4 +483,6 @@ def test_the_readme_lines_of_the_secure_example_work() -> None:
     assert refused[1]["www-authenticate"] == 'Bearer error="insufficient_scope", scope="books.write"'
     assert (" 200 " in made[0], made[2]["title"]) == (True, "Emma")
     assert [book["title"] for book in asked["data"]["listBooks"]["books"]][:2] == ["Middlemarch", "Der Prozess"]
-    assert not any(int(book["isbn"] or 0) for book in asked["data"]["listBooks"]["books"])
+    assert {book["isbn"] for book in asked["data"]["listBooks"]["books"]} == {None}
+    assert [error["path"] for error in asked["errors"]][:2] == [["listBooks", "books", n, "isbn"] for n in range(2)]
+    assert {error["extensions"]["code"] for error in asked["errors"]} == {"PERMISSION_DENIED"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from protogw.call import Call, Encoding, Metadata, Payload
+from protogw.call import PARTIAL, Call, Encoding, Metadata, Payload, Withheld
 from protogw.descriptors.to_graphql_model import RootField
 from protogw.errors import BadUpstream, Code, GatewayError, InternalError, InvalidRequest, Status
 from protogw.frontends.enveloped import close, written
@@ -76,7 +76,7 @@ class Origin:
             payload=Payload(request, Encoding.PROTO, root.method.input.codec),
             timeout=self.timeout,
         )
-        call.attributes = {"cost": cost}
+        call.attributes = {"cost": cost, PARTIAL: True}
         self.saw(call)
         return call
 
@@ -101,6 +101,16 @@ class _Failure:
     def __init__(self, status: Status, error: GatewayError | None) -> None:
         self.status = status
         self.error = error
+
+
+class _Lacking:
+    """A reply message that is not all there."""
+
+    __slots__ = ("message", "withheld")
+
+    def __init__(self, message: Any, withheld: tuple[Withheld, ...]) -> None:
+        self.message = message
+        self.withheld = withheld
 
 
 class Executor:
@@ -172,7 +182,7 @@ class Executor:
                 self._show(entry, outcome, data, errors)
 
     async def _ask(self, root: RootField, request: bytes, origin: Origin, metadata: list[Header], cost: int) -> Any:
-        """The reply message of one call, or a _Failure."""
+        """The reply message of one call, a _Lacking or a _Failure."""
         call = origin.call(root, request, cost)
         ended = origin.ended
         began = asyncio.get_running_loop().time() if ended is not None else 0.0
@@ -198,16 +208,17 @@ class Executor:
         if reply.payload is None:
             return _Failure(Status(Code.INTERNAL), InternalError())
         try:
-            return self._message(root, reply.payload)
+            return self._message(root, reply.payload, reply.withheld)
         except GatewayError as error:
             return _Failure(error.status, error)
 
-    def _message(self, root: RootField, payload: Payload) -> Any:
+    def _message(self, root: RootField, payload: Payload, withheld: tuple[Withheld, ...]) -> Any:
         made = self._bound.messages(root.schema).of(root.method.output.name)
         try:
-            return made.FromString(written(payload, Encoding.PROTO))
+            message = made.FromString(written(payload, Encoding.PROTO))
         except DecodeError as error:
             raise BadUpstream("the reply does not parse") from error
+        return _Lacking(message, withheld) if withheld else message
 
     def _show(self, entry: Asked, outcome: Any, data: dict[str, Any], errors: list[dict[str, Any]]) -> None:
         """Put what a call came to into the response."""
@@ -215,6 +226,8 @@ class Executor:
             errors.append(self._entry(entry, outcome))
             return
         shown = entry.shown
+        if isinstance(outcome, _Lacking):
+            shown, outcome = entry.shown_without(outcome.withheld), outcome.message
         try:
             data[entry.key] = shown.show(outcome)
         except Unsayable:
@@ -296,17 +309,17 @@ class Executor:
         if payloads is not None:
             try:
                 async for payload in payloads:
-                    await send(self._event(entry, payload))
+                    await send(self._event(entry, payload, reply.withheld))
             finally:
                 await close(payloads)
         elif reply.payload is not None and reply.status.code is Code.OK:
-            await send(self._event(entry, reply.payload))
+            await send(self._event(entry, reply.payload, reply.withheld))
         return None if reply.status.code is Code.OK else _Failure(reply.status, None)
 
-    def _event(self, entry: Asked, payload: Payload) -> Response:
+    def _event(self, entry: Asked, payload: Payload, withheld: tuple[Withheld, ...]) -> Response:
         data: dict[str, Any] = {entry.key: None}
         errors: list[dict[str, Any]] = []
-        self._show(entry, self._message(entry.root, payload), data, errors)
+        self._show(entry, self._message(entry.root, payload, withheld), data, errors)
         return {"errors": errors, "data": data} if errors else {"data": data}
 
 

@@ -18,6 +18,7 @@ from graphql import (
     value_from_ast,
 )
 
+from protogw.call import Withheld
 from protogw.descriptors.to_graphql_model import GraphqlOffer, Root, RootField
 from protogw.errors import InvalidRequest
 from protogw.frontends.graphql.arguments import Requests
@@ -30,11 +31,14 @@ from protogw.frontends.graphql.selections import Collector, Deferred, Group, Pro
 
 Variables = Mapping[str, Any]
 
+_WITHOUT = 64
+"""For how many sets of rights a plan keeps how its replies are shown."""
+
 
 class Asked:
     """One response name at the top that a call answers."""
 
-    __slots__ = ("_arguments", "_build", "cost", "fixed", "key", "location", "root", "shown")
+    __slots__ = ("_arguments", "_build", "_without", "cost", "fixed", "key", "location", "root", "shown")
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Asked:
         self.location = location
         self._build = build
         self._arguments = arguments if isinstance(arguments, list) else []
+        self._without: dict[tuple[Withheld, ...], Shown] = {}
         self.fixed: bytes | None = None
         if isinstance(arguments, Mapping):
             try:
@@ -72,6 +77,15 @@ class Asked:
             if value is not Undefined:
                 values[name] = value
         return self._build(values)
+
+    def shown_without(self, withheld: tuple[Withheld, ...]) -> Shown:
+        """How replies are shown that lack this."""
+        found = self._without.get(withheld)
+        if found is None:
+            if len(self._without) >= _WITHOUT:
+                self._without.clear()
+            found = self._without[withheld] = self.shown.without(withheld)
+        return found
 
 
 class Told:

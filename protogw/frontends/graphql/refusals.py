@@ -70,6 +70,16 @@ def unsaid(message: str, path: Path, location: Location | None) -> dict[str, Any
     return _entry(message, path, location, {"code": INTERNAL})
 
 
+def withheld(status: Status, path: Path, location: Location | None) -> dict[str, Any]:
+    """The entry for a field that this caller may not see."""
+    return of_status(status, path, location, _no_types)
+
+
+def withheld_too(status: Status) -> dict[str, Any]:
+    """The last entry, where there are more such fields than are told one by one."""
+    return {"message": "more fields are withheld in the same way", "extensions": {"code": _name(status.code)}}
+
+
 def of_status(
     status: Status, path: Path, location: Location | None, types: Types, *, masked: bool = False
 ) -> dict[str, Any]:
@@ -106,6 +116,10 @@ def _entry(message: str, path: Path, location: Location | None, extensions: dict
     entry["path"] = path
     entry["extensions"] = extensions
     return entry
+
+
+def _no_types(name: str) -> None:
+    """A refusal of the gateway's own has no details."""
 
 
 def _name(code: int) -> str:

@@ -26,7 +26,7 @@ from graphql import (
 )
 
 from protogw.descriptors.model import Field, Kind
-from protogw.descriptors.to_graphql_model import GraphqlOffer, Part, Structure
+from protogw.descriptors.to_graphql_model import GraphqlOffer, Member, Part, Structure
 from protogw.frontends.graphql import leaves
 from protogw.frontends.graphql.bound import Bound
 from protogw.frontends.graphql.projection import (
@@ -191,12 +191,13 @@ class Projections:
         for name, group in self._collector.fields(sets, type_.name).items():
             node = group[0]
             if node.name.value == "__typename":
-                shown.append(ShownField(name, constant(type_.name), _SAME, None, nullable=False))
+                shown.append(ShownField(name, constant(type_.name), _SAME, None, nullable=False, number=0))
                 continue
             field_type = type_.fields[node.name.value].type
             read, value = self._member(structure, node.name.value, field_type, group)
             nullable = not isinstance(field_type, GraphQLNonNull)
-            shown.append(ShownField(name, read, value, location_of(node), nullable=nullable))
+            number = _number(structure.members[node.name.value])
+            shown.append(ShownField(name, read, value, location_of(node), nullable=nullable, number=number))
         return Object(shown)
 
     def _member(self, structure: Structure, name: str, type_: Any, group: Group) -> tuple[Read, Shown]:
@@ -239,7 +240,16 @@ class Projections:
         by_field = {
             branches[type_.name].name: self._object(type_, group) for type_ in union.types if type_.name in branches
         }
-        return OneOf(name, by_field)
+        return OneOf(name, by_field, tuple(field.number for field in branches.values()))
+
+
+def _number(member: Member) -> int | None:
+    """The number of the proto field that a GraphQL field shows; 0 for none, None for several."""
+    if member.part is Part.ONEOF:
+        return None
+    if member.part is Part.KEY or member.part is Part.VALUE:
+        return 1 if member.part is Part.KEY else 2  # of a map's entry
+    return member.field.number if member.field is not None else 0
 
 
 def _key(entry: tuple[Any, Any]) -> Any:

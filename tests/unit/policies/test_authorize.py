@@ -10,9 +10,9 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from protogw.call import Call, Encoding, Metadata, Payload, Reply
+from protogw.call import PARTIAL, Call, Encoding, Metadata, Payload, Reply
 from protogw.descriptors.model import Method
-from protogw.errors import BadUpstream, Forbidden, InvalidRequest, Unauthenticated
+from protogw.errors import BadUpstream, Code, Forbidden, InvalidRequest, Status, Unauthenticated
 from protogw.identity import Identity
 from protogw.policies.authorize import Authorize, AuthorizeSettings
 from protogw.wire.http import HTTP_1_1, Peer, RequestHead
@@ -45,7 +45,13 @@ async def stream(*payloads: Payload) -> AsyncIterator[Payload]:
         yield one
 
 
-def call(method: Method | None = rpc.UNARY, identity: Identity | None = None, *messages: Payload, **more: Any) -> Call:
+def call(
+    method: Method | None = rpc.UNARY,
+    identity: Identity | None = None,
+    *messages: Payload,
+    attributes: dict[str, Any] | None = None,
+    **more: Any,
+) -> Call:
     payloads = stream(*messages) if method is not None and method.client_streaming else None
     made = Call(
         method,
@@ -58,6 +64,7 @@ def call(method: Method | None = rpc.UNARY, identity: Identity | None = None, *m
         **more,
     )
     made.identity = identity
+    made.attributes = attributes
     return made
 
 
@@ -230,6 +237,8 @@ async def test_a_message_that_does_not_fit_its_type_is_told_as_such() -> None:
 # --- fields -----------------------------------------------------------------------------------------------------------
 
 SECRET = {"field": "text", "scopes": "see"}
+TEXT = kit.Message.DESCRIPTOR.fields_by_name["text"].number
+COUNT = kit.Plan.DESCRIPTOR.fields_by_name["count"].number
 
 
 def text(reply: Reply) -> str:
@@ -268,6 +277,63 @@ async def test_a_reply_that_was_cut_has_no_tag_of_the_whole() -> None:
     one = policy({"fields": [SECRET]})
     assert (await one(call(identity=who()), answer)).metadata.pairs == ((b"x-a", b"b"),)
     assert (await one(call(identity=who("see")), answer)).metadata.get(b"etag") == b'"1"'
+
+
+REFUSED = {**SECRET, "otherwise": "refuse"}
+
+
+async def test_a_client_that_can_be_told_of_single_fields_gets_the_rest_of_the_reply() -> None:
+    asked = call(identity=who(), attributes={PARTIAL: True})
+    reply = await policy({"fields": [REFUSED]})(asked, forward)
+    assert text(reply) == ""
+    (withheld,) = reply.withheld
+    assert withheld.fields == {
+        TEXT: Status(Code.PERMISSION_DENIED, "kit.v1.Echo/Unary: the caller may not see text"),
+    }
+
+
+async def test_whom_nobody_vouches_for_is_told_so_of_single_fields() -> None:
+    reply = await policy({"anonymous": True, "fields": [REFUSED]})(call(attributes={PARTIAL: True}), forward)
+    (withheld,) = reply.withheld
+    assert [status.code for status in withheld.fields.values()] == [Code.UNAUTHENTICATED]
+
+
+async def test_a_client_of_each_kind_is_answered_in_its_own_way_by_one_policy() -> None:
+    one = policy({"fields": [REFUSED]})
+    for _ in range(2):
+        assert text(await one(call(identity=who(), attributes={PARTIAL: True}), forward)) == ""
+        with pytest.raises(Forbidden):
+            await one(call(identity=who()), forward)
+
+
+async def test_what_may_not_be_set_refuses_the_call_of_any_client() -> None:
+    one = policy({"fields": [{**REFUSED, "of": "request"}]})
+    with pytest.raises(Forbidden, match="may not set text"):
+        await one(call(identity=who(), attributes={PARTIAL: True}), forward)
+
+
+async def test_a_reply_says_what_is_withheld_whether_or_not_it_was_there() -> None:
+    async def answer(call: Call) -> Reply:
+        return Reply(payload=json(number="3"))
+
+    reply = await policy({"fields": [SECRET, {"field": "kit.v1.Plan/count", "groups": "staff"}]})(
+        call(identity=who()), answer
+    )
+    (withheld,) = reply.withheld
+    assert set(withheld.fields) == {TEXT}
+    assert [set(one.fields) for one in withheld.below.values()] == [{COUNT}]
+
+
+@pytest.mark.parametrize(("rule", "identity"), [({**SECRET, "otherwise": "mask"}, who()), (SECRET, who("see"))])
+async def test_a_masked_field_and_one_for_those_who_may_are_not_withheld(rule: Any, identity: Identity) -> None:
+    reply = await policy({"fields": [rule]})(call(identity=identity), forward)
+    assert not any(one.fields or one.below for one in reply.withheld)
+
+
+async def test_what_cannot_be_masked_is_withheld() -> None:
+    rule = {"field": "number", "scopes": "see", "otherwise": "mask"}
+    (withheld,) = (await policy({"fields": [rule]})(call(identity=who()), forward)).withheld
+    assert len(withheld.fields) == 1
 
 
 async def test_every_message_of_a_reply_is_cut() -> None:

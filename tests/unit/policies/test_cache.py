@@ -16,6 +16,7 @@ from protogw.policies.cache import CacheSettings
 from protogw.policies.cache_flights import Flights, Landed
 from protogw.stores.entries import Wanted
 from protogw.wire.http import ResponseHead
+from protogw.wire.sieve import Sieve
 from tests.support import rpc
 from tests.support.caching import Kept, call, fields, get, pieces, text
 
@@ -470,3 +471,18 @@ async def test_where_replies_come_from_is_counted() -> None:
     kept = Kept(FRESH)
     await kept.texts([call(), call(), call()])
     assert kept.tools.told("cache_replies") == {("miss",): 1, ("hit",): 2}
+
+
+async def test_what_lacks_fields_for_one_caller_is_not_kept() -> None:
+    """Neither for callers who are told in another way, nor for those who wait for the same."""
+
+    def cut() -> Reply:
+        reply = Reply(payload=Payload(b"{}", Encoding.JSON, rpc.UNARY.output.codec))
+        reply.withheld = (Sieve(),)
+        return reply
+
+    kept = Kept(ttl="1h")
+    kept.service.answer = cut
+    for _ in range(2):
+        await kept.ask(call())
+    assert kept.service.count == 2

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protogw.descriptors.from_proto import schema_of
+from protogw.errors import Code, Status
 from protogw.wire.protowire import BYTES, END_GROUP, START_GROUP, VARINT, delimited, tag, varint
 from protogw.wire.sieve import Cut, Found, Sieve, UnknownField, check_path, sieve_of
 
@@ -133,6 +134,17 @@ def test_the_stricter_of_two_cuts_holds() -> None:
     cuts = [Cut(path="secret_word", text="***"), Cut(path="s.Node/secret_word")]
     for ordered in (cuts, cuts[::-1]):
         assert not Node.FromString(sieve_of(TYPE, ordered).sift(delimited(2, b"s"))).HasField("secret_word")
+
+
+def test_a_sieve_says_of_each_field_why_it_is_cut_unless_something_stands_in_for_it() -> None:
+    no, never = Status(Code.PERMISSION_DENIED, "no"), Status(Code.UNAUTHENTICATED, "never")
+    masked = Cut(path="name", text="***", why=no)
+    made = sieve_of(TYPE, [masked, Cut(path="number", text="***", why=no), Cut(path="by_name.fixed", why=never)])
+    assert made.fields == {6: no}
+    # A map's values are in field 2 of its entries.
+    assert made.below[4].below[2].fields == {7: never}
+    for ordered in ([masked, Cut(path="s.Node/name", why=never)], [Cut(path="s.Node/name", why=never), masked]):
+        assert sieve_of(TYPE, ordered).fields == {1: never}
 
 
 def test_what_was_cut_is_told() -> None:

@@ -211,6 +211,11 @@ PARTIAL = "partial"
 policy need not refuse the whole call for them."""
 
 
+RENEWED = "renewed"
+"""Attribute of a call whose client can say anew who it is while it runs: a function that returns the metadata that it
+would be made with now."""
+
+
 class Withheld(Protocol):
     """What messages of one type lack because the caller may not see it, whether or not a message had it."""
 

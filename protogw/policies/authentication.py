@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from protogw.call import Call, Metadata, Reply
+from protogw.call import RENEWED, Call, Metadata, Reply
 from protogw.consumers import Consumers
 from protogw.counting import Count
 from protogw.errors import GatewayError, Unauthenticated
@@ -152,7 +152,7 @@ class Authentication(ABC):
 
     def _expired(self, call: Call, task: asyncio.Task[Any]) -> None:
         call.watched = None
-        renewed = call.attributes.get("renewed") if self._again and call.attributes is not None else None
+        renewed = call.attributes.get(RENEWED) if self._again and call.attributes is not None else None
         if renewed is None:
             call.end(self._over(), task)
         else:

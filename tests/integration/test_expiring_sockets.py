@@ -68,11 +68,14 @@ def opened(running: Running, path: str, subprotocol: str, *, bearer: str | None 
 REQUEST = {"text": "a", "plan": {"count": 2, "delayMs": PAUSE_MS}}
 
 
-@pytest.mark.parametrize(
+RENEWALS = pytest.mark.parametrize(
     ("newer", "code"),
     [(token("ann", EXPIRES + 3600), 0), (token("eve", EXPIRES + 3600), 16), (None, 16)],
     ids=["the same caller", "another caller", "no newer token"],
 )
+
+
+@RENEWALS
 def test_a_session_goes_on_with_a_newer_token_of_the_same_caller(
     running: Running, newer: str | None, code: int
 ) -> None:
@@ -101,14 +104,35 @@ def test_a_socket_that_is_one_call_is_closed(running: Running) -> None:
         assert caught.value.rcvd.code == 4401
 
 
-def test_a_subscription_ends_and_what_opened_its_socket_was_authenticated(running: Running) -> None:
+@RENEWALS
+def test_a_subscription_goes_on_with_a_newer_token_in_a_ping(running: Running, newer: str | None, code: int) -> None:
     with opened(running, "/graphql", "graphql-transport-ws") as socket:
         socket.send(json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {token()}"}}))
         assert json.loads(socket.recv(timeout=10)) == {"type": "connection_ack"}
         query = 'subscription { down(text: "a", plan: { count: 2, delayMs: 1500 }) { text } }'
         socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": query}}))
+        if newer is not None:
+            socket.send(json.dumps({"type": "ping", "payload": {"authorization": f"Bearer {newer}"}}))
         said: list[dict[str, Any]] = []
-        while not said or said[-1]["type"] == "next":
+        while not said or said[-1]["type"] != "complete":
             said.append(json.loads(socket.recv(timeout=10)))
-        errors = [error for one in said if one["type"] == "next" for error in one["payload"].get("errors", ())]
-        assert [error["extensions"]["code"] for error in errors] == ["UNAUTHENTICATED"], said
+        payloads = [one["payload"] for one in said if one["type"] == "next"]
+        errors = [error["extensions"]["code"] for payload in payloads for error in payload.get("errors", ())]
+        assert (len(payloads), errors) == (2, [] if code == 0 else ["UNAUTHENTICATED"]), said
+
+
+@RENEWALS
+def test_a_json_rpc_session_goes_on_with_a_newer_token(running: Running, newer: str | None, code: int) -> None:
+    with opened(running, "/protogw.calls.v1", "jsonrpc.2.0", bearer=token()) as socket:
+        socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": f"{kit.SERVICE}/Down", "params": REQUEST}))
+        if newer is not None:
+            params = {"access_token": newer}
+            socket.send(json.dumps({"jsonrpc": "2.0", "method": "$/token", "params": params}))
+        said: list[dict[str, Any]] = []
+        while not said or "id" not in said[-1]:
+            said.append(json.loads(socket.recv(timeout=10)))
+        assert len(said) == (3 if code == 0 else 2), said
+        if code:
+            assert said[-1]["error"]["data"]["code"] == code
+        else:
+            assert said[-1]["result"] is None

@@ -16,7 +16,7 @@ from tests.support.gateway import Running, config_of, gateway
 from tests.support.hello import HelloService, hello_service
 from tests.support.processes import NODE, require_node
 
-CHECKS = {"audit": 61, "ws": 19, "sse": 6, "apollo": 7, "schema": 1}
+CHECKS = {"audit": 61, "ws": 20, "sse": 6, "apollo": 7, "schema": 1}
 
 
 @pytest.fixture(scope="module")

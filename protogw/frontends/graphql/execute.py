@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from protogw.call import PARTIAL, Call, Encoding, Metadata, Payload, Withheld
+from protogw.call import PARTIAL, RENEWED, Call, Encoding, Metadata, Payload, Withheld
 from protogw.descriptors.to_graphql_model import RootField
 from protogw.errors import BadUpstream, Code, GatewayError, InternalError, InvalidRequest, Status
 from protogw.frontends.enveloped import close, written
@@ -37,7 +37,19 @@ Send: TypeAlias = Callable[[Response], Awaitable[None]]
 class Origin:
     """Where the calls of a request come from, and when it came in."""
 
-    __slots__ = ("ended", "gateway", "head", "kind", "metadata", "operation", "peer", "saw", "started", "timeout")
+    __slots__ = (
+        "ended",
+        "gateway",
+        "head",
+        "kind",
+        "metadata",
+        "operation",
+        "peer",
+        "renewed",
+        "saw",
+        "started",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -64,6 +76,8 @@ class Origin:
         self.ended = ended
         self.operation: Operation | None = None
         """What its calls are made for; set once it is known, before the first of them."""
+        self.renewed: Callable[[], Metadata] | None = None
+        """What the metadata is by now, where the client can say anew who it is."""
 
     def call(self, root: RootField, request: bytes, cost: int) -> Call:
         call = Call(
@@ -77,6 +91,8 @@ class Origin:
             timeout=self.timeout,
         )
         call.attributes = {"cost": cost, PARTIAL: True}
+        if self.renewed is not None:
+            call.attributes[RENEWED] = self.renewed
         self.saw(call)
         return call
 

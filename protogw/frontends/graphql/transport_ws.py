@@ -24,6 +24,7 @@ SUBPROTOCOL = "graphql-transport-ws"
 NOT_ACCEPTABLE = 4406
 BAD_MESSAGE, UNAUTHORIZED, FORBIDDEN, INIT_TIMEOUT, ID_TAKEN, TOO_MANY_INITS = 4400, 4401, 4403, 4408, 4409, 4429
 
+_CREDENTIALS = frozenset((b"authorization",))
 _ACK = b'{"type":"connection_ack"}'
 _TOO_MANY = {"message": "too many operations are under way", "extensions": {"code": "RESOURCE_EXHAUSTED"}}
 
@@ -54,6 +55,8 @@ class Session:
         self._served = served
         self._origin = origin
         self._metadata = metadata
+        self._told: frozenset[bytes] = _CREDENTIALS
+        """The names of metadata that a ping may bring anew."""
         self._operations = Operations(settings.limits.subscriptions)
         self._ready = False
 
@@ -89,10 +92,7 @@ class Session:
         elif kind == "complete":
             self._operations.cancel(_id(message))
         elif kind == "ping":
-            answer: dict[str, Any] = {"type": "pong"}
-            if isinstance(message.get("payload"), dict):
-                answer["payload"] = message["payload"]
-            await self._socket.send_text(orjson.dumps(answer))
+            await self._ping(message.get("payload"))
         elif kind == "connection_init":
             await self._init(message.get("payload"))
         elif kind != "pong":
@@ -107,9 +107,31 @@ class Session:
             said = _fields(payload)
             if said is None:
                 raise _Fault(FORBIDDEN, "Forbidden")
-            self._metadata = Metadata((*self._metadata.without(name for name, _ in said).pairs, *said))
+            self._take(said)
+            self._told = self._told.union(name for name, _ in said)
         self._ready = True
         await self._socket.send_text(_ACK)
+
+    def _take(self, said: tuple[Header, ...]) -> None:
+        """Have this in place of what is known under the same names."""
+        self._metadata = Metadata((*self._metadata.without(name for name, _ in said).pairs, *said))
+
+    async def _ping(self, payload: Any) -> None:
+        """Answer with what came, but for what says anew who the client is: there can be no second connection_init."""
+        answer: dict[str, Any] = {"type": "pong"}
+        if isinstance(payload, dict):
+            renewed = {name: value for name, value in payload.items() if self._ready and self._renews(name, value)}
+            if renewed:
+                said = _fields(renewed)
+                if said is None:
+                    raise _Fault(FORBIDDEN, "Forbidden")
+                self._take(said)
+            if len(renewed) < len(payload) or not payload:
+                answer["payload"] = {name: value for name, value in payload.items() if name not in renewed}
+        await self._socket.send_text(orjson.dumps(answer))
+
+    def _renews(self, name: str, value: Any) -> bool:
+        return isinstance(value, str) and name.lower().encode("utf-8", "replace") in self._told
 
     async def _subscribe(self, message: Mapping[str, Any]) -> None:
         if not self._ready:
@@ -125,13 +147,17 @@ class Session:
             await self._send("error", name, [_TOO_MANY])
             return
 
+        # Of what was said before it: a ping may follow at once.
+        origin = self._origin(self._metadata)
+        origin.renewed = lambda: self._metadata
+
         async def send(response: Response) -> None:
             await self._send("next", name, response)
 
         async def work() -> None:
             try:
                 try:
-                    await perform(await self._served(), params, self._origin(self._metadata), send)
+                    await perform(await self._served(), params, origin, send)
                 except Refused as refusal:
                     await self._send("error", name, list(refusal.errors))
                 else:

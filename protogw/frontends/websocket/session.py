@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload
+from protogw.call import NO_METADATA, RENEWED, Call, Encoding, Metadata, Payload
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.model import Method, Type
 from protogw.errors import OK, Code, GatewayError, InternalError, NotOffered, Overloaded, Status
@@ -327,7 +327,7 @@ class SessionCall:
             payloads=self if payload is None else None,
             timeout=timeout_s,
         )
-        call.attributes = {"connection": session.socket.id, "renewed": session.renewed}
+        call.attributes = {"connection": session.socket.id, RENEWED: session.renewed}
         failed: GatewayError | None = None
         status, trailers = OK, NO_METADATA
         self._begun = True

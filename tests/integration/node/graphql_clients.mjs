@@ -94,6 +94,15 @@ async function ws() {
     const { got } = await raw([init, { type: 'ping', payload: { at: 1 } }]);
     assert.deepEqual(got.find((one) => one.type === 'pong'), { type: 'pong', payload: { at: 1 } });
   });
+  await check('a ping with a newer credential does not disturb what is under way', async () => {
+    let socket;
+    const client = made({ connectionParams: { authorization: 'Bearer a' }, keepAlive: 100, on: { connected: (opened) => { socket = opened; } } });
+    const counted = collected(client, { query: 'subscription { count(to: 5, pauseMs: 100) }' });
+    assert.deepEqual(await collected(client, { query: '{ hello }' }), [{ data: { hello: 'world' } }]);
+    socket.send(JSON.stringify({ type: 'ping', payload: { authorization: 'Bearer b' } }));
+    assert.equal((await counted).length, 5);
+    await client.dispose();
+  });
   const codes = [
     ['subscribe before init', [slow('1')], 4401],
     ['a second init', [init, init], 4429],

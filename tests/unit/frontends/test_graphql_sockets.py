@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from protogw.call import NO_METADATA, Call, Metadata
+from protogw.call import NO_METADATA, RENEWED, Call, Metadata
 from protogw.frontends.graphql.execute import Origin
 from protogw.frontends.graphql.settings import GraphqlSettings
 from protogw.frontends.graphql.transport_ws import Session
@@ -112,6 +112,61 @@ async def test_an_id_is_free_again_once_its_operation_has_ended() -> None:
         assert [(await socket.hear())["type"] for _ in range(2)] == ["next", "complete"]
 
 
+NAMED = {**INIT, "payload": {"Authorization": "Bearer one", "X-Tenant": "a", "client": "web"}}
+
+
+async def test_a_ping_may_say_anew_who_the_client_is() -> None:
+    begun = asyncio.Event()
+
+    async def begins(call: Call) -> Any:
+        begun.set()
+        await forever(call)
+
+    service = Service(Count=begins, Hello=hello.StringValue(value="w"))
+    async with session(service, Metadata(((b"x-other", b"o"),))) as socket:
+        socket.say(NAMED, subscribe("a"))
+        socket.say({"type": "ping", "payload": {"authorization": "Bearer two", "x-tenant": "b", "at": "noon"}})
+        assert [await socket.hear() for _ in range(2)] == [
+            {"type": "connection_ack"},
+            {"type": "pong", "payload": {"at": "noon"}},
+        ]
+        socket.say(subscribe("b", "{ hello }"))
+        assert [(await socket.hear())["type"] for _ in range(2)] == ["next", "complete"]
+        async with asyncio.timeout(5):
+            await begun.wait()
+    made = {call.method.name: call for call in service.calls if call.method is not None}
+    first, second = made["Count"], made["Hello"]
+    assert first.metadata.get(b"authorization") == b"Bearer one"
+    assert sorted(second.metadata.pairs) == [
+        (b"authorization", b"Bearer two"),
+        (b"client", b"web"),
+        (b"x-other", b"o"),
+        (b"x-tenant", b"b"),
+    ]
+    assert first.attributes is not None
+    assert first.attributes[RENEWED]().get(b"authorization") == b"Bearer two"
+
+
+@pytest.mark.parametrize("payload", [{"x-new": "1"}, {"authorization": 5}, {"é": "x"}, {"at": ["a"]}, {}])
+async def test_a_ping_brings_no_other_metadata(payload: dict[str, Any]) -> None:
+    service = Service(Hello=hello.StringValue(value="w"))
+    async with session(service) as socket:
+        socket.say(INIT, {"type": "ping", "payload": payload})
+        assert [(await socket.hear())["type"] for _ in range(2)] == ["connection_ack", "pong"]
+        socket.say(subscribe("a", "{ hello }"))
+        assert [(await socket.hear())["type"] for _ in range(2)] == ["next", "complete"]
+    assert not service.calls[0].metadata.pairs
+
+
+async def test_a_ping_before_the_init_says_nothing_of_the_client() -> None:
+    service = Service(Hello=hello.StringValue(value="w"))
+    async with session(service) as socket:
+        socket.say({"type": "ping", "payload": {"authorization": "Bearer x"}}, INIT, subscribe("a", "{ hello }"))
+        assert await socket.hear() == {"type": "pong", "payload": {"authorization": "Bearer x"}}
+        assert [(await socket.hear())["type"] for _ in range(3)] == ["connection_ack", "next", "complete"]
+    assert not service.calls[0].metadata.pairs
+
+
 async def test_complete_cancels_the_call_and_frees_the_id() -> None:
     service = Service(Count=forever, Hello=hello.StringValue(value="w"))
     async with session(service) as socket:
@@ -145,6 +200,7 @@ async def test_leaving_cancels_every_operation() -> None:
         ([INIT, subscribe("x" * 300)], 4400),
         ([{"type": "connection_init", "payload": "x"}], 4400),
         ([{"type": "connection_init", "payload": {"authorization": "a\nb"}}], 4403),
+        ([INIT, {"type": "ping", "payload": {"authorization": "a\nb"}}], 4403),
     ],
 )
 async def test_whoever_breaks_the_protocol_is_told_by_its_close_code(messages: list[Any], code: int) -> None:

@@ -21,10 +21,13 @@ from protogw.counting import Counts as CountsOfAll
 from protogw.delivery.bridge import Bridge, counterpart, one_call
 from protogw.delivery.canary import Canary, Plan
 from protogw.delivery.compare import Rules, path_of
-from protogw.delivery.copies import Bounds, Copies, Counts, Mirror, Own
+from protogw.delivery.copies import OUTCOMES, Bounds, Copies, Counts, Own
 from protogw.delivery.measured import Measured, Window
+from protogw.delivery.mirror import Mirror
 from protogw.delivery.shadow import Differences, Shadow
+from protogw.delivery.shadow_streams import StreamShadow
 from protogw.delivery.split import Member, Override, Split
+from protogw.delivery.teed import Room
 from protogw.delivery.weights import Weights
 from protogw.descriptors.model import Method, Schema
 from protogw.policies.base import Target
@@ -88,14 +91,14 @@ class Delivery:
         for kind, copies in (("mirror", self._mirrored), ("shadow", self._shadowed)):
             if getattr(self._route, kind) is None:
                 continue
-            for outcome in ("sent", "dropped", "skipped", "failed"):
+            for outcome in OUTCOMES:
                 labels = {**route, "kind": kind, "outcome": outcome}
                 counts.total(
                     "copies", "Copies of calls, by what became of them.", partial(getattr, copies, outcome), labels
                 )
         found = self.differences
         if found is not None:
-            for outcome in ("compared", "different", "unsaid"):
+            for outcome in ("compared", "different", "partial", "unsaid"):
                 labels = {**route, "outcome": outcome}
                 counts.total(
                     "shadow_answers",
@@ -104,6 +107,13 @@ class Delivery:
                     labels,
                 )
 
+            counts.total(
+                "shadow_messages",
+                "Replies of streams that were compared.",
+                partial(getattr, found, "messages"),
+                route,
+            )
+
     def opaque(self) -> Target:
         """Where plain HTTP requests go."""
         mirror = self._route.mirror
@@ -111,7 +121,8 @@ class Delivery:
         for name in self._route.to:
             target = self._targets[name]
             if mirror is not None and mirror.to != name:
-                target = Mirror(target, self._copies("mirror", mirror, self._targets[mirror.to], self._mirrored))
+                copies = self._copies("mirror", mirror, self._targets[mirror.to], self._mirrored)
+                target = Mirror(target, copies, _room(mirror))
             members.append(self._member(name, target))
         return self._split(members)
 
@@ -155,14 +166,18 @@ class Delivery:
     ) -> Target:
         """The target of one side, with the shadow and the mirror that the route wants, unless it is that itself."""
         shadow = self._route.shadow
-        if shadow is not None and shadow.to != name and method.unary and shadow.to in schemas:
+        if shadow is not None and shadow.to != name and shadow.to in schemas:
             other = counterpart(method, schemas[shadow.to], self._route.methods)
             if other is None:
                 faults.append(f"{self.place}.shadow.to: {shadow.to} has no {method.full_name} of its shape")
             else:
                 assert self.differences is not None
                 copies = self._copies("shadow", shadow, self._reached(shadow.to, method, other), self._shadowed)
-                target = Shadow(target, copies, other, self._rules, self.differences)
+                if method.unary:
+                    target = Shadow(target, copies, other, self._rules, self.differences)
+                else:
+                    both = (method, other)
+                    target = StreamShadow(target, copies, both, self._rules, self.differences, _room(shadow))
         mirror = self._route.mirror
         if mirror is not None and mirror.to != name and mirror.to in schemas:
             other = counterpart(method, schemas[mirror.to], self._route.methods)
@@ -170,7 +185,7 @@ class Delivery:
                 faults.append(f"{self.place}.mirror.to: {mirror.to} has no {method.full_name} of its shape")
             else:
                 copies = self._copies("mirror", mirror, self._reached(mirror.to, method, other), self._mirrored)
-                target = Mirror(target, copies)
+                target = Mirror(target, copies, _room(mirror))
         return target
 
     def _reached(self, name: str, method: Method, other: Method) -> Target:
@@ -241,6 +256,10 @@ class Delivery:
         if written is None or self.differences is None:
             return None
         return {"to": written.to, **self._shadowed.shown(), **self.differences.shown()}
+
+
+def _room(written: MirrorConfig) -> Room:
+    return Room(messages=written.kept_messages, bytes=written.kept_bytes)
 
 
 def _rules(written: ShadowConfig) -> Rules:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.config.strict import LISTED, Strict
-from protogw.values import Percent, Positive, Seconds, refuse
+from protogw.values import Bytes, Percent, Positive, Seconds, refuse
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}\Z")
 _METHOD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*/(?:\*|[A-Za-z_]\w*)\Z", re.ASCII)
@@ -73,11 +73,15 @@ class Mirror(Strict):
     in_flight: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Copies at once; a call beyond is not copied, and counted."""
     timeout: Positive = 5.0
-    """How long a copy may take."""
+    """How long a copy may take; of streams that go on for longer it sees the beginning."""
+    kept_messages: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    """Messages of a stream, each way, kept for a copy that is slower; one that falls further behind is ended."""
+    kept_bytes: Bytes = 1 << 20
+    """Bytes of them."""
 
 
 class Shadow(Mirror):
-    """Where calls are asked too, to compare both answers; for calls of one message and one answer."""
+    """Where calls are asked too, to compare both answers; those of streams one by one, in their order."""
 
     ignore: Annotated[tuple[FieldPath, ...], LISTED] = ()
     """Fields that are not compared, `items.etag`; `*` stands for any name, and lists count for nothing in a path."""

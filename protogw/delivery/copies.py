@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 
-from protogw.call import Call, Reply
+from protogw.call import Call, Payload, Reply
 from protogw.delivery.twin import twin
 from protogw.errors import GatewayError
 from protogw.policies.base import Target
@@ -28,6 +27,12 @@ MARK = b"x-protogw-copy"
 MOST_READ = 1 << 20
 """Bytes of a copy's answer that are read where it is a stream."""
 
+_LATER_S = 1.0
+"""How much later than it is a service is told that a copy's time is over: ending first, it would answer so."""
+
+OUTCOMES = ("sent", "dropped", "skipped", "behind", "cancelled", "failed")
+"""What becomes of copies; all but those not sent are among `sent`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
@@ -41,7 +46,7 @@ class Bounds:
 class Counts:
     """What has become of one route's copies."""
 
-    __slots__ = ("dropped", "failed", "in_flight", "sent", "skipped")
+    __slots__ = (*OUTCOMES, "in_flight")
 
     def __init__(self) -> None:
         self.sent = 0
@@ -49,12 +54,16 @@ class Counts:
         self.dropped = 0
         """Not sent: too many were in flight."""
         self.skipped = 0
-        """Not sent: a request that streams, which cannot be read twice."""
+        """Not sent: a request for another protocol than HTTP, whose two sides then talk as they like."""
+        self.behind = 0
+        """Ended: more of the call's messages were waiting for it than are kept."""
+        self.cancelled = 0
+        """Ended: the call's client went away, or its request broke off."""
         self.failed = 0
         """Ended without an answer."""
 
     def shown(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in ("sent", "in_flight", "dropped", "skipped", "failed")}
+        return {name: getattr(self, name) for name in (*OUTCOMES, "in_flight")}
 
 
 class Copies:
@@ -72,7 +81,7 @@ class Copies:
         counts = self.counts
         if self._bounds.share < 1.0 and random.random() >= self._bounds.share:
             return False
-        if call.payloads is not None or (call.head is not None and call.head.upgrade):
+        if call.head is not None and call.head.upgrade:
             counts.skipped += 1
             return False
         if counts.in_flight >= self._bounds.in_flight:
@@ -80,56 +89,48 @@ class Copies:
             return False
         return True
 
-    def copy(self, call: Call) -> Call:
-        """The copy, marked and with its own deadline, which begins now."""
-        made = twin(call, method=call.method, payload=call.payload)
+    def copy(self, call: Call, payloads: AsyncIterator[Payload] | None = None) -> Call:
+        """The copy, marked and with its own deadline, which begins now; `payloads` where its request streams."""
+        made = twin(call, method=call.method, payload=call.payload, payloads=payloads)
         made.metadata = call.metadata.setting(MARK, self._what.encode())
         made.started = asyncio.get_running_loop().time()
         made.timeout = self._bounds.timeout_s
-        made.deadline = made.started + self._bounds.timeout_s
+        made.deadline = made.started + self._bounds.timeout_s + _LATER_S
         return made
 
-    def start(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run this within the bounds of time; what it raises is counted."""
+    def start(
+        self, work: Callable[[], Awaitable[None]], expire: Callable[[], bool] | None = None
+    ) -> asyncio.Task[None]:
+        """Run this within the bounds of time; what it raises is counted, and that the time is over where `expire` does
+        not say that it has been."""
         self.counts.sent += 1
         self.counts.in_flight += 1
-        self._own(asyncio.get_running_loop().create_task(self._bounded(work), name=self._what))
+        task = asyncio.get_running_loop().create_task(self._bounded(work, expire), name=self._what)
+        # Not in the task itself, which does not even begin when it is cancelled at once.
+        task.add_done_callback(self._over)
+        self._own(task)
+        return task
 
-    async def _bounded(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _over(self, _: asyncio.Task[None]) -> None:
+        self.counts.in_flight -= 1
+
+    async def _bounded(self, work: Callable[[], Awaitable[None]], expire: Callable[[], bool] | None) -> None:
         counts = self.counts
         try:
             async with asyncio.timeout(self._bounds.timeout_s):
                 await work()
-        except (GatewayError, TimeoutError):
+        except TimeoutError:
+            if expire is None or not expire():
+                counts.failed += 1
+        except GatewayError:
             counts.failed += 1
         except Exception:  # a fault in a copy must harm nobody: the call it is a copy of goes its own way
             counts.failed += 1
             log.exception("%s: a fault of the gateway's own in a copy", self._what)
-        finally:
-            counts.in_flight -= 1
 
 
-class Mirror:
-    """A Target whose calls go to a second one too; what that answers is nobody's."""
-
-    def __init__(self, target: Target, copies: Copies) -> None:
-        self.name = target.name
-        self.kind = target.kind
-        self._target = target
-        self._copies = copies
-
-    async def send(self, call: Call) -> Reply:
-        copies = self._copies
-        if copies.taken(call):
-            copies.start(partial(self._tell, copies.copy(call)))
-        return await self._target.send(call)
-
-    async def _tell(self, copy: Call) -> None:
-        await ignored(await self._copies.to.send(copy))
-
-
-async def ignored(reply: Reply) -> None:
-    """Read a reply to its end, or until it is too much, so that its connection is free again."""
+async def ignored(reply: Reply, most: int = MOST_READ) -> None:
+    """Read a reply to its end, or until it is over `most` bytes, so that its connection is free again."""
     if reply.tunnel is not None:
         reply.tunnel.abort()
     payloads = reply.payloads
@@ -139,7 +140,7 @@ async def ignored(reply: Reply) -> None:
     try:
         async for payload in payloads:
             read += len(payload.data)
-            if read > MOST_READ:
+            if read > most:
                 break
     finally:
         if isinstance(payloads, AsyncGenerator):

@@ -8,6 +8,7 @@ the config says so.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _SHOWN = 200
 STATUS = "(status)"
 """The path of a difference in how the calls ended."""
 
+_INDEX = re.compile(r"\[[0-9]+\]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -52,6 +55,10 @@ class Differences:
         self.different = 0
         self.unsaid = 0
         """Not compared: an answer was too large, or was no message of its type."""
+        self.partial = 0
+        """Compared as far as they came when the copy's time was over: streams that went on. They are in `compared`."""
+        self.messages = 0
+        """Messages of streams that were compared."""
         self.by_path: Counter[str] = Counter()
         self.samples: deque[dict[str, Any]] = deque(maxlen=samples)
         self.first = Latencies()
@@ -63,7 +70,8 @@ class Differences:
         if not found:
             return
         self.different += 1
-        for path in {one.path for one in found}:
+        # What is counted of the messages of a stream does not tell them apart: `[].price` for `[3].price`.
+        for path in {_INDEX.sub("[]", one.path, count=1) if one.path[:1] == "[" else one.path for one in found}:
             # A service that makes up field names must not fill the memory.
             known = path in self.by_path or len(self.by_path) < MOST_PATHS
             self.by_path[path if known else "(others)"] += 1
@@ -84,7 +92,9 @@ class Differences:
             "compared": self.compared,
             "different": self.different,
             "rate": round(self.rate, 6),
+            "partial": self.partial,
             "unsaid": self.unsaid,
+            "messages": self.messages,
             "fields": dict(self.by_path.most_common()),
             "latency": {"first": self.first.shown(), "second": self.second.shown()},
             "samples": list(self.samples),
@@ -97,7 +107,7 @@ def _short(value: Any) -> Any:
 
 
 class Shadow:
-    """A Target whose unary calls are asked of a second one too."""
+    """A Target whose calls, unary ones, are asked of a second one too."""
 
     def __init__(self, target: Target, copies: Copies, other: Method, rules: Rules, found: Differences) -> None:
         self.name = target.name
@@ -148,15 +158,11 @@ class Shadow:
         if first.code is not second.code:
             found.add(method, [Difference(STATUS, first.code.name, second.code.name)])
             return
-        try:
-            told = [_told(outcome) for outcome in (first, second)]
-        except InvalidRequest:
+        different = answers_differ((first.payload, first.kind), (second.payload, second.kind), self._rules)
+        if different is None:
             found.unsaid += 1
-            return
-        if None in told:
-            found.unsaid += 1
-            return
-        found.add(method, differences(told[0], told[1], self._rules))
+        else:
+            found.add(method, different)
 
 
 def _since(began: float) -> float:
@@ -168,11 +174,22 @@ def _set(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
         future.set_result(outcome)
 
 
-def _told(outcome: Outcome) -> Any:
+Answer = tuple[Payload | None, Type]
+
+
+def answers_differ(first: Answer, second: Answer, rules: Rules) -> list[Difference] | None:
+    """Where two messages differ; None when one is too large to look at, or none of its type."""
+    try:
+        told = [_told(*answer) for answer in (first, second)]
+    except InvalidRequest:
+        return None
+    return None if None in told else differences(told[0], told[1], rules)
+
+
+def _told(payload: Payload | None, kind: Type) -> Any:
     """What an answer says, {} for none; None when it is too large to look at."""
-    payload = outcome.payload
     if payload is None:
         return {}
     if len(payload.data) > MOST_BYTES:
         return None
-    return orjson.loads(canonical(payload, outcome.kind))
+    return orjson.loads(canonical(payload, kind))

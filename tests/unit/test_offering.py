@@ -277,7 +277,8 @@ async def test_a_shadow_and_a_mirror_are_beside_the_owners_calls(tmp_path: Path)
     assert made.offering.compose()[2] == []
     unary, stream = (made.router.match(call(made, name)).target for name in ("Get", "List"))
     assert (type(unary).__name__, type(unary._target).__name__) == ("Mirror", "Shadow")  # type: ignore[attr-defined]
-    assert (type(stream).__name__, type(stream._target).__name__) == ("Mirror", "Pool")  # type: ignore[attr-defined]
+    names = (type(stream).__name__, type(stream._target).__name__)  # type: ignore[attr-defined]
+    assert names == ("Mirror", "StreamShadow")
     made.stop()
 
 
@@ -292,7 +293,9 @@ async def test_a_shadow_without_the_method_is_told(tmp_path: Path) -> None:
     """
     made = gateway(tmp_path, config + routes % "")
     assert made.offering is not None
-    assert made.offering.compose()[2] == ["routes[0].shadow.to: beta has no shop.v1.Catalog/Get of its shape"]
+    assert made.offering.compose()[2] == [
+        f"routes[0].shadow.to: beta has no shop.v1.Catalog/{name} of its shape" for name in ("Get", "List")
+    ]
     made.stop()
     mapped = gateway(tmp_path, config + routes % "shop.v1.Catalog/*: shop.v2.Catalog/*")
     assert mapped.offering is not None

@@ -141,7 +141,7 @@ class KubernetesSource:
         """Take in the next event; a watch that has ended is begun anew where it was."""
         if self._events is None:
             query = {
-                "watch": "1",
+                "watch": "true",
                 "resourceVersion": self._version,
                 "allowWatchBookmarks": "true",
                 "timeoutSeconds": str(WATCH_S),
@@ -162,6 +162,7 @@ class KubernetesSource:
         kind = event.value.get("type") if isinstance(event.value, Mapping) else None
         item = _mapping(event.value, "object")
         if kind == "ERROR":
+            self._version = ""  # whatever it was, what is known may be old: everything is listed anew
             code = item.get("code")
             self._judge(code if isinstance(code, int) else 500)
             raise DiscoveryError("Kubernetes ends the watch")
@@ -170,6 +171,7 @@ class KubernetesSource:
         elif kind == "DELETED":
             self._slices.pop(str(_mapping(item, "metadata").get("name")), None)
         elif kind != "BOOKMARK":
+            self._version = ""
             raise DiscoveryError("Kubernetes tells of something that is no event")
         self._version = str(_mapping(item, "metadata").get("resourceVersion") or self._version)
 

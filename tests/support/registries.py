@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +24,27 @@ async def served(app: web.Application) -> AsyncIterator[tuple[str, int]]:
         yield server.host, server.port
     finally:
         await server.close()
+
+
+@contextmanager
+def apart(app: web.Application) -> Iterator[tuple[str, Callable[[Coroutine[Any, Any, Any]], Any]]]:
+    """It on a thread of its own: its `host:port`, and what awaits something in its loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="registry")
+    thread.start()
+
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
+    server = served(app)
+    host, port = run(server.__aenter__())
+    try:
+        yield f"{host}:{port}", run
+    finally:
+        run(server.__aexit__(None, None, None))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
 
 
 class FakeConsul:
@@ -96,6 +118,8 @@ class FakeKubernetes:
         self.tokens: list[str | None] = []
         self.status = 200
         self.page = 500
+        self.say: tuple[str, dict[str, Any]] | None = None
+        """An event that the next watch begins with, and ends."""
         self._changed = asyncio.Condition()
         self._cut = 0
         self.app = web.Application()
@@ -142,7 +166,7 @@ class FakeKubernetes:
         if self.status != 200:
             return web.json_response({"kind": "Status", "code": self.status}, status=self.status)
         label = request.query["labelSelector"].removeprefix("kubernetes.io/service-name=")
-        if request.query.get("watch"):
+        if request.query.get("watch") == "true":  # as the API's own clients write it
             return await self._watch(request, label)
         self.lists += 1
         found = [
@@ -159,6 +183,10 @@ class FakeKubernetes:
         at = int(request.query["resourceVersion"])
         answer = web.StreamResponse()
         await answer.prepare(request)
+        if self.say is not None:
+            said, self.say = self.say, None
+            await _event(answer, *said)
+            return answer
         if at < self.oldest:
             await _event(answer, "ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})
             return answer

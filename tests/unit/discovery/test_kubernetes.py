@@ -92,6 +92,26 @@ async def test_a_place_that_is_no_longer_kept_lists_anew() -> None:
         assert fake.lists == 2
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("ERROR", {"kind": "Status", "code": 500, "message": "etcd event received with PrevKv=nil"}),
+        ("ERROR", {"kind": "Status"}),
+        ("", {"kind": "EndpointSliceList"}),
+    ],
+)
+async def test_a_watch_that_fails_lists_anew(said: tuple[str, dict[str, Any]]) -> None:
+    async with watching() as (source, fake):
+        await fake.put("a", pod("10.0.0.1"))
+        await source.next()
+        fake.say = said
+        with pytest.raises(DiscoveryError):
+            await source.next()
+        await fake.put("b", pod("10.0.0.2"))
+        assert hosts(await source.next()) == ["10.0.0.1", "10.0.0.2"]
+        assert fake.lists == 2
+
+
 async def test_long_lists_come_in_pages() -> None:
     async with watching() as (source, fake):
         fake.page = 2

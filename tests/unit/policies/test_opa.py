@@ -97,7 +97,14 @@ async def test_plain_http_is_told_by_its_path(agent: tuple[Server, Any]) -> None
     assert (told["method"], told["http"]["path"], "message" in told) == ("", "/v1/echo", False)
 
 
-@pytest.mark.parametrize("body", [b'{"result":true}', b'{"result":{"allow":true,"reason":"x"}}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"result":true}',
+        b'{"result":{"allow":true,"reason":"x"}}',
+        b'{"decision_id":"1","metrics":{"timer_rego_query_eval_ns":1},"provenance":{"version":"1.22.3"},"result":true}\n',
+    ],
+)
 async def test_what_is_allowed_goes_on(agent: tuple[Server, Any], body: bytes) -> None:
     agent[0].body = body
     await asking(agent)(call(), forward)
@@ -118,6 +125,7 @@ async def refused(policy: Opa, made: Call | None = None) -> GatewayError:
         (b'{"result":false}', "not allowed"),
         (b"{}", "nothing allows it"),
         (b'{"decision_id":"1"}', "nothing allows it"),
+        (b'{"warning":{"code":"api_usage_warning","message":"no input"}}', "nothing allows it"),
         (b'{"result":{}}', "not allowed"),
         (b'{"result":{"allow":false,"reason":"after\\nhours"}}', "after hours"),
         (b'{"result":{"allow":false,"reason":"\\u001b[31m"}}', "not allowed"),
@@ -147,6 +155,8 @@ async def test_what_is_not_allowed_is_refused(agent: tuple[Server, Any], body: b
         (200, b'{"result":{"allow":true,"headers":{"x-user":7}}}'),
         (200, b'{"result":{"allow":true,"headers":{"x-user":"a\\r\\nb: c"}}}'),
         (500, b'{"result":true}'),
+        (500, b'{"code":"internal_error","message":"error(s) occurred while evaluating query","errors":[]}'),
+        (401, b'{"code":"unauthorized","message":"request rejected by administrative policy"}'),
         (404, b'{"result":true}'),
         (302, b'{"result":true}'),
         (None, b""),

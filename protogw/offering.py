@@ -21,7 +21,7 @@ from protogw.descriptors.read import Fetch, Send
 from protogw.descriptors.sockets import with_sockets
 from protogw.errors import GatewayError
 from protogw.gateway import Gateway
-from protogw.policies.base import Fitted, Lacking, OriginPolicy, Policy, Target
+from protogw.policies.base import Fitted, Lacking, OriginPolicy, Policy, Target, Withholding
 from protogw.policies.identity_headers import Stripped
 from protogw.routing.route import Conditions, Rewrite, Route
 from protogw.routing.router import HttpRoute, Router
@@ -70,6 +70,7 @@ class Offering:
         self._own = own
         self._own_schema = own_schema
         self._policies = policies
+        self._withholds = any(isinstance(policy, Withholding) for policy in policies.values())
         self._lacking = [(name, policy) for name, policy in policies.items() if isinstance(policy, Lacking)]
         self._stripped = stripped if stripped is not None and stripped.names else None
         self._schemas: dict[str, Schema] = {}
@@ -214,6 +215,8 @@ class Offering:
             ]
             methods[method.full_name] = [*candidates, Route("default", target, self._use, stripped=self._stripped)]
         self._fit(catalog, methods, faults)
+        if self._withholds:
+            catalog = replace(catalog, withheld=self._withheld(catalog, methods))
         http = [found for compiled in self._routes if (found := compiled.http) is not None]
         router = Router(methods, http)
         faults.extend(router.shadowed)
@@ -231,6 +234,16 @@ class Offering:
                 faults.extend(
                     f"policies.{name}.{policy.kind}.{fault}" for fault in policy.fit(around, not self._awaited)
                 )
+
+    def _withheld(self, catalog: Catalog, routes: Mapping[str, Sequence[Route]]) -> frozenset[str]:
+        """The fields that policies on the way of any method take out of its replies."""
+        return frozenset(
+            name
+            for method in catalog.methods.values()
+            for policy in {policy for route in routes[method.full_name] for policy in route.policies}
+            if isinstance(policy, Withholding)
+            for name in policy.withholds(method)
+        )
 
     def _bound(self, schema: Schema, faults: list[str]) -> Schema:
         """The schema with the bindings that the config adds or puts in place of its own."""

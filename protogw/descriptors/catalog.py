@@ -12,11 +12,13 @@ from protogw.descriptors.model import Method, Schema, Service, Type
 class Catalog:
     """The offered services; `schemas` maps a service's name to the schema that describes it.
 
-    `methods` is keyed by the gRPC path (b"/package.Service/Method").
+    `withheld` are the fields that some callers get replies without, each as `package.Type/field`. `methods` is keyed by
+    the gRPC path (b"/package.Service/Method").
     """
 
     services: Mapping[str, Service] = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict)
+    withheld: frozenset[str] = frozenset()
     methods: Mapping[bytes, Method] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -64,7 +64,7 @@ def to_graphql(catalog: Catalog, options: GraphqlOptions) -> GraphqlOffer:
     faults: list[str] = []
     left_out: dict[str, str] = {}
     roots: dict[Root, list[tuple[Method, Schema]]] = {root: [] for root in ROOTS}
-    types = Types(options, Variants([schema for _, schema in _methods(catalog)]))
+    types = Types(options, Variants([schema for _, schema in _methods(catalog)]), catalog.withheld)
     for method, schema in _methods(catalog):
         chosen = options.chosen.get(method.full_name)
         root = root_of(method, chosen)

@@ -53,8 +53,10 @@ class Node(NamedTuple):
 class Types:
     """Collects what is reached by `reach_output` and `reach_input`; after `name` the types can be had."""
 
-    def __init__(self, options: GraphqlOptions, variants: Variants) -> None:
+    def __init__(self, options: GraphqlOptions, variants: Variants, withheld: frozenset[str]) -> None:
+        """`withheld` are fields of replies that are nullable since some callers do not get them (Catalog.withheld)."""
         self._options = options
+        self._withheld = withheld
         self._variants = variants
         self._nodes: dict[Key, Node] = {}
         self._names: dict[Key, str] = {}
@@ -233,6 +235,8 @@ class Types:
                 type_ = GraphQLNonNull(GraphQLList(type_ if fails else GraphQLNonNull(type_)))
             elif not field.has_presence and not fails:
                 type_ = GraphQLNonNull(type_)
+        if f"{message.name}/{field.name}" in self._withheld and isinstance(type_, GraphQLNonNull):
+            type_ = type_.of_type
         return GraphQLField(type_, description=_doc(field), deprecation_reason=deprecated)
 
     def _value(self, field: Field, schema: Schema, *, output: bool) -> Any:

@@ -180,6 +180,11 @@ class Authorize:
             found += [f"rules[{index}].fields: {fault}" for fault in misfits(rule.settings.fields, its)]
         return found
 
+    def withholds(self, method: Method) -> frozenset[str]:
+        """The fields of the method's replies that are not for every caller."""
+        fields = self._decide(method).fields
+        return fields.withheld if fields is not None else frozenset()
+
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         method = call.method
         if method is None:

@@ -147,6 +147,15 @@ class Fitted(Protocol):
 
 
 @runtime_checkable
+class Withholding(Protocol):
+    """A policy that may take fields out of replies (Reply.withheld)."""
+
+    def withholds(self, method: Method) -> frozenset[str]:
+        """The fields that some callers of the method get replies without, each as `package.Type/field`."""
+        ...
+
+
+@runtime_checkable
 class Purged(Protocol):
     """A policy that keeps what it was answered."""
 

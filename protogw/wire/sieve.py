@@ -171,6 +171,25 @@ def check_path(root: Type, path: str) -> None:
         type_ = _type_of(type_, found)
 
 
+def withheld(root: Type, sieve: Sieve) -> frozenset[str]:
+    """The fields that a sieve of messages of this type withholds, each as `package.Type/field`."""
+    found: set[str] = set()
+    met: set[tuple[str, int]] = set()
+    waiting = [(root, sieve)]
+    while waiting:
+        type_, here = waiting.pop()
+        if (type_.name, id(here)) in met:
+            continue
+        met.add((type_.name, id(here)))
+        for one in type_.fields.values():
+            if one.number in here.fields:
+                found.add(f"{type_.name}/{one.name}")
+            elif one.number in here.below and (below := _type_of(type_, one)) is not None:
+                inner = here.below[one.number]
+                waiting.append((below, inner if one.map_key is None else inner.below[2]))
+    return frozenset(found)
+
+
 def reachable(root: Type) -> Mapping[str, Type]:
     """The types of which messages may be in a message of this one, itself too, by name."""
     found: dict[str, Type] = {}

@@ -68,10 +68,14 @@ def test_a_query_has_its_data_and_an_error_for_each_field_that_is_withheld(runni
         assert error["message"] == "kit.v1.Echo/Look: the caller may not see kit.v1.Message/plan"
 
 
-def test_a_field_that_is_never_null_takes_its_parent_along(running: Running) -> None:
+def test_a_field_that_not_everybody_may_see_may_be_null_in_the_schema(running: Running) -> None:
+    """A text of proto3 is never null otherwise, and would take its parent along."""
     found = json.loads(ask(running, QUERY))
-    assert found["data"] == {"a": None, "b": {"index": 0}}
+    assert found["data"] == {"a": {"number": "7", "text": None, "plan": None}, "b": {"index": 0}}
     assert sorted(error["path"] for error in found["errors"]) == [["a", "plan"], ["a", "text"]]
+    fields = json.loads(ask(running, '{ __type(name: "Message") { fields { name type { kind } } } }'))["data"]["__type"]
+    never_null = {one["name"] for one in fields["fields"] if one["type"]["kind"] == "NON_NULL"}
+    assert never_null == {"number", "data", "tags", "index"}
 
 
 def test_who_may_see_it_all_is_told_of_no_error(running: Running) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qs
 
@@ -114,7 +115,7 @@ class Graphql:
     def document(self, about: About) -> Document:
         """The SDL of what is offered of these services."""
         services = {name: one for name, one in self._catalog.services.items() if name in about.services}
-        made = self._current.of(Catalog(services=services, schemas=self._catalog.schemas))
+        made = self._current.of(replace(self._catalog, services=services))
         return Document(sdl(made.offer), tuple(made.offer.left_out.values()))
 
     def accepts(self, head: RequestHead) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from protogw.call import PARTIAL, Call, Encoding, Payload, Reply
+from protogw.descriptors.about import About
 from protogw.errors import Code, Status
 from protogw.frontends.graphql.projection import MOST_TOLD
 from protogw.wire.sieve import Cut, Sieve, sieve_of
@@ -126,6 +128,19 @@ async def test_null_goes_up_to_what_may_be_null(hidden: str, query: str, data: A
     assert response["data"] == {"t": data}
     assert paths(response) == where
     assert codes(response) == ["PERMISSION_DENIED"] * len(where)
+
+
+async def test_what_may_be_withheld_may_be_null_in_the_schema_for_everybody() -> None:
+    hidden = frozenset(("hello.v1.Thing/id", "hello.v1.Thing/things", "hello.v1.Thing/counts"))
+    graphql = front(catalog=replace(hello.CATALOG, withheld=hidden))
+    query = '{ t: getThing(id: "a") { id maybe things { id } counts { key } } }'
+    response = await run(query, replying(WHOLE, sieve("id", "things.id", "counts")), graphql=graphql)
+    assert response["data"] == {"t": {"id": None, "maybe": "m", "things": [{"id": None}] * 2, "counts": None}}
+    assert paths(response) == [["t", "id"], ["t", "things", 0, "id"], ["t", "things", 1, "id"], ["t", "counts"]]
+    assert "errors" not in await run(query, replying(WHOLE), graphql=graphql)
+    text = graphql.document(About(title="t", version="1", services=frozenset((hello.SERVICE,)))).content
+    for line in ("  id: String\n", "  things: [Thing!]\n", "  words: [String!]!\n", "  int32Value: Int!\n"):
+        assert line in text
 
 
 async def test_a_value_that_was_never_there_is_withheld_all_the_same() -> None:

@@ -336,6 +336,21 @@ async def test_what_cannot_be_masked_is_withheld() -> None:
     assert len(withheld.fields) == 1
 
 
+def test_the_fields_that_not_everybody_may_see_are_known_beforehand() -> None:
+    asked = {"field": "number", "of": "request", "scopes": "s"}
+    masked = {"field": "plan.fail_message", "scopes": "s", "otherwise": "mask"}
+    one = policy(
+        {
+            "match": "kit.v1.Echo/Unary",
+            "fields": [REFUSED, asked, masked, {"field": "kit.v1.Plan/count", "groups": "a"}],
+        },
+        {"match": "kit.v1.Echo/Down", "anonymous": True},
+    )
+    assert one.withholds(rpc.UNARY) == {"kit.v1.Message/text", "kit.v1.Plan/count"}
+    assert one.withholds(rpc.DOWN) == frozenset()
+    assert one.withholds(rpc.UP) == frozenset()
+
+
 async def test_every_message_of_a_reply_is_cut() -> None:
     async def answer(call: Call) -> Reply:
         return Reply(payloads=stream(json(text="a", number="1"), json(text="b", number="2")))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from protogw.descriptors.from_proto import schema_of
 from protogw.errors import Code, Status
 from protogw.wire.protowire import BYTES, END_GROUP, START_GROUP, VARINT, delimited, tag, varint
-from protogw.wire.sieve import Cut, Found, Sieve, UnknownField, check_path, sieve_of
+from protogw.wire.sieve import Cut, Found, Sieve, UnknownField, check_path, sieve_of, withheld
 
 FILE = descriptor_pb2.FileDescriptorProto(name="s.proto", package="s", syntax="proto2")
 
@@ -145,6 +145,14 @@ def test_a_sieve_says_of_each_field_why_it_is_cut_unless_something_stands_in_for
     assert made.below[4].below[2].fields == {7: never}
     for ordered in ([masked, Cut(path="s.Node/name", why=never)], [Cut(path="s.Node/name", why=never), masked]):
         assert sieve_of(TYPE, ordered).fields == {1: never}
+
+
+def test_a_sieve_names_the_fields_of_each_type_that_it_withholds() -> None:
+    no = Status(Code.PERMISSION_DENIED)
+    paths = ("name", "below.below.number", "by_name.fixed", "part.hidden", "s.Node/wide")
+    made = sieve_of(TYPE, [*(Cut(path=one, why=no) for one in paths), Cut(path="secret_word", text="***", why=no)])
+    assert withheld(TYPE, made) == {"s.Node/name", "s.Node/number", "s.Node/fixed", "s.Node.Part/hidden", "s.Node/wide"}
+    assert withheld(TYPE, sieve("name")) == frozenset()
 
 
 def test_what_was_cut_is_told() -> None:

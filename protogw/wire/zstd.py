@@ -1,6 +1,6 @@
 """The zstd content coding (RFC 8878, RFC 9659). Sans-I/O.
 
-The library is Python's own `compression.zstd`, and its backport before 3.14.
+The library is Python's own `compression.zstd`, and its backport before 3.14: it bounds what one piece may come to.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ METHODS = compiled(PROTO).services["shop.v3.Shop"].methods
 WATCH, SUM, TALK = (METHODS[name] for name in ("Watch", "Sum", "Talk"))
 CODEC = WATCH.output.codec
 
-Next = Payload | GatewayError | asyncio.Event
-"""A message, what breaks the stream off, or what is waited for."""
+Next = Payload | GatewayError | TimeoutError | asyncio.Event
+"""A message, what breaks the stream off, as the end of its time does, or what is waited for."""
 
 
 def item(**fields: Any) -> Payload:
@@ -43,7 +43,7 @@ async def stream(*steps: Next) -> AsyncIterator[Payload]:
     for step in steps:
         if isinstance(step, asyncio.Event):
             await step.wait()
-        elif isinstance(step, GatewayError):
+        elif isinstance(step, GatewayError | TimeoutError):
             raise step
         else:
             yield step

@@ -270,11 +270,13 @@ async def test_a_first_that_cannot_be_reached_leaves_the_request_to_be_sent_else
 
 
 async def test_a_stream_that_goes_on_counts_as_far_as_it_came() -> None:
-    end = asyncio.Event()
-    beside = Beside(WATCH, Side("old", *items(1), end), Side("new", *items(1), end), timeout_s=0.2)
+    end, time = asyncio.Event(), asyncio.Event()
+    beside = Beside(WATCH, Side("old", *items(1), end), Side("new", *items(1), time, TimeoutError()))
     reply = await beside.ask()
     assert isinstance(reply.payloads, AsyncGenerator)
     await anext(reply.payloads)
+    await until(lambda: beside.found.messages == 1)
+    time.set()
     await beside.over()
     shown = beside.found.shown()
     assert (shown["compared"], shown["different"], shown["partial"], beside.counts.failed) == (1, 0, 1, 0)
@@ -283,13 +285,15 @@ async def test_a_stream_that_goes_on_counts_as_far_as_it_came() -> None:
 
 
 async def test_a_second_that_is_silent_to_the_end_of_its_time_is_behind_or_has_failed() -> None:
-    end = asyncio.Event()
-    first = Side("old", *items(1, 2), end)
-    beside = Beside(WATCH, first, Side("new", *items(1), end), timeout_s=0.2)
+    time = asyncio.Event()
+    first = Side("old", *items(1, 2), asyncio.Event())
+    beside = Beside(WATCH, first, Side("new", *items(1), time, TimeoutError()))
     reply = await beside.ask()
     assert isinstance(reply.payloads, AsyncGenerator)
     await anext(reply.payloads)
     await anext(reply.payloads)
+    await until(lambda: beside.found.messages == 1)
+    time.set()
     await beside.over()
     assert (beside.counts.behind, beside.found.compared) == (1, 0)
     beside = Beside(WATCH, Side("old", *items(1)), Side("new", asyncio.Event()), timeout_s=0.05)

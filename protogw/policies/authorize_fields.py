@@ -15,7 +15,7 @@ from protogw.errors import BadUpstream, Code, Forbidden, InvalidRequest, Status
 from protogw.policies.inspected import Inspected
 from protogw.policies.rights import Requirement, Rights
 from protogw.values import refuse
-from protogw.wire.sieve import Cut, Found, Sieve, UnknownField, check_path, sieve_of, withheld
+from protogw.wire.sieve import Cut, Found, Sieve, UnknownField, check_path, field_of, sieve_of, takes_text
 
 _PATH = re.compile(r"(?:[A-Za-z_][\w.]*/)?[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
@@ -68,8 +68,12 @@ class MethodFields:
     @property
     def withheld(self) -> frozenset[str]:
         """The fields of replies that callers without any right may not see, each as `package.Type/field`."""
-        cuts = [_cut(rule, Status(Code.PERMISSION_DENIED)) for rule, _ in self._reply]
-        return withheld(self._method.output, sieve_of(self._method.output, cuts))
+        found = [(rule, field_of(self._method.output, rule.field)) for rule, _ in self._reply]
+        return frozenset(
+            f"{its[0].name}/{its[1].name}"
+            for rule, its in found
+            if its is not None and not (rule.otherwise == "mask" and takes_text(its[1]))
+        )
 
     def _asked(self, call: Call, payload: Payload) -> Payload:
         lacking = _lacking(self._request, call, payload)
@@ -118,7 +122,12 @@ class MethodFields:
             rules = self._request if request else self._reply
             root = self._method.input if request else self._method.output
             cuts = [
-                _cut(rule, self._why(call, rule.field), refuse=rule.otherwise == "refuse" and not partial)
+                Cut(
+                    path=rule.field,
+                    refuse=rule.otherwise == "refuse" and not partial,
+                    text=MASK if rule.otherwise == "mask" else None,
+                    why=self._why(call, rule.field),
+                )
                 for index, (rule, _) in enumerate(rules)
                 if lacking & 1 << index
             ]
@@ -131,10 +140,6 @@ class MethodFields:
         if call.identity is None:
             return Status(Code.UNAUTHENTICATED, f"{name}: nobody vouches for the caller, who may not see {field}")
         return Status(Code.PERMISSION_DENIED, f"{name}: the caller may not see {field}")
-
-
-def _cut(rule: FieldRule, why: Status, *, refuse: bool = False) -> Cut:
-    return Cut(path=rule.field, refuse=refuse, text=MASK if rule.otherwise == "mask" else None, why=why)
 
 
 def _lacking(rules: Sequence[tuple[FieldRule, Requirement]], call: Call, payload: Payload | None) -> int:

@@ -171,23 +171,25 @@ def check_path(root: Type, path: str) -> None:
         type_ = _type_of(type_, found)
 
 
-def withheld(root: Type, sieve: Sieve) -> frozenset[str]:
-    """The fields that a sieve of messages of this type withholds, each as `package.Type/field`."""
-    found: set[str] = set()
-    met: set[tuple[str, int]] = set()
-    waiting = [(root, sieve)]
-    while waiting:
-        type_, here = waiting.pop()
-        if (type_.name, id(here)) in met:
-            continue
-        met.add((type_.name, id(here)))
-        for one in type_.fields.values():
-            if one.number in here.fields:
-                found.add(f"{type_.name}/{one.name}")
-            elif one.number in here.below and (below := _type_of(type_, one)) is not None:
-                inner = here.below[one.number]
-                waiting.append((below, inner if one.map_key is None else inner.below[2]))
-    return frozenset(found)
+def field_of(root: Type, path: str) -> tuple[Type, Field] | None:
+    """The field that a cut's path means in messages of this type, and the type that has it; None when there is none.
+    Of a `package.Type/field` it is not looked whether such a message can be in one of these."""
+    name, slash, member = path.rpartition("/")
+    type_ = root.types.get(name) if slash else root
+    found: tuple[Type, Field] | None = None
+    for step in (member,) if slash else path.split("."):
+        one = type_.field(step) if type_ is not None else None
+        if one is None:
+            return None
+        assert type_ is not None
+        found = (type_, one)
+        type_ = _type_of(type_, one)
+    return found
+
+
+def takes_text(one: Field) -> bool:
+    """Whether a cut's text can stand in for the field."""
+    return one.kind is Kind.STRING and one.map_key is None
 
 
 def reachable(root: Type) -> Mapping[str, Type]:
@@ -282,7 +284,7 @@ def _put(into: Sieve, one: Field, cut: Cut) -> None:
     into.cuts[one.number] = cut
     into.texts.pop(one.number, None)
     into.fields.pop(one.number, None)
-    if cut.text is not None and one.kind is Kind.STRING and one.map_key is None:
+    if cut.text is not None and takes_text(one):
         into.texts[one.number] = delimited(one.number, cut.text.encode())
     elif cut.why is not None:
         into.fields[one.number] = cut.why

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from protogw.descriptors.from_proto import schema_of
 from protogw.errors import Code, Status
 from protogw.wire.protowire import BYTES, END_GROUP, START_GROUP, VARINT, delimited, tag, varint
-from protogw.wire.sieve import Cut, Found, Sieve, UnknownField, check_path, sieve_of, withheld
+from protogw.wire.sieve import Cut, Found, Sieve, UnknownField, check_path, field_of, sieve_of
 
 FILE = descriptor_pb2.FileDescriptorProto(name="s.proto", package="s", syntax="proto2")
 
@@ -147,12 +147,24 @@ def test_a_sieve_says_of_each_field_why_it_is_cut_unless_something_stands_in_for
         assert sieve_of(TYPE, ordered).fields == {1: never}
 
 
-def test_a_sieve_names_the_fields_of_each_type_that_it_withholds() -> None:
-    no = Status(Code.PERMISSION_DENIED)
-    paths = ("name", "below.below.number", "by_name.fixed", "part.hidden", "s.Node/wide")
-    made = sieve_of(TYPE, [*(Cut(path=one, why=no) for one in paths), Cut(path="secret_word", text="***", why=no)])
-    assert withheld(TYPE, made) == {"s.Node/name", "s.Node/number", "s.Node/fixed", "s.Node.Part/hidden", "s.Node/wide"}
-    assert withheld(TYPE, sieve("name")) == frozenset()
+@pytest.mark.parametrize(
+    ("path", "its"),
+    [
+        ("name", "s.Node/name"),
+        ("secretWord", "s.Node/secret_word"),
+        ("below.below.number", "s.Node/number"),
+        ("by_name.fixed", "s.Node/fixed"),
+        ("part.hidden", "s.Node.Part/hidden"),
+        ("s.Node.Part/shown", "s.Node.Part/shown"),
+        ("nope", None),
+        ("name.nope", None),
+        ("s.Node/nope", None),
+        ("s.Nope/name", None),
+    ],
+)
+def test_a_path_means_a_field_of_a_type(path: str, its: str | None) -> None:
+    found = field_of(TYPE, path)
+    assert (found and f"{found[0].name}/{found[1].name}") == its
 
 
 def test_what_was_cut_is_told() -> None:

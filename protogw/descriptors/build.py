@@ -26,6 +26,7 @@ from protogw.wire.messages import Messages
 from protogw.wire.native_json import NativeCodec, Natives
 from protogw.wire.protojson import Codecs, JsonOptions, MessageCodec
 from protogw.wire.protojson_types import json_name
+from protogw.wire.protowire import fields
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -35,6 +36,12 @@ _KINDS: dict[int, Kind] = {
     int(number): Kind(name.removeprefix("TYPE_").lower())
     for name, number in descriptor_pb2.FieldDescriptorProto.Type.items()
 }
+RULES_PROTO = "buf/validate/validate.proto"
+"""Protovalidate's annotations, which its package brings as a descriptor."""
+RULES = 1159
+"""The field number of protovalidate's extensions of message, field and oneof options."""
+_REQUIRED = 25
+"""That of `required` in its FieldRules."""
 _Path: TypeAlias = tuple[int, ...]
 _CodecOf: TypeAlias = "Callable[[str], MessageCodec | NativeCodec]"
 
@@ -50,6 +57,7 @@ class Foreign:
 
     shapes: Shapes = field(default_factory=Shapes)
     json_schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unsaid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     http: Mapping[str, tuple[HttpRule, ...]] = field(default_factory=dict)
     """In place of the annotations, which cannot say what status success has."""
     bindings: Mapping[str, object] = field(default_factory=dict)
@@ -79,7 +87,9 @@ def build(
         except (TypeError, ValueError) as error:
             raise SchemaError(f"{file.name}: {_reason(error)}") from error
     try:
-        codecs = Codecs(descriptor_set, options)
+        # Who has no proto has the rules for the options alone, not for messages to be made of them.
+        skipped = () if foreign is None else (RULES_PROTO,)
+        codecs = Codecs(descriptor_set, options, skipped)
     except ValueError as error:
         raise SchemaError(str(error)) from error
     known = foreign or Foreign()
@@ -89,11 +99,13 @@ def build(
     enums: dict[str, Enum] = {}
     services: dict[str, Service] = {}
     for file in files:
+        if file.name in skipped:
+            continue
         docs = _docs(file)
         for path, name, message in _messages(file):
             if not message.options.map_entry:
                 found = pool.FindMessageTypeByName(name)
-                types[name] = _type(found, message, path, docs, codec_of, types, known.json_schemas.get(name), classes)
+                types[name] = _type(found, message, path, docs, codec_of, types, known, classes)
             for index, enum in enumerate(message.enum_type):
                 one = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""), known)
                 enums[one.name] = one
@@ -148,19 +160,20 @@ def _type(
     docs: dict[_Path, str],
     codec_of: _CodecOf,
     types: dict[str, Type],
-    json_schema: Mapping[str, Any] | None,
+    foreign: Foreign,
     classes: Messages,
 ) -> Type:
-    fields = {
+    own = {
         field.name: _field(found.fields_by_name[field.name], field, docs.get((*path, 2, index), ""))
         for index, field in enumerate(proto.field)
     }
     return Type(
         name=found.full_name,
-        fields=fields,
+        fields=own,
         codec=codec_of(found.full_name),
         doc=docs.get(path, ""),
-        json_schema=json_schema,
+        json_schema=foreign.json_schemas.get(found.full_name),
+        unsaid=foreign.unsaid.get(found.full_name, ()),
         types=types,
         classes=classes,
     )
@@ -186,9 +199,17 @@ def _field(found: FieldDescriptor, proto: descriptor_pb2.FieldDescriptorProto, d
         oneof=oneof.name if oneof is not None and not proto.proto3_optional else "",
         has_presence=found.has_presence,
         packed=found.is_packed,
-        required=found.is_required,
+        required=found.is_required or (proto.HasField("options") and _must_be_set(proto.options)),
         deprecated=proto.options.deprecated,
         doc=doc,
+    )
+
+
+def _must_be_set(options: descriptor_pb2.FieldOptions) -> bool:
+    """Whether protovalidate's rules require the field."""
+    return any(
+        number == RULES and isinstance(rules, bytes) and (_REQUIRED, 1) in fields(rules)
+        for number, rules in fields(options.SerializeToString())
     )
 
 

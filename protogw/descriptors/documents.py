@@ -94,8 +94,17 @@ class Node:
     def where(self) -> str:
         """File, line and path, for a fault."""
         line = self.document.line(self.steps)
-        path = ".".join(_shown(step) for step in self.steps)
+        path = self._path
         return f"{self.document.path}:{line}: {path}" if path else f"{self.document.path}:{line}"
+
+    @property
+    def place(self) -> str:
+        """File and path: the line, which takes long to find, is for faults."""
+        return f"{self.document.path}: {self._path}"
+
+    @property
+    def _path(self) -> str:
+        return ".".join(_shown(step) for step in self.steps)
 
 
 def _escaped(step: str | int) -> str:

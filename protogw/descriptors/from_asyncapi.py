@@ -225,6 +225,10 @@ class _Reader:
         """The members of a schema of an object."""
         return self._schemas.flat(node).properties
 
+    def required(self, node: Node) -> set[str]:
+        """Those of them that must be there."""
+        return self._schemas.flat(node).required
+
     def union(self, key: str) -> tuple[MessageDraft, Union] | None:
         draft = self._drafts.messages.get(key)
         if draft is None or draft.shape is None or draft.shape.union is None:
@@ -326,18 +330,21 @@ class _Request:
         self._always.add(member)
 
     def _members(self, reader: _Reader, place: str, owner: Node) -> None:
+        required = reader.required(owner)
         for name, node in reader.members(owner).items():
             held = reader.held(node, name)
             if held.many or held.kind is Kind.MESSAGE or not nameable(name):
                 continue  # no single text stands for it
             if place == "headers" and (name.lower() in _HANDSHAKES or name.lower().startswith("sec-websocket-")):
                 continue
-            self._add(place, name, held, node, presence=True)
+            self._add(place, name, held, node, presence=True, required=name in required)
 
-    def _add(self, place: str, name: str, held: Held, node: Node | None, *, presence: bool = False) -> str:
+    def _add(
+        self, place: str, name: str, held: Held, node: Node | None, *, presence: bool = False, required: bool = False
+    ) -> str:
         member = self._taken.take(name, separator="_")
         doc = node.text("description") if node is not None else ""
-        self._draft.fields.append(held.field(member, presence=presence, doc=doc))
+        self._draft.fields.append(held.field(member, required=required, presence=presence, doc=doc))
         if held.kind in (Kind.INT64, Kind.UINT64):
             self._numbers.add(member)
         self._places[place][name] = member

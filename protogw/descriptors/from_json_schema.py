@@ -8,16 +8,18 @@ for is google.protobuf.Value. docs/openapi.md lists what is lost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from protogw.descriptors.documents import Documents, Node
+from protogw.descriptors.facets import ALWAYS, OBJECTS
 from protogw.descriptors.json_flat import Flat, Flattened, alias, is_null
 from protogw.descriptors.json_portable import Portable
-from protogw.descriptors.json_unions import ALL_TYPES, Alternative, json_type_of, union_of
+from protogw.descriptors.json_unions import ALL_TYPES, Alternative, json_type_of, one_of_equals, union_of
 from protogw.descriptors.model import Kind, SchemaError
 from protogw.descriptors.names import camel
+from protogw.descriptors.rules import NONE, Values, rules_of
 from protogw.descriptors.shapes import MessageShape
 from protogw.descriptors.synthesize import (
     LIST_VALUE,
@@ -58,18 +60,44 @@ class Held:
     nullable: bool = False
     sparse: bool = False
     """Null stands within it."""
+    whole: tuple[Flat, ...] = field(default=(), repr=False)
+    """The schemas of the value, all of which hold."""
+    inner: tuple[Flat, ...] = field(default=(), repr=False)
+    """Those of what a list or map holds."""
 
     @property
     def many(self) -> bool:
         return self.repeated or self.mapped
 
-    def field(self, member: str, **more: object) -> FieldDraft:
+    def beside(self, *flats: Flat) -> Held:
+        """The same, of which these hold as well."""
+        return replace(self, whole=(*self.whole, *flats)) if flats else self
+
+    def field(
+        self, member: str, *, required: bool = False, given: bool = False, ruled: bool = True, **more: object
+    ) -> FieldDraft:
+        """A field of these values. `given` says that there always is one, be it an empty list; without `ruled`, nothing
+        is asked of them."""
+        rules = NONE
+        if ruled:
+            values = Values(
+                kind=self.kind,
+                whole=self.whole,
+                inner=self.inner,
+                repeated=self.repeated,
+                mapped=self.mapped,
+                free=self.holds == VALUE,
+                struct=self.holds == STRUCT,
+                sparse=self.sparse,
+            )
+            rules = rules_of(values, required=required and not self.many and not self.nullable, given=given)
         return FieldDraft(
             member=member,
             kind=self.kind,
             holds=self.holds,
             repeated=self.repeated,
             mapped=self.mapped,
+            rules=rules,
             **more,  # type: ignore[arg-type]
         )
 
@@ -138,16 +166,16 @@ class JsonSchemas:
             return self._union(flat, name)
         types = flat.types
         if flat.enum is not None and not (flat.const and len(flat.enum) == 1):
-            return self._enum(flat, name)
+            return self._enum(flat, name).beside(flat)
         if types is None and flat.enum is not None:
             types = frozenset((_JSON_SCHEMA_TYPE[flat.enum[0].__class__],))
         if types is None:
-            return replace(ANYTHING, nullable=False)
+            return ANYTHING.beside(flat)
         if types >= {"integer", "number"}:
             types -= {"integer"}
         if len(types) > 1:
             return self._several(flat, types, name)
-        return replace(self._of_type(flat, next(iter(types)), name), nullable=nullable)
+        return replace(self._of_type(flat, next(iter(types)), name), nullable=nullable).beside(flat)
 
     def _of_type(self, flat: Flat, kind: str, name: str) -> Held:
         if kind == "string":
@@ -173,7 +201,14 @@ class JsonSchemas:
         if flat.items is None or flat.is_tuple:
             return Held(kind=Kind.MESSAGE, holds=VALUE, repeated=True)
         item = self._single(flat.items, f"{name}Item")
-        return replace(item, repeated=True, nullable=False, sparse=item.nullable and item.holds != VALUE)
+        return replace(
+            item,
+            repeated=True,
+            nullable=False,
+            sparse=item.nullable and item.holds != VALUE,
+            whole=(),
+            inner=item.whole,
+        )
 
     def _single(self, node: Node, name: str) -> Held:
         """What the schema's values are as one value of a list or map, which cannot be a list or map itself."""
@@ -191,7 +226,7 @@ class JsonSchemas:
             value = self._single(flat.additional, f"{name}Value")
             if value.holds == VALUE:
                 return Held(kind=Kind.MESSAGE, holds=STRUCT)
-            return replace(value, mapped=True, nullable=False, sparse=value.nullable)
+            return replace(value, mapped=True, nullable=False, sparse=value.nullable, whole=(), inner=value.whole)
         return self._message(flat, name)
 
     def _message(self, flat: Flat, name: str) -> Held:
@@ -218,6 +253,9 @@ class JsonSchemas:
             for branch in branches:
                 for member, node in self.flat(branch).properties.items():
                     properties.setdefault(member, node)
+            draft.unsaid.append(_unenforced(branches))
+        if flat.asked is not None:
+            draft.unsaid.extend(f"{one.place} is not enforced" for one in flat.asked.of(OBJECTS | ALWAYS))
         always: set[str] = set()
         nulls: set[str] = set()
         sparse: set[str] = set()
@@ -228,13 +266,16 @@ class JsonSchemas:
             # Nobody sends what is read-only, and nobody reads what is write-only, though it be required.
             one_way = node.flag("readOnly") or node.flag("writeOnly") or inner.read_only or inner.write_only
             needed = member in required and not one_way
-            field = held.field(
+            made = held.beside(*(self.flat(one) for one in flat.again.get(member, ()))).field(
                 member,
-                presence=not needed or held.nullable or held.kind is Kind.ENUM,
+                required=needed,
+                given=needed and not held.nullable,
+                ruled=member in flat.properties,
+                presence=True,
                 deprecated=node.flag("deprecated"),
                 doc=_said(node) or ("" if held.holds or inner.node is node else inner.doc),
             )
-            draft.fields.append(field)
+            draft.fields.append(made)
             if needed and held.nullable:
                 nulls.add(member)
             elif needed and (held.many or held.kind not in (Kind.MESSAGE, Kind.ENUM)):
@@ -260,7 +301,8 @@ class JsonSchemas:
         held = ANYTHING
         if isinstance(flat.additional, Node):
             held = self._single(flat.additional, f"{name}Value")
-        draft.fields.append(replace(held, mapped=True).field(member, doc="Members that have no field of their own."))
+        rest = replace(held, mapped=True, sparse=held.nullable, whole=(), inner=held.whole)
+        draft.fields.append(rest.field(member, doc="Members that have no field of their own."))
         if held.kind in _IN_64_BITS:
             numbers.add(member)
         if held.nullable and held.holds != VALUE:
@@ -295,7 +337,8 @@ class JsonSchemas:
         held = self.held(node, name)
         member = "items" if held.repeated else "entries" if held.mapped else "value"
         draft.doc = _doc(self.flat(node))
-        draft.fields.append(held.field(member, presence=nullable or held.nullable))
+        is_null = nullable or held.nullable
+        draft.fields.append(held.field(member, given=not is_null, presence=is_null))
         draft.shape = MessageShape(
             wraps=member,
             numbers=frozenset((member,) if held.kind in _IN_64_BITS else ()),
@@ -307,7 +350,7 @@ class JsonSchemas:
         alternatives = []
         for one in ("string", "integer", "number", "boolean", "array", "object"):
             if one in types:
-                held = self._of_type(flat, one, name + camel(one))
+                held = self._of_type(flat, one, name + camel(one)).beside(flat)
                 alternatives.append(self._alternative(one, held, flat.node))
         return self._chosen(flat, alternatives, name)
 
@@ -321,7 +364,8 @@ class JsonSchemas:
         nullable = flat.nullable or any(is_null(one) for one in branches)
         branches = [one for one in branches if not is_null(one)]
         if all(self._adds_nothing(one) for one in branches):
-            return replace(self._made(replace(flat, unions={}), name), nullable=nullable)
+            made = replace(self._made(replace(flat, unions={}), name), nullable=nullable)
+            return made.beside(Flat(flat.node, unsaid=[_unenforced(branches)])) if branches else made
         alternatives = []
         for place, branch in enumerate(branches, start=1):
             inner = self.flat(branch)
@@ -330,7 +374,7 @@ class JsonSchemas:
             nullable = nullable or held.nullable
             target = alias(self.documents, branch)[0]
             word = _name_of(target, branch, own or "") or _WORDS.get(held.kind, f"option{place}")
-            alternatives.append(self._alternative(word, held, target, inner))
+            alternatives.append(self._alternative(word, held.beside(flat), target, inner))
         return replace(self._chosen(flat, alternatives, name), nullable=nullable)
 
     def _adds_nothing(self, node: Node) -> bool:
@@ -343,7 +387,7 @@ class JsonSchemas:
         wrapped = held
         if held.many:
             word = "list" if held.repeated else "map"
-            wrapped = Held(kind=Kind.MESSAGE, holds=self._many_wrapper(held, node, word))
+            wrapped = Held(kind=Kind.MESSAGE, holds=self._many_wrapper(held, node, word), nullable=held.nullable)
         is_object = flat is not None and json_types == ("object",) and not held.many
         return Alternative(
             word=word,
@@ -351,6 +395,7 @@ class JsonSchemas:
             json_types=json_types,
             flat=flat if is_object else None,
             same=(held.kind, held.holds, held.repeated, held.mapped),
+            held=held,
         )
 
     def _many_wrapper(self, held: Held, node: Node, word: str) -> str:
@@ -359,7 +404,7 @@ class JsonSchemas:
         if key not in self.drafts.messages:
             member = "items" if held.repeated else "entries"
             draft = self._draft(key, _name_of(node, node, node.name) + camel(word), node)
-            draft.fields.append(held.field(member))
+            draft.fields.append(held.field(member, given=True))
             draft.shape = MessageShape(
                 wraps=member,
                 numbers=frozenset((member,) if held.kind in _IN_64_BITS else ()),
@@ -384,7 +429,10 @@ class JsonSchemas:
             return replace(ANYTHING, nullable=flat.nullable)
         if isinstance(found, Alternative):
             kind, holds, repeated, mapped = found.same
-            return Held(kind=kind, holds=holds, repeated=repeated, mapped=mapped, nullable=flat.nullable)
+            made = Held(kind=kind, holds=holds, repeated=repeated, mapped=mapped, nullable=flat.nullable)
+            if found.mixed:
+                return made.beside(Flat(flat.node, unsaid=[one_of_equals(flat)]))
+            return replace(made, sparse=found.held.sparse, whole=found.held.whole, inner=found.held.inner)
         key = f"{flat.node.key}|"
         draft = self._draft(key, name, flat.node)
         draft.doc = _doc(flat)
@@ -422,6 +470,11 @@ def _name_of(target: Node, node: Node, name: str) -> str:
     if not steps and target is not node:
         return PurePath(target.document.path.name.partition(".")[0]).name
     return name
+
+
+def _unenforced(branches: Sequence[Node]) -> str:
+    """That what the branches of a oneOf or anyOf ask is left to the service."""
+    return f"{branches[0].place.rpartition('.')[0]} is not enforced"
 
 
 def _doc(flat: Flat) -> str:

@@ -21,7 +21,7 @@ from google.api import annotations_pb2  # registers the google.api.http option, 
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import DecodeError
 
-from protogw.descriptors.build import Foreign, build, serialized
+from protogw.descriptors.build import RULES_PROTO, Foreign, build, serialized
 from protogw.descriptors.model import HttpRule, Method, Schema, SchemaError, Service
 from protogw.wire.protojson import DEFAULT, JsonOptions
 
@@ -40,8 +40,6 @@ MAX_FAULTS = 100
 _BUNDLED = re.compile(
     r"google/(?:protobuf|api|rpc|type)/(?:[a-z0-9_]+/)*[a-z0-9_]+\.proto|buf/validate/validate\.proto"
 )
-RULES_PROTO = "buf/validate/validate.proto"
-"""Protovalidate's annotations, which its package brings as a descriptor."""
 _FAULT = re.compile(r"(?P<file>[^:\n]+\.proto):(?:(?P<line>\d+):(?P<column>\d+):)? (?P<text>.+)")
 _compiling = threading.Lock()
 

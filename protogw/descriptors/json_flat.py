@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protogw.descriptors.documents import Documents, Node
+from protogw.descriptors.facets import Asked, collect
 from protogw.descriptors.model import SchemaError
 
 MAX_DEPTH = 64
@@ -42,6 +43,8 @@ class Flat:
     types: frozenset[str] | None = None
     nullable: bool = False
     properties: dict[str, Node] = field(default_factory=dict)
+    again: dict[str, list[Node]] = field(default_factory=dict)
+    """What else is said of members: all of it holds."""
     required: set[str] = field(default_factory=set)
     additional: Node | bool | None = None
     items: Node | None = None
@@ -53,6 +56,10 @@ class Flat:
     unions: dict[str, list[Node]] = field(default_factory=dict)
     """The alternatives of each oneOf and anyOf, by where it stands."""
     discriminator: Node | None = None
+    asked: Asked | None = None
+    """What is asked of values beyond their type."""
+    unsaid: list[str] = field(default_factory=list)
+    """What is asked and neither type nor rules can say: where, and why."""
     title: str = ""
     doc: str = ""
     deprecated: bool = False
@@ -167,7 +174,9 @@ def _own(node: Node, into: Flat) -> None:
         both = types if into.types is None else _both(into.types, types)
         into.types = both or into.types
     for one in node.children("properties"):
-        into.properties.setdefault(str(one.steps[-1]), one)
+        name = str(one.steps[-1])
+        if into.properties.setdefault(name, one) is not one:
+            into.again.setdefault(name, []).append(one)
     required = value.get("required")
     if isinstance(required, list):
         into.required.update(one for one in required if isinstance(one, str))
@@ -186,6 +195,7 @@ def _own(node: Node, into: Flat) -> None:
     if isinstance(enum, list) and enum:
         into.enum = enum if into.enum is None else [one for one in into.enum if one in enum] or into.enum
         into.const = into.const or "const" in value
+    into.asked = collect(node, into.asked)
     into.format = node.text("format") or into.format
     for word in ("oneOf", "anyOf"):
         held = list(node.children(word))
@@ -214,6 +224,7 @@ def _settle(flat: Flat) -> None:
             flat.enum = [one for one in flat.enum if one is not None] or None
         if flat.enum is not None and not all(isinstance(one, _SCALARS) for one in flat.enum):
             flat.enum = None
+            flat.unsaid.append(f"{flat.node.place}: values that are lists or objects are not compared")
     if flat.types is None:
         if flat.properties or flat.additional is not None:
             flat.types = frozenset(("object",))

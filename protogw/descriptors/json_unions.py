@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protogw.descriptors.documents import Documents, Node
 from protogw.descriptors.json_flat import Flat
 from protogw.descriptors.model import Kind, SchemaError
 from protogw.descriptors.names import Taken, camel
+from protogw.descriptors.rules import Rules, ignored
 from protogw.descriptors.shapes import Branch, Union
 from protogw.descriptors.synthesize import VALUE, FieldDraft
+
+if TYPE_CHECKING:
+    from protogw.descriptors.from_json_schema import Held
 
 MAX_BRANCHES = 1_000
 
@@ -35,6 +39,9 @@ class Alternative:
     flat: Flat | None
     """Set for an object."""
     same: tuple[Kind, str, bool, bool]
+    held: Held
+    mixed: bool = False
+    """It stands for several, of which each asks something else: nothing is asked of its values."""
 
 
 @dataclass(slots=True)
@@ -60,6 +67,10 @@ def union_of(
     if any(one.field.holds == VALUE and not one.field.repeated for one in alternatives):
         return None
     kept = _distinct(alternatives)
+    for one in kept:
+        if one.mixed:
+            unsaid = one_of_equals(flat)
+            one.field.rules = ignored(unsaid) if one.field.kind is Kind.MESSAGE else Rules(unsaid=(unsaid,))
     if not kept:
         return None
     if len(kept) == 1:
@@ -80,26 +91,54 @@ def union_of(
     branches = tuple(_branch(one, tag, mapping, flat_of) for one in kept)
     if not any(branch.tags for branch in branches):
         tag = ""
+    if len(objects) > 1 and not all(branch.tags for one, branch in zip(kept, branches, strict=True) if one.flat):
+        # Which of them is meant is a guess, and what the one asks need not hold for the other.
+        unsaid = f"{flat.node.place}: what is asked of alternatives without a discriminator is not enforced"
+        for one in objects:
+            one.field.rules = ignored(unsaid)
     return Chosen(kept, Union(branches=branches, tag=tag))
 
 
 def _distinct(alternatives: list[Alternative]) -> list[Alternative]:
     """Without those that are there twice, or held by a wider one."""
-    found = list({one.same: one for one in alternatives}.values())
-    kinds = {one.field.kind for one in found}
+    known: dict[tuple[Kind, str, bool, bool], Alternative] = {}
+    for one in alternatives:
+        other = known.get(one.same)
+        one.mixed = other is not None and (other.mixed or _asks(other) != _asks(one))
+        known[one.same] = one
+    found = list(known.values())
     for wide, narrow in _WIDER:
-        if wide in kinds:
-            found = [one for one in found if one.field.kind not in narrow]
-    if any(one.field.kind is Kind.STRING for one in found):
-        found = [one for one in found if not (one.field.kind is Kind.ENUM and one.json_types == ("string",))]
+        found = _without(found, wide, lambda one, narrow=narrow: one.field.kind in narrow)  # type: ignore[misc]
+    found = _without(found, Kind.STRING, lambda one: one.field.kind is Kind.ENUM and one.json_types == ("string",))
     enums = [one for one in found if one.field.kind is Kind.ENUM]
     if len(enums) > 1 and all(one.json_types == ("string",) for one in enums):
         first = enums[0]
         first.field.kind, first.field.holds = Kind.STRING, ""
         first.same = (Kind.STRING, "", False, False)
         first.word = "string"
+        first.mixed = True
         found = [one for one in found if one not in enums[1:]]
     return found
+
+
+def _without(alternatives: list[Alternative], wide: Kind, narrower: Callable[[Alternative], bool]) -> list[Alternative]:
+    """Without those that one of the wide kind holds, of which less is then asked than of it alone."""
+    holder = next((one for one in alternatives if one.field.kind is wide), None)
+    if holder is None:
+        return alternatives
+    kept = [one for one in alternatives if not narrower(one)]
+    holder.mixed = holder.mixed or (len(kept) < len(alternatives) and bool(holder.field.rules.data))
+    return kept
+
+
+def _asks(one: Alternative) -> tuple[bytes, object]:
+    """Equal for alternatives that ask the same of their values."""
+    return one.field.rules.data, (one.held.whole, one.held.inner) if one.held.many else None
+
+
+def one_of_equals(flat: Flat) -> str:
+    """That of alternatives that are one in a proto no one's bounds hold."""
+    return f"{flat.node.place}: what is asked of alternatives that are one in a proto is not enforced"
 
 
 def _common_tag(objects: list[Alternative], flat_of: Callable[[Node], Flat]) -> str:

@@ -63,6 +63,10 @@ class Codec(Protocol):
         """The message as the library has it that JSON is made with; raises InvalidRequest if `data` does not parse."""
         ...
 
+    def ruled(self) -> Codec:
+        """The codec of the same type whose `parsed` messages rules can be evaluated of."""
+        ...
+
     def present_paths(self, data: bytes) -> list[str]:
         """The field-mask paths (proto names) of what the JSON sets: leaves of nested messages, whole maps, lists,
         and well-known types."""
@@ -105,7 +109,8 @@ class Field:
     """One field of a message type. `type_name` is the full name of the message or enum it holds, else empty.
 
     A map field has `map_key` set (its key kind) and describes its value with `kind` and `type_name`.
-    `oneof` names the real oneof it belongs to (never the synthetic one of proto3 `optional`).
+    `oneof` names the real oneof it belongs to (never the synthetic one of proto3 `optional`). A message without a
+    `required` field is wrong: proto2 says so, or protovalidate's rules, which schemas without a proto get too.
     """
 
     name: str
@@ -151,6 +156,8 @@ class Type:
     codec: Codec
     doc: str = ""
     json_schema: Mapping[str, Any] | None = None
+    unsaid: tuple[str, ...] = ()
+    """What that schema asks of values and the rules in the descriptors do not say: where it is, and why."""
     types: Mapping[str, Type] = field(default_factory=dict, repr=False)
     classes: MessageClasses | None = field(default=None, repr=False)
 

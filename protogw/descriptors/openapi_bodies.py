@@ -101,7 +101,7 @@ def request_body(context: Context, node: Node, name: str, beside: bool, members:
     if whole and not beside:
         return RequestBody(Body(form=form, media=media, required=required, parts=parts), held.holds)
     member = members.take("body", separator="_")
-    field = held.field(member, presence=True, doc=doc)
+    field = held.field(member, required=required, given=required and not held.nullable, presence=True, doc=doc)
     return RequestBody(Body(form=form, media=media, member=member, required=required, parts=parts), field=field)
 
 

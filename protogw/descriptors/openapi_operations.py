@@ -114,7 +114,7 @@ def _request(
         draft.fields.append(one)
         if one.kind in (Kind.INT64, Kind.UINT64):
             numbers.add(one.member)
-        if required and not one.presence and one.kind is not Kind.MESSAGE:
+        if required and one.kind not in (Kind.MESSAGE, Kind.ENUM):
             always.add(one.member)
     if body is not None:
         assert body.field is not None

@@ -59,7 +59,7 @@ _VARIABLE = re.compile(r"\{([^{}]*)\}")
 def parameters_of(
     context: Context, item: Node, operation: Node, template: str, name: str, members: Taken
 ) -> list[tuple[Parameter, FieldDraft, bool]]:
-    """Each parameter with its field and whether it is required; the operation's own stand before its path's.
+    """Each parameter with its field and whether it must have a value; the operation's own stand before its path's.
 
     Raises SchemaError naming the place.
     """
@@ -137,12 +137,14 @@ def _parameter(
         reserved=node.flag("allowReserved"),
         json=json,
     )
-    presence = not required or held.nullable or held.kind is Kind.ENUM
+    presence = place != "path" or held.kind is Kind.ENUM
     field = held.field(
         member,
+        required=required and presence,
+        given=required,
         name=written,
-        presence=presence and not (place == "path" and held.kind is not Kind.ENUM),
+        presence=presence,
         deprecated=node.flag("deprecated"),
         doc=node.text("description"),
     )
-    return bound, field, required
+    return bound, field, required and not held.nullable

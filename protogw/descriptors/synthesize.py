@@ -15,11 +15,12 @@ from typing import Any, TypeAlias
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
 
-from protogw.descriptors.build import MAX_TYPES, Foreign
+from protogw.descriptors.build import MAX_TYPES, RULES_PROTO, Foreign
 from protogw.descriptors.from_proto import GATEWAY_OWN, schema_of
 from protogw.descriptors.model import HttpRule, Idempotency, Kind, Schema, SchemaError
 from protogw.descriptors.names import Taken, camel, package_of, service_of, snake, upper_snake
 from protogw.descriptors.numbers import Numbers
+from protogw.descriptors.rules import NONE, Rules, option
 from protogw.descriptors.shapes import MessageShape, Scalar, Shapes, scalar_text
 from protogw.wire.protojson import DEFAULT, JsonOptions
 from protogw.wire.protojson_types import json_name
@@ -82,6 +83,8 @@ class FieldDraft:
     mapped: bool = False
     oneof: bool = False
     presence: bool = False
+    rules: Rules = NONE
+    """What is asked of its values."""
     deprecated: bool = False
     doc: str = ""
 
@@ -95,6 +98,8 @@ class MessageDraft:
     fields: list[FieldDraft] = field(default_factory=list)
     shape: MessageShape | None = None
     json_schema: Mapping[str, Any] | None = None
+    unsaid: list[str] = field(default_factory=list)
+    """What its own schema asks of the message itself and no rule says: where, and why."""
     deprecated: bool = False
     doc: str = ""
 
@@ -185,6 +190,7 @@ class _Synthesis:
         self._shapes: dict[str, MessageShape] = {}
         self._written: dict[str, Mapping[str, Scalar]] = {}
         self._json_schemas: dict[str, Mapping[str, Any]] = {}
+        self._unsaid: dict[str, tuple[str, ...]] = {}
         self._http: dict[str, tuple[HttpRule, ...]] = {}
         self._bindings: dict[str, object] = {}
         self._files: set[str] = set()
@@ -201,6 +207,7 @@ class _Synthesis:
         self.foreign = Foreign(
             shapes=Shapes(self._shapes, self._written),
             json_schemas=self._json_schemas,
+            unsaid=self._unsaid,
             http=self._http,
             bindings=self._bindings,
         )
@@ -278,6 +285,9 @@ class _Synthesis:
             self._shapes[owner] = _shape_of(draft.shape, fields)
         if draft.json_schema is not None:
             self._json_schemas[owner] = self._referring(draft.json_schema)
+        unsaid = [*draft.unsaid, *(said for one in fields for said in one.rules.unsaid)]
+        if unsaid:
+            self._unsaid[owner] = tuple(dict.fromkeys(unsaid))
         names = self._fields[key] = _field_names(fields)
         # A oneof must not be called what a field is in JSON either.
         taken = {*names, *names.values()}
@@ -320,6 +330,9 @@ class _Synthesis:
         )
         if draft.deprecated:
             made.options.deprecated = True
+        if draft.rules.data:
+            made.options.MergeFromString(option(draft.rules))
+            self._files.add(RULES_PROTO)
         return made
 
     def _map(

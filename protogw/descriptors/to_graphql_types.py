@@ -233,7 +233,8 @@ class Types:
                 pass
             elif field.repeated:
                 type_ = GraphQLNonNull(GraphQLList(type_ if fails else GraphQLNonNull(type_)))
-            elif not field.has_presence and not fails:
+            elif not fails and (not field.has_presence or (field.required and field.kind not in _MESSAGES)):
+                # A required scalar that a service leaves out after all is shown as its default.
                 type_ = GraphQLNonNull(type_)
         if f"{message.name}/{field.name}" in self._withheld and isinstance(type_, GraphQLNonNull):
             type_ = type_.of_type

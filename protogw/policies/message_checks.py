@@ -7,7 +7,7 @@ bounded by the size of the message. A type without rules costs nothing: that is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FieldDescriptor
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 
 from protogw.call import Payload
+from protogw.descriptors.build import RULES
 from protogw.descriptors.model import Type
 from protogw.errors import Detail, InvalidRequest
 from protogw.wire.protowire import fields
@@ -29,8 +30,6 @@ _ALL_BYTES: Final = 64 << 10
 """Of larger messages only the first violation is looked for: their number has no bound."""
 _DEEPEST: Final = 100
 
-_RULES: Final = 1159
-"""The field number of protovalidate's extensions of message, field and oneof options."""
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 _VIOLATIONS = "type.googleapis.com/buf.validate.Violations"
 _NUMBERS = frozenset(
@@ -50,28 +49,27 @@ class Checks:
     """What is asked of one type's messages. Raises ValueError for rules that cannot be compiled."""
 
     def __init__(self, root: Type, known: Known) -> None:
-        """`known` is what was found out of types before; types of different schemas are not to be mixed up in it."""
         self._type = root
         reached = _reached(root, known)
         self._required = _Required.of(reached, root.name)
         self._validator: Validator | None = None
         if any(facts.rules for facts in reached.values()):
-            self._compile(reached)
+            self._compile(reached, known)
+        self.unsaid = tuple(dict.fromkeys(said for name in reached for said in root.types[name].unsaid))
+        """What the schema asks and no rule says."""
 
-    def _compile(self, reached: Mapping[str, _Facts]) -> None:
-        from protovalidate import CompilationError, EvaluationError, Validator  # only schemas with rules need it
+    def _compile(self, reached: Mapping[str, _Facts], known: Known) -> None:
+        from protovalidate import (
+            CompilationError,
+            EvaluationError,  # only schemas with rules need it
+        )
 
-        self._validator = Validator()
+        self._codec = self._type.codec.ruled()
+        self._validator = known.validator(self._type)
         self._unknown: tuple[type[Exception], ...] = (EvaluationError, CompilationError)
         for name, facts in reached.items():
-            if not facts.rules:
-                continue
-            try:
-                self._validator.collect_violations(self._type.types[name].codec.canonical.parsed(b""))
-            except CompilationError as error:
-                raise ValueError(f"{name}: its rules cannot be compiled: {error}") from error
-            except EvaluationError:
-                continue  # of an empty message, which need not come
+            if (facts.rules or name == self._type.name) and (fault := known.fault(self._type.types[name])):
+                raise ValueError(f"{name}: its rules cannot be compiled: {fault}")
 
     @property
     def any(self) -> bool:
@@ -93,7 +91,7 @@ class Checks:
                     break
         violations: list[Any] = []
         if self._validator is not None:
-            parsed = self._type.codec.canonical.parsed(data)
+            parsed = self._codec.parsed(data)
             try:
                 violations = self._validator.collect_violations(parsed, fail_fast=True)
                 if violations and len(data) <= _ALL_BYTES:
@@ -152,7 +150,37 @@ class _Facts(NamedTuple):
     rules: bool
 
 
-Known: TypeAlias = "dict[tuple[int, str], _Facts]"
+class Known:
+    """What was found out of types before, schemas apart."""
+
+    def __init__(self) -> None:
+        self.facts: dict[tuple[int, str], _Facts] = {}
+        self._validators: dict[int, Validator] = {}
+        self._faults: dict[tuple[int, str], str] = {}
+
+    def validator(self, one: Type) -> Validator:
+        """The validator of the type's schema: what it has compiled of one message serves for all that hold it."""
+        from protovalidate import Validator
+
+        found = self._validators.get(id(one.types))
+        if found is None:
+            found = self._validators[id(one.types)] = Validator()
+        return found
+
+    def fault(self, one: Type) -> str:
+        """Why the type's own rules cannot be compiled, empty if they can."""
+        from protovalidate import CompilationError, EvaluationError
+
+        key = (id(one.types), one.name)
+        if key not in self._faults:
+            self._faults[key] = ""
+            try:
+                self.validator(one).collect_violations(one.codec.ruled().parsed(b""))
+            except (CompilationError, ValueError, RecursionError) as error:
+                self._faults[key] = str(error)
+            except EvaluationError:
+                pass  # of an empty message, which need not come
+        return self._faults[key]
 
 
 def _reached(root: Type, known: Known) -> dict[str, _Facts]:
@@ -164,9 +192,9 @@ def _reached(root: Type, known: Known) -> dict[str, _Facts]:
         if name in found:
             continue
         key = (id(root.types), name)
-        facts = known.get(key)
+        facts = known.facts.get(key)
         if facts is None:
-            facts = known[key] = _facts(root.types[name].message.DESCRIPTOR)
+            facts = known.facts[key] = _facts(root.types[name].message.DESCRIPTOR)
         found[name] = facts
         stack.extend(held for _, held in facts.held)
     return found
@@ -176,7 +204,7 @@ def _facts(one: Descriptor) -> _Facts:
     required = tuple(field for field in one.fields if _is_required(field))
     held = tuple((field, type_name) for field in one.fields if (type_name := _held(field)))
     options = [one.GetOptions(), *(field.GetOptions() for field in one.fields), *(of.GetOptions() for of in one.oneofs)]
-    rules = any(number == _RULES for made in options for number, _ in fields(made.SerializeToString()))
+    rules = any(number == RULES for made in options for number, _ in fields(made.SerializeToString()))
     return _Facts(required, held, rules)
 
 

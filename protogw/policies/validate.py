@@ -24,6 +24,7 @@ from protogw.values import Bytes
 log = logging.getLogger("protogw")
 
 _COMPLAIN_S = 10.0
+_MOST_UNSAID = 50
 
 
 class ValidateSettings(PolicySettings):
@@ -40,28 +41,31 @@ class ValidateSettings(PolicySettings):
 class _Plan:
     """What is checked of one method."""
 
-    __slots__ = ("fault", "method", "reply", "request")
+    __slots__ = ("fault", "method", "reply", "request", "unsaid")
 
     def __init__(self, method: Method, settings: ValidateSettings, known: Known) -> None:
         self.method = method
         self.request: Checks | None = None
         self.reply: Checks | None = None
         self.fault = ""
+        self.unsaid: list[str] = []
+        """What the schema asks and cannot be checked, each with the setting that it would be checked for."""
         try:
             if settings.request != "off":
-                self.request = _checks(Checks(method.input, known))
+                self.request = self._checks("request", Checks(method.input, known))
             if settings.reply != "off":
-                self.reply = _checks(Checks(method.output, known))
+                self.reply = self._checks("reply", Checks(method.output, known))
         except ValueError as error:
             self.fault = str(error)
 
-
-def _checks(made: Checks) -> Checks | None:
-    return made if made.any else None
+    def _checks(self, key: str, made: Checks) -> Checks | None:
+        self.unsaid.extend(f"{key}: {said}" for said in made.unsaid)
+        return made if made.any else None
 
 
 class Validate:
-    """Checks messages against the rules of their own schema: required fields and protovalidate's annotations."""
+    """Checks messages against the rules of their own schema: required fields, protovalidate's annotations, and what a
+    JSON Schema asks, which are such rules too by then (descriptors/rules.py)."""
 
     kind: ClassVar[str] = "validate"
     Settings: ClassVar[type[PolicySettings]] = ValidateSettings
@@ -80,9 +84,13 @@ class Validate:
 
     def fit(self, methods: Sequence[Method], complete: bool) -> list[str]:
         """The methods that this policy is around have come or changed."""
-        known: Known = {}
+        known = Known()
         self._plans = {method.path: _Plan(method, self._settings, known) for method in methods}
-        return list(dict.fromkeys(plan.fault for plan in self._plans.values() if plan.fault))
+        faults = list(dict.fromkeys(plan.fault for plan in self._plans.values() if plan.fault))
+        unsaid = list(dict.fromkeys(said for plan in self._plans.values() for said in plan.unsaid))
+        if len(unsaid) > _MOST_UNSAID:
+            unsaid[_MOST_UNSAID:] = [f"and {len(unsaid) - _MOST_UNSAID} more of a schema's demands are not enforced"]
+        return [*faults, *unsaid]
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         method = call.method
@@ -90,7 +98,7 @@ class Validate:
             return await forward(call)
         plan = self._plans.get(method.path)
         if plan is None or plan.method is not method:
-            plan = self._plans[method.path] = _Plan(method, self._settings, {})
+            plan = self._plans[method.path] = _Plan(method, self._settings, Known())
         if plan.fault:
             raise GatewayError("the method's rules cannot be used", code=Code.FAILED_PRECONDITION)
         checks = plan.request

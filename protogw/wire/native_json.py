@@ -138,6 +138,9 @@ class NativeCodec:
     def parsed(self, data: bytes) -> Message:
         return self._canonical.parsed(data)
 
+    def ruled(self) -> MessageCodec:
+        return self._canonical.ruled()
+
     def present_paths(self, data: bytes) -> list[str]:
         if not self._reading.needs(self._desc):
             return self._canonical.present_paths(data)
@@ -485,6 +488,10 @@ class _Writing(_Direction):
             return [] if slot.many == LIST else {}
         if isinstance(slot.target, DescMessage) or slot.oneof or slot.field.proto.proto3_optional:
             return None
+        return self._zero(slot)
+
+    @staticmethod
+    def _zero(slot: Slot) -> Json:
         if isinstance(slot.target, DescEnum):
             return slot.target.values[0].name
         return {"STRING": "", "BYTES": "", "BOOL": False}.get(slot.target.name, 0)
@@ -517,8 +524,11 @@ class _Writing(_Direction):
         turns: dict[str, Turn] = {}
         ready: list[bool] = []
         rest = shape.rest
-        always = {name: self._default(slots[name]) for name in slots if name in shape.always}
-        defaults = {name: default for name, default in always.items() if default is not None}
+        defaults = {
+            name: self._zero(slot) if slot.many == SINGLE else self._default(slot)
+            for name, slot in slots.items()
+            if name in shape.always and (slot.many != SINGLE or not isinstance(slot.target, DescMessage))
+        }
         nulls = [name for name in slots if name in shape.nulls]
 
         def turn(value: Json, depth: int) -> Json:

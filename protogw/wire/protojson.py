@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +37,7 @@ from protogw.wire.protojson_explain import (
     syntax_fault,
 )
 from protogw.wire.protojson_floats import Floats, may_be_long, rounded, shortest
-from protogw.wire.protojson_registry import registry_of
+from protogw.wire.protojson_registry import link, registry_of
 from protogw.wire.protojson_types import LIST, SINGLE, WELL_KNOWN, Shapes, Slot
 
 
@@ -60,11 +60,14 @@ DEFAULT = JsonOptions()
 
 
 class Codecs:
-    """The codecs of every message type of one descriptor set, which must be well-formed and in dependency order."""
+    """The codecs of every message type of one descriptor set, which must be well-formed and in dependency order.
 
-    def __init__(self, descriptor_set: bytes, options: JsonOptions = DEFAULT) -> None:
+    Files of the names `without` are there for options alone: their types have no codecs.
+    """
+
+    def __init__(self, descriptor_set: bytes, options: JsonOptions = DEFAULT, without: Collection[str] = ()) -> None:
         self.options = options
-        self.registry = registry_of(descriptor_set)
+        self.registry = registry_of(descriptor_set, without)
         self.shapes = Shapes(self.registry)
         self.checks = Checks(self.shapes)
         self.floats = Floats(self.shapes)
@@ -162,6 +165,10 @@ class MessageCodec:
             return (self._type or self._ready()).from_binary(data)
         except FAILURES as error:
             raise InvalidRequest(explain_bytes(self._desc, error)) from error
+
+    def ruled(self) -> MessageCodec:
+        link(self._codecs.registry)
+        return self
 
     def from_json(self, data: bytes) -> bytes:
         return self._read(data, False)

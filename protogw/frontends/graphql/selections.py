@@ -220,7 +220,8 @@ class Projections:
                 return leaves.map_as_json(one, structure.type, structure.schema, self._bound), _SAME
             return entries(one.name), Items(self._object(entry, group), nullable=False)
         if not one.repeated:
-            return field(one.name, presence=one.has_presence), self._single(one, type_, structure, group)
+            presence = one.has_presence and not isinstance(type_, GraphQLNonNull)
+            return field(one.name, presence=presence), self._single(one, type_, structure, group)
         items = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
         assert isinstance(items, GraphQLList)
         nullable = not isinstance(items.of_type, GraphQLNonNull)

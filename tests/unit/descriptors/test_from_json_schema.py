@@ -110,9 +110,8 @@ def test_members_that_are_required_are_always_there_and_others_may_not_be() -> N
         {"id": 0, "name": "x", "tags": ["a"], "owner": "me", "size": 0, "made": "now"},
     )
     assert orjson.loads(found.codec.to_json(b"")) == {"id": 0, "name": "", "tags": [], "owner": None}
-    assert not found.fields["id"].has_presence
-    assert found.fields["size"].has_presence
-    assert found.fields["made"].has_presence
+    assert all(found.fields[name].has_presence for name in ("id", "name", "owner", "size", "made"))
+    assert [name for name, field in found.fields.items() if field.required] == ["id", "name"]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_parameters_are_fields_and_the_path_is_offered() -> None:
     assert list(fields) == ["pet_id", "limit", "limit_2", "filter", "where", "ids", "sid", "any"]
     assert (fields["pet_id"].kind, fields["pet_id"].has_presence) == (Kind.INT64, False)
     assert (fields["limit"].kind, fields["limit"].has_presence) == (Kind.INT32, True)
-    assert not fields["limit_2"].has_presence
+    assert (fields["limit_2"].has_presence, fields["limit_2"].required) == (True, True)
     assert fields["any"].kind is Kind.STRING
     found = {(one.place, one.name): one for one in bound(method).parameters}
     assert found["query", "filter"].style == "deepObject"

@@ -260,3 +260,27 @@ def test_a_descriptor_set_may_leave_the_annotations_out(tmp_path: Path) -> None:
     kept = [file for file in files.file if not file.name.startswith(("buf/", "google/"))]
     bare = descriptor_pb2.FileDescriptorSet(file=kept).SerializeToString()
     assert "odd.v1.S" in load_descriptor_set(bare).services
+
+
+async def test_rules_are_asked_of_messages_whose_types_are_in_many_files(tmp_path: Path) -> None:
+    """Each file imports the two before it, so that there are very many ways through the imports."""
+    google = "".join(f'import "google/protobuf/{name}.proto";' for name in ("empty", "struct", "timestamp"))
+    head = f'syntax = "proto3"; package deep.v1; import "buf/validate/validate.proto"; {google}'
+    field = "string s = 1 [(buf.validate.field).string.min_len = 2]; google.protobuf.Timestamp at = 2;"
+    field += "google.protobuf.Struct more = 3;"
+    names: list[str] = []
+    for place in range(40):
+        imports = "".join(f'import "{name}";' for name in names[-2:])
+        inner = f"M{place - 1} inner = 4;" if names else ""
+        names.append(f"deep{place}.proto")
+        (tmp_path / names[-1]).write_text(f"{head}{imports} message M{place} {{ {field} {inner} }}")
+    service = "service Deep { rpc Do(M39) returns (google.protobuf.Empty); }"
+    (tmp_path / "deep.proto").write_text(f'{head} import "{names[-1]}"; {service}')
+    method = load([tmp_path]).services["deep.v1.Deep"].methods["Do"]
+    policy = validate()
+    assert policy.fit([method], True) == []
+    data = method.input.message(s="ab", inner={"s": "a"}).SerializeToString()
+    made = Call(method, Metadata(), front_end="rest", peer=Peer("192.0.2.1", 1), started=0.0)
+    made.payload = Payload(data, Encoding.PROTO, method.input.codec)
+    with pytest.raises(InvalidRequest, match=r"inner\.s: must be at least 2"):
+        await policy(made, through)

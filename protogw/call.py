@@ -98,6 +98,29 @@ class Metadata:
         return f"Metadata({self.pairs!r})"
 
 
+class Noted(Metadata):
+    """Metadata with fields that a policy has for the client beside it, other ones for each call: what a limit leaves.
+
+    `base` is the metadata, of which whoever writes both may keep what it makes. The `notes` are of this gateway's own
+    making, and say nothing of how a message is framed.
+    """
+
+    __slots__ = ("base", "notes")
+
+    base: Metadata
+    notes: tuple[Header, ...]
+
+    def __init__(self, metadata: Metadata, notes: tuple[Header, ...]) -> None:
+        self.made = None
+        self.pairs = metadata.pairs + notes
+        if isinstance(metadata, Noted):
+            self.base = metadata.base
+            self.notes = metadata.notes + notes
+        else:
+            self.base = metadata
+            self.notes = notes
+
+
 NO_METADATA = Metadata()
 
 MESSAGES_A_TURN = 256

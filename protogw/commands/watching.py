@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from protogw import __version__
 from protogw.commands.terminal import CommandFailed, colours
 from protogw.config.observing import signal_url
-from protogw.observe.access_log import AccessLog, coloured_line, console_line, json_line
+from protogw.observe.access_log import AccessLog, coloured_line, console_line
 from protogw.observe.analytics import Analytics
 from protogw.observe.analytics_store import Store
 from protogw.observe.connection_log import console_connection, json_connection
+from protogw.observe.json_line import json_line
 from protogw.observe.line_sink import LineSink
 from protogw.observe.log_fields import chosen_line, dear, parts, template_line
 from protogw.observe.metrics import Metrics

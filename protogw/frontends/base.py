@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkab
 
 from pydantic import BaseModel, ConfigDict
 
+from protogw.call import Noted
+
 if TYPE_CHECKING:
-    from protogw.call import Call, Reply
+    from protogw.call import Call, Metadata, Reply
     from protogw.descriptors.catalog import Catalog
     from protogw.descriptors.model import Method
     from protogw.errors import GatewayError
@@ -24,7 +26,7 @@ class Exchange(Protocol):
 
     peer: Peer
     extra: tuple[Header, ...]
-    """Fields added to whatever answer is sent (CORS, for one)."""
+    """Fields added to whatever answer is sent (CORS, for one), which may be others for each; none about framing."""
     call: Call | None
     """Set by the front end once it has made a call, for the log and the deadline."""
     state: object
@@ -128,6 +130,14 @@ class RecordsCalls(Protocol):
 
     recorder: Recorder | None
     """Set by the door."""
+
+
+def apart(exchange: Exchange, metadata: Metadata) -> Metadata:
+    """What of a reply's metadata comes again; the rest goes with the answer by itself, so that heads are made once."""
+    if not isinstance(metadata, Noted):
+        return metadata
+    exchange.extra += metadata.notes
+    return metadata.base
 
 
 Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"

@@ -45,6 +45,9 @@ _FRAMED_REQUEST = re.compile(_LINE + rb"(?:" + _FIELD + rb")*+")
 _FRAMING_FIELD = re.compile(
     rb"\n(?:content-length:(?: *([0-9]{1,18}) *\r)?|transfer-encoding:( *chunked *\r)?)", re.IGNORECASE
 )
+_asked: Recurring[bytes, bytes] = Recurring(CACHED_HEADS)
+"""The methods of heads that are known to be well-formed and without framing."""
+
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 _BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))
 """Methods that say "no body" by Content-Length: 0 (RFC 9110 section 8.6)."""
@@ -96,10 +99,13 @@ class Http1ClientConnection(asyncio.Protocol):
         """
         if self._stream is not None or self.closed or self._draining or self.transport.is_closing():
             raise Unprocessed("the connection takes no more requests")
-        match = _REQUEST.fullmatch(head)
-        if match is None:
-            return self._open_framed(head, body)
-        method = match[1]
+        method = _asked.get(head)
+        if method is None:
+            match = _REQUEST.fullmatch(head)
+            if match is None:
+                return self._open_framed(head, body)
+            method = match[1]
+            remember(_asked, head, method)
         stream = Http1Stream(self, method, body is not None)
         if body is None:
             stream.frame(CHUNKED)

@@ -15,7 +15,7 @@ from protogw.errors import BodyTooLarge, GatewayError, InvalidRequest
 from protogw.wire.http import HTTP_1_1, Header, Peer
 from protogw.wire.http1 import CHUNKED, Request
 from protogw.wire.http1_answer import CONTINUE, STATUS_LINES, answer_fields
-from protogw.wire.http1_chunked import ChunkedDecoder, encode_last_chunk
+from protogw.wire.http1_chunked import ChunkedDecoder, encode_fields, encode_last_chunk
 
 if TYPE_CHECKING:
     from protogw.call import Call
@@ -250,21 +250,22 @@ class Http1Exchange:
         bodiless = status in _WITHOUT_BODY or self.head.method == b"HEAD"
         if trailers and self._request.trailers_wanted and not bodiless:
             names = b", ".join([name for name, _ in trailers])
-            self._start(status, (*headers, *self.extra, (b"trailer", names)), _BY_CHUNKS)
+            self._start(status, (*headers, (b"trailer", names)), _BY_CHUNKS)
             self.finish(body, trailers)
             return
-        fields = answer_fields((*headers, *self.extra) if self.extra else tuple(headers))
+        fields = answer_fields(tuple(headers))
         size = len(body)
         if bodiless:
             # A HEAD answer tells the length that GET's would have, where it is known.
             size = -1 if status == 204 else fields.length if fields.length >= 0 else size or -1
             body = b""
-        head = b"%b%b%b%b%b\r\n" % (
+        head = b"%b%b%b%b%b%b\r\n" % (
             STATUS_LINES[status],
             b"" if fields.dated else date(),
             b"content-length: %d\r\n" % size if size >= 0 else b"",
             self._persistence(),
             fields.block,
+            encode_fields(self.extra) if self.extra else b"",
         )
         self.status = status
         self.started = self.ended = True
@@ -284,7 +285,7 @@ class Http1Exchange:
             framing = _BODILESS
         else:
             framing = _BY_CHUNKS if self.head.version == HTTP_1_1 else _BY_CLOSE
-        self._start(status, (*headers, *self.extra), framing)
+        self._start(status, tuple(headers), framing)
 
     def _start(self, status: int, headers: tuple[Header, ...], framing: int) -> None:
         fields = answer_fields(headers)
@@ -302,13 +303,14 @@ class Http1Exchange:
         self.status = status
         self.started = True
         self._put(
-            b"%b%b%b%b%b\r\n"
+            b"%b%b%b%b%b%b\r\n"
             % (
                 STATUS_LINES[status],
                 b"" if fields.dated else date(),
                 told,
                 self._persistence(),
                 fields.block,
+                encode_fields(self.extra),
             )
         )
 
@@ -319,14 +321,14 @@ class Http1Exchange:
         protocol = self.head.upgrade
         if not protocol:
             raise RuntimeError("the client has not asked for it")
-        fields = answer_fields((*headers, *self.extra))
+        fields = answer_fields(tuple(headers))
         self.started = True
         self.status = 101
         self.keep = False
         self.tunnel = self._connection.switch(
             self,
-            b"%b%bconnection: Upgrade\r\nupgrade: %b\r\n%b\r\n"
-            % (STATUS_LINES[101], b"" if fields.dated else date(), protocol, fields.block),
+            b"%b%bconnection: Upgrade\r\nupgrade: %b\r\n%b%b\r\n"
+            % (STATUS_LINES[101], b"" if fields.dated else date(), protocol, fields.block, encode_fields(self.extra)),
         )
         return self.tunnel
 

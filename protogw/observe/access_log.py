@@ -14,8 +14,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-import orjson
-
 from protogw.call import Composite
 from protogw.errors import Code
 from protogw.observe.trace_context import of_traceparent
@@ -120,11 +118,12 @@ class More:
 
 
 class Facts:
-    """What a head says, as it may be logged."""
+    """What a head says, as it may be logged. `written` is for whoever makes lines, to keep what they share."""
 
-    __slots__ = ("host", "request", "request_id", "trace_id", "user_agent")
+    __slots__ = ("host", "request", "request_id", "trace_id", "user_agent", "written")
 
     def __init__(self, head: RequestHead) -> None:
+        self.written: dict[tuple[object, ...], tuple[str, ...]] = {}
         self.request = requested(head)
         self.host = text(head.authority, MAX_PATH)
         self.user_agent = field(head, b"user-agent", MAX_AGENT)
@@ -134,8 +133,8 @@ class Facts:
 
 
 class AccessLog:
-    """Records what the gateway's doors answered; `line` is one of this module's `json_line` and `console_line`,
-    `connection` its counterpart in connection_log."""
+    """Records what the gateway's doors answered; `line` makes a request's line (this module's `console_line`,
+    json_line's, or log_fields'), `connection` its counterpart in connection_log."""
 
     def __init__(
         self,
@@ -174,19 +173,20 @@ class AccessLog:
         peer = exchange.peer
         status = exchange.status
         identity = more = None
+        upstream = name = ""
+        code = -1 if error is None else error.status.code
         if call is not None:
             method = call.method
             upstream = call.upstream
-            name = method.full_name if method is not None and not call.composite else ""
-            code = error.status.code if error is not None else _code(call, status)
             identity = call.identity
+            if method is not None and not call.composite:
+                name = method.full_name
+            if error is None:
+                code = _code(call, status)
             if code > 0 or call.trace is not None or call.tries is not None or call.composite or self._wants:
                 more = More(call, elapsed_s, error, wants=self._wants)
-        else:
-            upstream = name = ""
-            code = error.status.code if error is not None else -1
-            if error is not None:
-                more = More(None, elapsed_s, error, wants=False)
+        elif error is not None:
+            more = More(None, elapsed_s, error, wants=False)
         if self._share < 1.0 and self._chance() >= self._share and not self._matters(status, code, elapsed_s):
             return
         # A tuple made here costs a third of a NamedTuple's own constructor.
@@ -208,7 +208,8 @@ class AccessLog:
                 more,
             )
         )
-        self._flush_soon(len(self._entries))
+        if self._timer is None or len(self._entries) >= FLUSH_LINES:
+            self._flush_soon(len(self._entries))
 
     def _matters(self, status: int, code: int, elapsed_s: float) -> bool:
         """Whether a line is written of a request that is not in the sample."""
@@ -289,44 +290,6 @@ def _code(call: Call, status: int) -> int:
 CODES = {int(code): code.name for code in Code}
 
 
-def json_line(entry: Entry, facts: Facts) -> bytes:
-    """The request as one JSON object."""
-    at, _, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s, identity, more = entry
-    fields: dict[str, Any] = {
-        "time": timestamp(at),
-        "client": f"{client}:{port}",
-        "protocol": front_end or None,
-        "method": method or None,
-        "request": facts.request,
-        "host": facts.host,
-        "status": status or None,
-        "code": CODES.get(code),
-        "duration_ms": round(elapsed_s * 1e3, 3),
-        "bytes_in": received,
-        "bytes_out": sent,
-        "upstream": upstream or None,
-        "user_agent": facts.user_agent,
-        "request_id": facts.request_id,
-    }
-    if identity is not None and (who := identity.consumer or identity.subject):
-        fields["consumer"] = text(who.encode(), MAX_ID)
-    if facts.trace_id is not None:
-        fields["trace_id"] = facts.trace_id
-    if more is not None:
-        if more.trace_id:
-            fields["trace_id"] = more.trace_id
-        if more.error:
-            fields["error"] = text(more.error.encode(), MAX_ERROR)
-        if more.left_ms is not None:
-            fields["deadline_left_ms"] = more.left_ms
-        if more.tries > 1:
-            fields["tries"] = more.tries
-        if more.calls:
-            fields["operation"] = text(more.operation.encode(), MAX_AGENT)
-            fields["calls"] = more.calls
-    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
-
-
 def console_line(entry: Entry, facts: Facts) -> bytes:
     """The request as one line for the eye."""
     return _console(entry, facts, "", "").encode()
@@ -367,14 +330,16 @@ def _console(entry: Entry, facts: Facts, colour: str, plain: str) -> str:
 
 def timestamp(at: float) -> str:
     """RFC 3339 in UTC, to the millisecond."""
-    seconds, milliseconds = divmod(int(at * 1000), 1000)
-    if seconds != _second[0]:
-        _second[0] = seconds
-        _prefix[0] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{_prefix[0]}.{milliseconds:03}Z"
+    since = at - _second[0]
+    if not 0.0 <= since < 1.0:
+        _second[0] = second = math.floor(at)
+        _prefix[0] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        since = at - second
+    return _prefix[0] + _MILLISECONDS[int(since * 1000)]
 
 
-_second, _prefix = [-1], [""]  # the second last written, and its text: most lines share it with the line before
+_second, _prefix = [0], [""]  # the second last written, and its text: most lines share it with the line before
+_MILLISECONDS: Final = [f".{number:03}Z" for number in range(1000)]
 
 
 def requested(head: RequestHead) -> str:

@@ -72,6 +72,8 @@ class Authentication(ABC):
     needs_credential: ClassVar[bool] = True
     several_issuers = False
     """Subjects of one issuer are to be told from those of another."""
+    at_once: ClassVar[bool] = False
+    """It never waits to find out: calls are spared a coroutine."""
 
     def __init__(self, settings: AuthenticationSettings) -> None:
         self.name = str(getattr(self, "kind", "authentication"))
@@ -93,12 +95,16 @@ class Authentication(ABC):
     @abstractmethod
     async def authenticate(self, call: Call) -> Identity | None: ...
 
+    def recognise(self, call: Call) -> Identity | None:
+        """What `authenticate` says, of those that never wait for it (`at_once`)."""
+        raise NotImplementedError
+
     @abstractmethod
     def wanted(self) -> Unauthenticated: ...
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         try:
-            identity = await self.authenticate(call)
+            identity = self.recognise(call) if self.at_once else await self.authenticate(call)
         except Unauthenticated:
             self._not_taken.value += 1
             raise

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Reply
+from protogw.call import Call, Noted, Reply
 from protogw.errors import Forbidden, LimitReached, Overloaded
 from protogw.expressions import ExpressionError, ExpressionText, parse_expression
 from protogw.paths import parse_path
@@ -177,7 +177,7 @@ class Quota:
             raise LimitReached(f"the quota of {self._name} is used up", max(1.0, ends - now), headers=fields)
         reply = await forward(call)
         if fields:
-            reply.metadata = reply.metadata.adding(*fields)
+            reply.metadata = Noted(reply.metadata, fields)
         return reply
 
     def _allowance(self, call: Call) -> tuple[str, Allowance]:

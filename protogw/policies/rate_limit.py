@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, PassingPayloads, Payload, Reply
+from protogw.call import Call, Noted, PassingPayloads, Payload, Reply
 from protogw.counting import Count
 from protogw.errors import LimitReached, Overloaded
 from protogw.expressions import ExpressionText
@@ -120,7 +120,7 @@ class RateLimit:
             taken = await self._take(key, self._cost_of(call, call.payload))
         reply = await forward(call)
         if taken is not None and self._headers:
-            reply.metadata = reply.metadata.adding(*self._fields(taken))
+            reply.metadata = Noted(reply.metadata, self._fields(taken))
         return reply
 
     async def _take(self, key: str, cost: int) -> Taken | None:

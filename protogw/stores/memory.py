@@ -1,7 +1,8 @@
-"""Counters in this process's memory, as many as there is room for: the least recently used go first."""
+"""Counters in this process's memory, as many as there is room for: those that say least go first."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,9 +12,10 @@ from protogw.stores.windows import State, bucket, expires, judge
 
 MOST_KEYS = 100_000
 """Each is some 300 bytes. A key that is forgotten starts anew, so a flood of keys frees others of their limits at the
-worst; those in use are the last to go."""
+worst; those that have used most of theirs are the last to go."""
 
-_SWEPT = 16
+_SWEPT, _PASSED = 16, 2
+"""How many of the oldest are looked at with each new key; and while there is room, how many that still count."""
 
 
 class MemoryCounters:
@@ -23,8 +25,9 @@ class MemoryCounters:
         self._most = most
         self._clock = clock
         self._states: OrderedDict[str, tuple[float, tuple[State, ...]]] = OrderedDict()
-        self._buckets: OrderedDict[str, float] = OrderedDict()
-        """The theoretical arrival times of those that are one token bucket, as nearly all limits are."""
+        self._buckets: OrderedDict[str, list[float]] = OrderedDict()
+        """The theoretical arrival times of those that are one token bucket, as nearly all limits are; each in a list,
+        so that writing it is no business of the order's."""
 
     def __len__(self) -> int:
         return len(self._states) + len(self._buckets)
@@ -52,20 +55,23 @@ class MemoryCounters:
     def take_bucket(self, key: str, cost: int, window: Window) -> Taken:
         """The same of a key whose only window is this token bucket."""
         now = self._clock()
-        buckets = self._buckets
-        arrival = buckets.get(key)
-        taken, after = bucket(window, arrival or 0.0, cost, now)
+        known = self._buckets.get(key)
+        taken, after = bucket(window, 0.0 if known is None else known[0], cost, now)
         if taken.allowed:
-            buckets[key] = after
-            if arrival is None:
+            if known is None:
+                self._buckets[key] = [after]
                 self._make_room(now)
             else:
-                buckets.move_to_end(key)
+                known[0] = after
         return taken
 
     def _make_room(self, now: float) -> None:
-        """Let go of what says nothing any more, a few with each new key, and of the oldest where there are too many."""
+        """Let go of what says nothing any more, a few with each new key, and of what says least where there are too
+        many. Buckets are in the order in which they were made or last looked at here."""
         states, buckets = self._states, self._buckets
+        passed = 0
+        least: str | None = None
+        soonest = math.inf
         for _ in range(_SWEPT):
             over = len(states) + len(buckets) > self._most
             oldest = next(iter(states), None)
@@ -73,9 +79,18 @@ class MemoryCounters:
                 del states[oldest]
                 continue
             oldest = next(iter(buckets), None)
-            if oldest is None or (buckets[oldest] > now and not over):
+            if oldest is None or (passed >= _PASSED and not over):
                 break
-            del buckets[oldest]
+            arrival = buckets[oldest][0]
+            if arrival <= now:
+                del buckets[oldest]
+                continue
+            passed += 1
+            buckets.move_to_end(oldest)
+            if arrival < soonest:
+                least, soonest = oldest, arrival
+        if least is not None and len(states) + len(buckets) > self._most:
+            del buckets[least]
 
     async def close(self) -> None:
         self._states.clear()

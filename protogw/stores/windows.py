@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from protogw.stores.base import Algorithm, Taken, Window
 
+_new = tuple.__new__
+
 
 class State(NamedTuple):
     """A token bucket's `first` is its theoretical arrival time (`second` is unused); a sliding window's are the counts
@@ -45,7 +47,8 @@ def bucket(window: Window, arrival: float, cost: int, now: float) -> tuple[Taken
         retry = after - reach if cost <= window.burst else window.per_s
         return Taken(False, max(0, int((reach - arrival) / emission + 1e-6)), arrival - now, retry), arrival
     remaining = int((reach - after) / emission + 1e-6)
-    return Taken(True, remaining if remaining > 0 else 0, after - now, 0.0), after
+    # For every call that is let through: a NamedTuple's own constructor costs three times as much.
+    return _new(Taken, (True, remaining if remaining > 0 else 0, after - now, 0.0)), after
 
 
 def _sliding(window: Window, state: State | None, cost: int, now: float) -> tuple[Taken, State]:

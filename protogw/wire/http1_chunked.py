@@ -171,7 +171,8 @@ def encode_fields(fields: Sequence[Header]) -> bytes:
     if not count:
         return b""
     block = b"\r\n".join(map(b": ".join, fields)) + b"\r\n"  # no bytecode runs for each field
-    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
+    # By its number: `b"\0" in block` first fails to read that as one, and so costs five times as much.
+    if block.count(b"\n") != count or block.count(b"\r") != count or 0 in block:
         return b"".join([b"%b: %b\r\n" % (_one_line(name), _one_line(value)) for name, value in fields])
     return block
 

@@ -121,6 +121,21 @@ def test_a_stream_that_passes_is_whole(kind: str, driver: Driver, behind: Behind
     assert behind.counts.started == 1
 
 
+@pytest.mark.parametrize("kind", ["rate_limit", "quota"])
+@pytest.mark.parametrize(
+    ("front", "shape"),
+    # The head of a subscription's answer has gone out before it is a call.
+    [(front, shape) for front in DRIVERS for shape in ("Unary", "Down") if (front, shape) != (Graphql, "Down")],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_what_a_limit_leaves_is_told_to_every_caller(kind: str, shape: str, driver: Driver, behind: Behind) -> None:
+    driver.extra = {CHOSEN_BY: f"{kind}-passing-{driver.name}", **SAMPLES[kind].headers}
+    left = [int(driver.call(shape, kit.message(count=1)).lead["ratelimit-remaining"]) for _ in range(2)]
+    assert left[0] > 0
+    # A bucket may fill up again between the two.
+    assert left[1] == left[0] - 1 or kind == "rate_limit"
+
+
 @front_ends
 @pytest.mark.parametrize("kind", PASSING)
 def test_a_client_that_goes_away_cancels_the_service_through_the_policy(

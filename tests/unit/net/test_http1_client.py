@@ -64,6 +64,11 @@ async def test_a_request_gets_its_framing(head: bytes, body: bytes | None, sent:
     await settle()
     assert client.transport.take() == head + sent
     assert client.transport.writes == 1
+    for _ in range(2):  # heads that come again are not looked at again, and are framed alike
+        other = Client()
+        other.ask(head, body)
+        await settle()
+        assert other.transport.take() == head + sent
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from protogw.observe.access_log import (
     AccessLog,
     coloured_line,
     console_line,
-    json_line,
     redacted,
     text,
     timestamp,
 )
+from protogw.observe.json_line import json_line
 from tests.support.rpc import UNARY, Exchange, head
 
 

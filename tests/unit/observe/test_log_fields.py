@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from protogw.call import NO_METADATA, Call, Composite, Metadata, Reply, Tries
 from protogw.errors import Code, GatewayError, Status
 from protogw.identity import Identity
-from protogw.observe.access_log import AccessLog, console_line, json_line
+from protogw.observe.access_log import AccessLog, console_line
+from protogw.observe.json_line import json_line
 from protogw.observe.log_fields import chosen_line, dear, known, names, parts, template_line
 from protogw.observe.tracing import Trace
 from tests.support.rpc import UNARY, Exchange, head

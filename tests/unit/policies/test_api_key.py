@@ -138,12 +138,24 @@ async def test_a_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.
         found: str = made.identity.consumer
         return found
 
+    async def known() -> bool:
+        try:
+            await consumer()
+        except Unauthenticated:
+            return False
+        return True
+
     assert await consumer() == "old"
     file.write_text("- { consumer: [broken\n")
     os.utime(file, ns=(1, 1))
     file.write_text(f"- {{ consumer: fresh, hash: '{DIGEST}' }}\n")
     async with asyncio.timeout(5):
         while await consumer() != "fresh":  # noqa: ASYNC110 (a file has no event)
+            await asyncio.sleep(0.002)
+    # A key that was good before is not any more.
+    file.write_text("[]\n")
+    async with asyncio.timeout(5):
+        while await known():  # noqa: ASYNC110 (a file has no event)
             await asyncio.sleep(0.002)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -107,6 +107,16 @@ def test_memory_is_bounded_and_what_says_nothing_is_let_go() -> None:
     assert len(store) < 20
 
 
+def test_a_flood_of_keys_does_not_free_who_has_used_up_theirs() -> None:
+    store = counters(Clock(), most=100)
+    for _ in range(10):
+        assert store.take_now("greedy", 1, [BUCKET])[0].allowed
+    for number in range(1000):
+        store.take_now(f"k{number}", 1, [BUCKET])
+    assert len(store) == 100
+    assert not store.take_now("greedy", 1, [BUCKET])[0].allowed
+
+
 @given(
     st.sampled_from([BUCKET, SLIDING, Window(amount=7, per_s=2.0, burst=3)]),
     st.lists(st.tuples(st.floats(0, 1.5), st.integers(1, 4)), min_size=1, max_size=80),

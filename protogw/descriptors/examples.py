@@ -8,6 +8,7 @@ from typing import Any
 from protogw.descriptors.json_schema import ANY, JsonSchemas
 from protogw.descriptors.model import Field, Kind, Schema, Type
 from protogw.descriptors.notes import NONE
+from protogw.descriptors.rule_facets import NONE as NO_FACETS
 from protogw.descriptors.schema_examples import NOTHING, SchemaExamples
 
 _DEPTH = 5
@@ -100,6 +101,8 @@ class Examples:
         notes = self._schemas.notes.fields.get(f"{owner.name}.{field.name}", NONE)
         if notes.format and not (field.repeated or field.map_key):
             return _FORMATS[notes.format]
+        if notes.facets is not NO_FACETS and field.kind not in (Kind.MESSAGE, Kind.GROUP, Kind.ENUM):
+            return self._foreign.of(self._schemas.field(owner, field, request=request), request=request)
         value = self._value(field, request, above, owner.types)
         if field.map_key is not None:
             return {} if value is NOTHING else {_KEYS.get(field.map_key, "1"): value}

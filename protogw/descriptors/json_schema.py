@@ -133,11 +133,14 @@ class JsonSchemas:
             found = {"type": "integer", "format": found["format"]}  # a service without a proto writes no such text
         if notes.format:
             found["format"] = notes.format
+        facets = notes.facets
         if field.map_key is not None:
-            keys = _KEYS.get(field.map_key)
-            found = {"type": "object", **({"propertyNames": dict(keys)} if keys else {}), "additionalProperties": found}
+            keys = {**_KEYS.get(field.map_key, {}), **(facets.keys if field.map_key is Kind.STRING else {})}
+            values = _bounded(found, facets.inner)
+            found = {"type": "object", **({"propertyNames": keys} if keys else {}), "additionalProperties": values}
         elif field.repeated:
-            found = {"type": "array", "items": found}
+            found = {"type": "array", "items": _bounded(found, facets.inner)}
+        found = _bounded(found, facets.whole)
         if field.doc:
             found["description"] = field.doc
         if notes.default is not None:
@@ -200,8 +203,10 @@ class JsonSchemas:
         return made
 
     def demanded(self, owner: Type, field: Field) -> bool:
-        """Whether a request without the field is wrong: it is `required`, or its field_behavior is REQUIRED."""
-        return field.required or "REQUIRED" in self.notes.fields.get(f"{owner.name}.{field.name}", NONE).behaviors
+        """Whether a request without the field is wrong: it is `required`, its field_behavior is REQUIRED, or its rules
+        leave out what it is when it is not there."""
+        notes = self.notes.fields.get(f"{owner.name}.{field.name}", NONE)
+        return field.required or "REQUIRED" in notes.behaviors or (notes.facets.given and not field.has_presence)
 
     def only_for_replies(self, owner: Type, field: Field) -> bool:
         """Whether requests cannot set the field: its field_behavior is OUTPUT_ONLY."""
@@ -252,6 +257,17 @@ def _member(schema: object, name: str) -> Json | None:
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
     found = properties.get(name) if isinstance(properties, Mapping) else None
     return dict(found) if isinstance(found, Mapping) else None
+
+
+def _bounded(schema: Json, facets: Mapping[str, Any]) -> Json:
+    """The schema with more keywords, where they speak of the type that it has: 64-bit integers are text."""
+    if not facets or "$ref" in schema:
+        return schema
+    if "oneOf" in schema and "type" not in schema:  # a number, or one that is none
+        return {**schema, "oneOf": [{**schema["oneOf"][0], **facets}, *schema["oneOf"][1:]]}
+    if schema.get("format") in _AS_NUMBERS and schema.get("type") == "string":
+        return schema
+    return {**schema, **facets}
 
 
 def _one_of(oneofs: Mapping[str, list[str]]) -> Json:

@@ -13,6 +13,9 @@ from google.api import field_behavior_pb2, field_info_pb2
 from google.protobuf import descriptor_pb2, text_encoding
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto
 
+from protogw.descriptors.rule_facets import NONE as NO_FACETS
+from protogw.descriptors.rule_facets import RuleFacets, facets_of
+
 _NUMBERS = frozenset(
     FieldDescriptorProto.Type.Value(f"TYPE_{name}") for name in ("INT32", "UINT32", "SINT32", "FIXED32", "SFIXED32")
 )
@@ -23,11 +26,12 @@ _FORMATS = {"UUID4": "uuid", "IPV4": "ipv4", "IPV6": "ipv6"}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldNotes:
     """`behaviors` are names of google.api.FieldBehavior; `default` is the declared default as JSON, None for none;
-    `format` is a JSON Schema format by google.api.field_info."""
+    `format` is a JSON Schema format by google.api.field_info; `facets` are what protovalidate's rules ask of values."""
 
     behaviors: frozenset[str] = frozenset()
     default: Any = None
     format: str = ""
+    facets: RuleFacets = NO_FACETS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +116,10 @@ def _field(proto: FieldDescriptorProto) -> FieldNotes:
     written = field_info_pb2.FieldInfo.Format.Name(info.format) if info.format in _known_formats() else ""
     default = _default(proto) if proto.HasField("default_value") else None
     found = _FORMATS.get(written, "")
-    if not (behaviors or found) and default is None:
+    facets = facets_of(options) if proto.HasField("options") else NO_FACETS
+    if not (behaviors or found) and default is None and facets is NO_FACETS:
         return NONE
-    return FieldNotes(behaviors=behaviors, default=default, format=found)
+    return FieldNotes(behaviors=behaviors, default=default, format=found, facets=facets)
 
 
 def _known_formats() -> list[int]:

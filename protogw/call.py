@@ -11,7 +11,7 @@ import base64
 import binascii
 import enum
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from protogw.errors import OK, DeadlineExceeded, GatewayError, InvalidRequest, Status
@@ -273,6 +273,7 @@ class Call:
         "gzip",
         "head",
         "identity",
+        "late",
         "metadata",
         "method",
         "payload",
@@ -313,6 +314,8 @@ class Call:
         self.payloads = payloads
         self.timeout = timeout
         self.gzip = gzip
+        self.late: Callable[[], Awaitable[Payload]] | None = None
+        """Asks for the one message, which the client holds back until then: so long `payload` is None."""
         self.deadline: float | None = None
         self.cut: GatewayError | None = None
         """What the gateway itself has cancelled the running task for, and the call ends with."""
@@ -336,6 +339,12 @@ class Call:
     def expired(self) -> bool:
         """The deadline has passed."""
         return isinstance(self.cut, DeadlineExceeded)
+
+    async def arrive(self) -> None:
+        """Have the message here; raises GatewayError when it is none, or does not come."""
+        ask, self.late = self.late, None
+        if ask is not None:
+            self.payload = await ask()
 
     def arm(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
         """Fix the deadline `timeout` seconds after `started`; at it, the running task is cancelled as expired."""

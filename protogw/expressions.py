@@ -193,6 +193,11 @@ class Expression:
         return f"<Expression {self.text}>"
 
 
+def of_head(*written: object) -> bool:
+    """None of these, so far as they are expressions, needs the request's fields."""
+    return not any(isinstance(one, Expression) and one.reads_message for one in written)
+
+
 def _compiled_path(text: str) -> Reader:
     fast = _FAST.get(text)
     if fast is not None:

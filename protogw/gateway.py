@@ -194,7 +194,7 @@ class Gateway:
                 raise DeadlineExceeded
             call.arm(self._loop, timeout)
         try:
-            reply = call.reply = await route.handler(call)
+            reply = call.reply = await (route.handler if call.late is None else route.late)(call)
         except GatewayError:
             raise
         except Exception as error:  # a fault of ours, or of a policy's author, in one call must not harm others

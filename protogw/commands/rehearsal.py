@@ -36,6 +36,7 @@ class RehearsedExchange:
         self.bytes_out = 0
         self.request_trailers: tuple[Header, ...] = ()
         self.answer = b""
+        self.held_back = False
         self._body = body
 
     def buffered(self) -> bytes | None:

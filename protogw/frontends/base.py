@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from protogw.call import Noted
 
 if TYPE_CHECKING:
-    from protogw.call import Call, Metadata, Reply
+    from protogw.call import Call, Metadata, Payload, Reply
     from protogw.descriptors.catalog import Catalog
     from protogw.descriptors.model import Method
     from protogw.errors import GatewayError
@@ -38,6 +38,11 @@ class Exchange(Protocol):
     bytes_in: int
     bytes_out: int
     request_trailers: tuple[Header, ...]
+
+    @property
+    def held_back(self) -> bool:
+        """The client waits to be asked for the body (RFC 9110 section 10.1.1), which `whole` and `read` do."""
+        ...
 
     def buffered(self) -> bytes | None:
         """The whole request body if it has all arrived and none was read, else None. Consumes it."""
@@ -141,6 +146,16 @@ def apart(exchange: Exchange, metadata: Metadata) -> Metadata:
 
 
 Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"
+
+
+def late(handle: Handler, ask: Callable[[], Awaitable[Payload]]) -> Handler:
+    """The handler for a call whose one message is held back: policies that need its head alone come before `ask`."""
+
+    def handle_late(call: Call) -> Awaitable[Reply]:
+        call.late = ask
+        return handle(call)
+
+    return handle_late
 
 
 class FrontEndSettings(BaseModel):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from protogw.aside import compressed, decompressed
 from protogw.call import Call, GzipPayload, Payload, Reply, Unchanged
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest
-from protogw.frontends.base import Bounds, FrontEndSettings, apart
+from protogw.frontends.base import Bounds, FrontEndSettings, apart, late
 from protogw.frontends.connect_head import STREAM, Compression, ConnectTarget, read_head
 from protogw.frontends.enveloped import RequestMessages, close, codec_of, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
@@ -24,6 +25,7 @@ from protogw.wire.http_status import http_status
 from protogw.wire.message_encoding import WORTHWHILE
 
 if TYPE_CHECKING:
+    from protogw.descriptors.model import Codec
     from protogw.frontends.base import Exchange, Handler
 
 _JSON: tuple[Header, ...] = ((b"content-type", b"application/json"),)
@@ -97,10 +99,14 @@ class Connect:
             messages = RequestMessages(exchange, self._limit, target.coding, target.encoding, codec)
             if method.client_streaming:
                 payloads = messages
+            elif exchange.held_back:
+                handle = late(handle, messages.only)
             else:
                 payload = await messages.only()
         else:
             payload = await self._message(exchange, target)
+            if payload is None:
+                handle = late(handle, partial(self._asked, exchange, target))
         call = exchange.call = Call(
             method,
             target.metadata,
@@ -158,17 +164,28 @@ class Connect:
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
 
-    async def _message(self, exchange: Exchange, target: ConnectTarget) -> Payload:
-        """The one message of a unary request."""
+    async def _message(self, exchange: Exchange, target: ConnectTarget) -> Payload | None:
+        """The one message of a unary request; None while the client holds it back."""
         codec = codec_of(target.method, target.encoding)
         if target.message is not None:
             # A GET has no body; one that came all the same means nothing (RFC 9110 section 9.3.1).
             return Payload(target.message, target.encoding, codec)
         body = exchange.buffered()
         if body is None:
+            if exchange.held_back:
+                return None
             body = await exchange.whole(self._limit)
         elif len(body) > self._limit:
             raise BodyTooLarge(f"a message of {len(body)} bytes is over the limit of {self._limit}")
+        if not target.coding or not body:
+            return Payload(body, target.encoding, codec)
+        return await self._decoded(target, codec, body)
+
+    async def _asked(self, exchange: Exchange, target: ConnectTarget) -> Payload:
+        """The message that the client held back, once it is wanted."""
+        return await self._decoded(target, codec_of(target.method, target.encoding), await exchange.whole(self._limit))
+
+    async def _decoded(self, target: ConnectTarget, codec: Codec, body: bytes) -> Payload:
         if not target.coding or not body:
             return Payload(body, target.encoding, codec)
         data = await decompressed(body, target.coding, self._limit)

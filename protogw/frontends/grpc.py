@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered
-from protogw.frontends.base import Bounds, FrontEndSettings, apart
+from protogw.frontends.base import Bounds, FrontEndSettings, apart, late
 from protogw.frontends.enveloped import RequestMessages, close, codec_of, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
 from protogw.wire.envelope import envelope, only_message
@@ -123,9 +123,12 @@ class _FrontEnd:
             data = None if body is None or target.text else only_message(body)
             if data is None:
                 messages = self._messages(exchange, target)
-                if body:
-                    messages.push(body)
-                payload = await messages.only()
+                if body is None and exchange.held_back:
+                    handle = late(handle, messages.only)
+                else:
+                    if body:
+                        messages.push(body)
+                    payload = await messages.only()
             elif len(data) > self._limit:
                 raise BodyTooLarge(f"a message of {len(data)} bytes is over the limit of {self._limit}")
             else:

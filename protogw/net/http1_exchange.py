@@ -181,6 +181,10 @@ class Http1Exchange:
         self._connection.release_reading()
         return data
 
+    @property
+    def held_back(self) -> bool:
+        return self._request.length != 0 and self.unsent_continue and not self.bytes_in and not self.complete
+
     def buffered(self) -> bytes | None:
         """The whole body if it has all arrived and none was read, else None. Consumes it."""
         if not self.complete:

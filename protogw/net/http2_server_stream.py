@@ -63,6 +63,10 @@ class ServerStream(Stream):
 
     # --- the request --------------------------------------------------------------------------------------------------
 
+    @property
+    def held_back(self) -> bool:
+        return self.head.expects_continue and not self.bytes_in and not self.remote_closed
+
     def buffered(self) -> bytes | None:
         if not self.remote_closed or self.greedy:
             return None

@@ -17,7 +17,7 @@ from protogw.counting import Count
 from protogw.errors import GatewayError, Unauthenticated
 from protogw.identity import Identity
 from protogw.policies.authentication import Vouching, failures
-from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.policies.base import Handler, OfHead, PolicySettings, Tools
 
 
 class AnyOfSettings(PolicySettings):
@@ -56,6 +56,10 @@ class AnyOf:
         for member in self._members[:-1]:
             if not member.needs_credential:
                 raise ValueError("lists a policy that vouches for anybody before others, which are then never asked")
+
+    @property
+    def of_head(self) -> bool:
+        return all(isinstance(member, OfHead) and member.of_head for member in self._members)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         member, identity = await self._vouched(call)

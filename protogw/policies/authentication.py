@@ -92,6 +92,10 @@ class Authentication(ABC):
         self._consumers = tools.consumers
         self._none_shown, self._not_taken = failures(tools)
 
+    @property
+    def of_head(self) -> bool:
+        return True
+
     @abstractmethod
     async def authenticate(self, call: Call) -> Identity | None: ...
 

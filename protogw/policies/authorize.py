@@ -185,6 +185,10 @@ class Authorize:
         fields = self._decide(method).fields
         return fields.withheld if fields is not None else frozenset()
 
+    @property
+    def of_head(self) -> bool:
+        return not any(rule.needs.reads_message or rule.fields for rule in self._rules)
+
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         method = call.method
         if method is None:

@@ -137,6 +137,17 @@ class Equipped(Protocol):
 
 
 @runtime_checkable
+class OfHead(Protocol):
+    """A policy that may do without a call's one message."""
+
+    @property
+    def of_head(self) -> bool:
+        """It never looks at it, so a client that holds it back is not asked for it before. Asked for each route once,
+        after `equip`."""
+        ...
+
+
+@runtime_checkable
 class Fitted(Protocol):
     """A policy whose settings name methods or their fields."""
 

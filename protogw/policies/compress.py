@@ -68,6 +68,7 @@ class Compress:
 
     kind: ClassVar[str] = "compress"
     Settings: ClassVar[type[PolicySettings]] = CompressSettings
+    of_head: ClassVar[bool] = True
 
     def __init__(self, settings: CompressSettings) -> None:
         self._codings = tuple(coding.encode() for coding in settings.codings)

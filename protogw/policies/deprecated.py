@@ -77,6 +77,7 @@ class Deprecated:
 
     kind: ClassVar[str] = "deprecated"
     Settings: ClassVar[type[PolicySettings]] = DeprecatedSettings
+    of_head: ClassVar[bool] = True
 
     def __init__(self, settings: DeprecatedSettings, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

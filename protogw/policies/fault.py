@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from protogw.call import Call, Metadata, Reply
 from protogw.counting import Count
 from protogw.errors import Code, GatewayError, InvalidRequest
-from protogw.expressions import ExpressionError, ExpressionText
+from protogw.expressions import ExpressionError, ExpressionText, of_head
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.values import Percent, Positive, parse_duration, refuse
 
@@ -109,6 +109,10 @@ class Fault:
         name, what = "faults", "Calls that were harmed on purpose."
         self._delayed = tools.count(name, what, kind="delay")
         self._aborted = tools.count(name, what, kind="abort")
+
+    @property
+    def of_head(self) -> bool:
+        return of_head(self._when)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         asked_delay, asked_abort = self._asked(call) if self._headers else (0.0, None)

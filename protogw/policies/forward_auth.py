@@ -176,6 +176,10 @@ class ForwardAuth(Authentication):
             told=verdict.told,
         )
 
+    @property
+    def of_head(self) -> bool:
+        return not self._settings.body
+
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         try:
             identity = await self.authenticate(call)

@@ -101,6 +101,10 @@ class HttpSignature(Authentication):
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a signature is needed", "Signature")
 
+    @property
+    def of_head(self) -> bool:
+        return False  # what is signed may be the body
+
     async def authenticate(self, call: Call) -> Identity | None:
         head = call.head
         if head is None or head.get(b"signature-input") is None:

@@ -39,6 +39,7 @@ class IpFilter:
 
     kind: ClassVar[str] = "ip_filter"
     Settings: ClassVar[type[PolicySettings]] = IpFilterSettings
+    of_head: ClassVar[bool] = True
 
     def __init__(self, settings: IpFilterSettings) -> None:
         self._allow: _Networks = settings.allow

@@ -11,7 +11,7 @@ from pydantic import Field
 from protogw.call import Call, Encoding, Payload, Reply
 from protogw.counting import Count
 from protogw.errors import Overloaded
-from protogw.expressions import Expression, ExpressionError, ExpressionText
+from protogw.expressions import Expression, ExpressionError, ExpressionText, of_head
 from protogw.paths import PlainPath
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.values import LISTED, Network, Positive
@@ -62,6 +62,10 @@ class Maintenance:
 
     def equip(self, tools: Tools) -> None:
         self._answered = tools.count("maintenance_replies", "Calls that were told of maintenance.")
+
+    @property
+    def of_head(self) -> bool:
+        return of_head(self._settings.when, self._settings.unless)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         if not self._holds(call):

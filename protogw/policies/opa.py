@@ -118,6 +118,10 @@ class Opa:
         if self._settings.ca is not None:
             self._tls = tools.tls(self._settings.ca)
 
+    @property
+    def of_head(self) -> bool:
+        return not self._settings.message
+
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         if self._settings.message and call.payload is not None:
             call.payload = settled(call.payload)

@@ -28,7 +28,7 @@ from pydantic_core import CoreSchema
 from protogw.call import Call, Reply
 from protogw.errors import InternalError
 from protogw.paths import Written
-from protogw.policies.base import Equipped, Handler, PolicySettings, ReadsQuery, Started, Tools
+from protogw.policies.base import Equipped, Handler, OfHead, PolicySettings, ReadsQuery, Started, Tools
 from protogw.values import refuse
 
 log = logging.getLogger("protogw")
@@ -111,6 +111,10 @@ class Python:
         self._name = tools.name
         if isinstance(self._policy, Equipped):
             self._policy.equip(tools)
+
+    @property
+    def of_head(self) -> bool:
+        return isinstance(self._policy, OfHead) and self._policy.of_head
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         # What it raises is the gateway's to tell, which knows whose code it came up in.

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Noted, Reply
 from protogw.errors import Forbidden, LimitReached, Overloaded
-from protogw.expressions import ExpressionError, ExpressionText, parse_expression
+from protogw.expressions import ExpressionError, ExpressionText, of_head, parse_expression
 from protogw.paths import parse_path
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
@@ -149,6 +149,10 @@ class Quota:
             await asyncio.Event().wait()
         finally:
             await self._store.close()
+
+    @property
+    def of_head(self) -> bool:
+        return of_head(self._by, self._plan, self._cost)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         plan, allowance = self._allowance(call)

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from protogw.call import Call, Noted, PassingPayloads, Payload, Reply
 from protogw.counting import Count
 from protogw.errors import LimitReached, Overloaded
-from protogw.expressions import ExpressionText
+from protogw.expressions import ExpressionText, of_head
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
 from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
@@ -103,6 +103,10 @@ class RateLimit:
         self._allowed = tools.count(name, what, outcome="allowed")
         self._refused = tools.count(name, what, outcome="refused")
         self._unasked = tools.count(name, what, outcome="unasked_open" if self._open else "unasked_closed")
+
+    @property
+    def of_head(self) -> bool:
+        return self._calls and of_head(self._by, self._cost)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         key = self._name if self._by is None else self._prefix + self._by.key(call)

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from protogw.call import Call, Reply
 from protogw.counting import Count
 from protogw.errors import Overloaded
-from protogw.expressions import ExpressionError, ExpressionText
+from protogw.expressions import ExpressionError, ExpressionText, of_head
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.pressure import Valve, descriptors_used, memory_limit, memory_used
 from protogw.policies.slots import Slot, held
@@ -125,6 +125,10 @@ class Shed:
             else:
                 log.info("policies.%s: there are enough %s again", self._name, self._full)
             self._full = full
+
+    @property
+    def of_head(self) -> bool:
+        return of_head(self._priority)
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         if self._full:

@@ -37,6 +37,7 @@ class Timeout:
 
     kind: ClassVar[str] = "timeout"
     Settings: ClassVar[type[PolicySettings]] = TimeoutSettings
+    of_head: ClassVar[bool] = True
 
     def __init__(self, settings: TimeoutSettings) -> None:
         self._total = settings.total

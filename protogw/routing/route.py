@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from protogw.policies.base import Handler, Policy, Target, chain
+from protogw.policies.base import Handler, OfHead, Policy, Target, chain
 from protogw.routing.matcher import ANY, Allowed, Entry, Matcher
 from protogw.wire.path_template import Template, Wildcard, parse
 
@@ -130,6 +130,8 @@ class Route:
     """One way through the gateway: policies folded around a target, with the limits of time."""
 
     __slots__ = (
+        "_late",
+        "_stripped",
         "conditions",
         "handler",
         "max_timeout",
@@ -160,17 +162,42 @@ class Route:
         self.policies = tuple(policies)
         self.conditions = conditions
         self.rewrite = rewrite
-        self.handler: Handler = chain(policies, target.send)
-        if stripped is not None:
-            self.handler = _cleaned(stripped, self.handler)
+        self._stripped = stripped
+        self._late: Handler | None = None
+        self.handler: Handler = self._folded(len(self.policies))
         self.unary_timeout: float = timeout if timeout is not None else UNARY_TIMEOUT_S
         self.stream_timeout = timeout
         self.max_timeout = max_timeout
         if max_timeout is not None:
             self.unary_timeout = min(self.unary_timeout, max_timeout)
 
+    @property
+    def late(self) -> Handler:
+        """What carries a call whose message its client holds back: policies that need the head alone come first, then
+        the message is asked for. Folded for the first such call."""
+        if self._late is None:
+            first = [isinstance(policy, OfHead) and policy.of_head for policy in self.policies]
+            self._late = self._folded((*first, False).index(False), _arrived)
+        return self._late
+
+    def _folded(self, split: int, between: Callable[[Handler], Handler] | None = None) -> Handler:
+        """The policies around the target, with something between the first so many of them and the others."""
+        handler = chain(self.policies[split:], self.target.send)
+        if between is not None:
+            handler = between(handler)
+        handler = chain(self.policies[:split], handler)
+        return handler if self._stripped is None else _cleaned(self._stripped, handler)
+
     def __repr__(self) -> str:
         return f"<Route {self.name} to {self.target.name}>"
+
+
+def _arrived(handler: Handler) -> Handler:
+    async def run(call: Call) -> Reply:
+        await call.arrive()
+        return await handler(call)
+
+    return run
 
 
 def _cleaned(stripped: Stripped, handler: Handler) -> Handler:

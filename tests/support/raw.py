@@ -25,6 +25,12 @@ class Exchange:
     status: int
     headers: list[tuple[str, str]]
     trailers: list[tuple[str, str]]
+    interim: list[int]
+    """The interim responses that came before the answer."""
+
+    def asked(self) -> None:
+        """Wait until the peer asks for the body that it is to expect (RFC 9110 section 10.1.1)."""
+        raise NotImplementedError
 
     def send(self, data: bytes, *, end: bool = False) -> None:
         raise NotImplementedError
@@ -63,6 +69,7 @@ class Http1(Exchange):
     def request(self, verb: str, target: str, fields: Fields = (), body: bytes | None = None) -> Http1:
         """Send a request; with `body` None and a verb that has one, it is sent in chunks by `send`."""
         fields = (*fields, *self.extra)
+        self.interim = []
         self._verb = verb
         self._chunked = body is None and verb in ("POST", "PUT", "PATCH")
         lines = [f"{verb} {target} HTTP/1.1", f"host: {self.host}", *(f"{name}: {value}" for name, value in fields)]
@@ -80,6 +87,11 @@ class Http1(Exchange):
         wire = b"%x\r\n%s\r\n" % (len(data), data) if data else b""
         self.socket.sendall(wire + b"0\r\n\r\n" if end else wire)
 
+    def asked(self) -> None:
+        line = self._until(b"\r\n\r\n")
+        assert line.startswith(b"HTTP/1.1 100 "), line
+        self.interim.append(100)
+
     def head(self) -> int:
         while True:
             lines = self._until(b"\r\n\r\n").split(b"\r\n")
@@ -88,6 +100,7 @@ class Http1(Exchange):
             if self.status >= 200:
                 self.trailers = []
                 return self.status
+            self.interim.append(self.status)
 
     def pieces(self) -> Iterator[bytes]:
         if self._verb == "HEAD" or self.status in (204, 304):
@@ -236,12 +249,15 @@ class Stream(Exchange):
         self.status = 0
         self.headers = []
         self.trailers = []
+        self.interim = []
         self._data: list[bytes] = []
         self._ended = False
         self.reset: int | None = None
 
     def on(self, event: Any) -> None:
         match event:
+            case h2.events.InformationalResponseReceived():
+                self.interim.append(int(dict(event.headers)[":status"]))
             case h2.events.ResponseReceived():
                 self.headers = list(event.headers)
                 self.status = int(dict(self.headers)[":status"])
@@ -273,6 +289,12 @@ class Stream(Exchange):
         if end:
             h2c.end_stream(self.number)
         self._connection.flush()
+
+    def asked(self) -> None:
+        while not self.interim:
+            assert not self.status, self.headers
+            self._check()
+            self._connection.receive()
 
     def head(self) -> int:
         while not self.status:

@@ -74,6 +74,7 @@ class Exchange:
         self.ended = False
         self.aborted = False
         self.fail_write: BaseException | None = None
+        self.held_back = False
 
     def buffered(self) -> bytes | None:
         body, self._body = self._body, None

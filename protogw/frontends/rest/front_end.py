@@ -16,7 +16,7 @@ from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.descriptors.model import Type
 from protogw.errors import Code, GatewayError, InternalError, InvalidRequest, NotOffered, Status
-from protogw.frontends.base import Bounds, FrontEndSettings
+from protogw.frontends.base import Bounds, FrontEndSettings, late
 from protogw.frontends.rest import bodies, errors, replies
 from protogw.frontends.rest.bindings import Binding, Body
 from protogw.frontends.rest.document import document
@@ -126,6 +126,8 @@ class Rest:
                 if data != b"":
                     await bodies.refuse(exchange, data)
                 payload = Payload(prepared.bound, Encoding.PROTO, binding.input.codec)
+            elif data is None and exchange.held_back:
+                handle = late(handle, partial(self._asked, exchange, prepared, binding, facts))
             else:
                 if data is None or facts.content_encoding or len(data) > self._limit:
                     data = await bodies.whole(exchange, data, facts.content_encoding, self._limit)
@@ -214,6 +216,11 @@ class Rest:
         prepared.bound = bound
         prepared.facts = facts
         return facts
+
+    async def _asked(self, exchange: Exchange, prepared: Prepared, binding: Binding, facts: Facts) -> Payload:
+        """The one message of a request, once it is wanted."""
+        data = await bodies.whole(exchange, None, facts.content_encoding, self._limit)
+        return bodies.payload(binding, data, exchange.head.content_type, prepared.bound, prepared.derive_mask)
 
     async def _payloads(
         self, exchange: Exchange, prepared: Prepared, binding: Binding, facts: Facts

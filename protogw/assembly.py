@@ -27,7 +27,7 @@ from protogw.descriptors.read import LIVE, Fetch, read
 from protogw.discovery.base import Address
 from protogw.fetching import Fetcher
 from protogw.frontends import FRONT_ENDS
-from protogw.frontends.base import Handler
+from protogw.frontends.base import Handler, Spelled
 from protogw.gateway import Door, Gateway
 from protogw.net.http1_client import Http1Connector
 from protogw.net.http2_client import Http2Connector
@@ -69,6 +69,9 @@ _CONNECTORS: Mapping[str, tuple[type[Any], int, bool]] = {
 }
 """By a translator's transport: what connects, how many connections an endpoint has at most, and whether many calls
 share one."""
+
+_SPELLINGS = {kind: found.spelling for kind, found in FRONT_ENDS.items() if isinstance(found, Spelled)}
+"""What clients call fields, by the kind of the front end."""
 
 _PRIVATE_LIMIT = 1 << 20
 """The largest answer that a policy's own service may give."""
@@ -338,6 +341,7 @@ def _equip(
                         partial(_private, gateway),
                         _fetching,
                         changed,
+                        _SPELLINGS,
                     )
                 )
             except ValueError as error:

@@ -173,6 +173,7 @@ def _type(
         codec=codec_of(found.full_name),
         doc=docs.get(path, ""),
         json_schema=foreign.json_schemas.get(found.full_name),
+        shape=foreign.shapes.messages.get(found.full_name),
         unsaid=foreign.unsaid.get(found.full_name, ()),
         types=types,
         classes=classes,

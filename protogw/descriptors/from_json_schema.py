@@ -19,7 +19,7 @@ from protogw.descriptors.json_portable import Portable
 from protogw.descriptors.json_unions import ALL_TYPES, Alternative, json_type_of, one_of_equals, union_of
 from protogw.descriptors.model import Kind, SchemaError
 from protogw.descriptors.names import camel
-from protogw.descriptors.rules import NONE, Values, rules_of
+from protogw.descriptors.rules import NONE, Values, not_required, rules_of
 from protogw.descriptors.shapes import MessageShape
 from protogw.descriptors.synthesize import (
     LIST_VALUE,
@@ -120,6 +120,8 @@ class JsonSchemas:
         self._todo: deque[Callable[[], None]] = deque()
         self._nodes: dict[str, Node] = {}
         self._json_types: dict[str, tuple[str, ...]] = {}
+        self._tagged: set[tuple[str, str]] = set()
+        """The messages that a tag tells from others, each with the tag."""
 
     def flat(self, node: Node) -> Flat:
         """What the schema says, with all that it refers to."""
@@ -153,6 +155,11 @@ class JsonSchemas:
         """Read what the schemas asked for hold."""
         while self._todo:
             self._todo.popleft()()
+        for key, tag in self._tagged:
+            # Who chooses the branch has said which it is: the tag that is not set is written all the same.
+            for one in self.drafts.messages[key].fields:
+                if one.member == tag:
+                    one.rules = not_required(one.rules)
         portable = Portable(self.documents, self.drafts.messages)
         for key, node in self._nodes.items():
             self.drafts.messages[key].json_schema = portable.of(node)
@@ -438,6 +445,8 @@ class JsonSchemas:
         draft.doc = _doc(flat)
         draft.deprecated = flat.deprecated
         draft.fields = [one.field for one in found.alternatives]
+        if found.union.tag:
+            self._tagged.update((one.held.holds, found.union.tag) for one in found.alternatives if one.flat is not None)
         draft.shape = MessageShape(
             union=found.union,
             numbers=frozenset(one.member for one in draft.fields if one.kind in _IN_64_BITS),

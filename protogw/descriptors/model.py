@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from protogw.descriptors.shapes import MessageShape
+
 
 class SchemaError(Exception):
     """A schema that cannot be used; `faults` are its one-line messages, each naming its file or symbol."""
@@ -71,6 +73,15 @@ class Codec(Protocol):
         """The field-mask paths (proto names) of what the JSON sets: leaves of nested messages, whole maps, lists,
         and well-known types."""
         ...
+
+
+class Spelling(enum.Enum):
+    """What a client calls fields: by their proto names, their JSON names, or as the service's own JSON has them, in
+    which some have no name at all (descriptors/shapes.py)."""
+
+    PROTO = "proto"
+    JSON = "json"
+    OWN = "own"
 
 
 class Kind(enum.Enum):
@@ -156,6 +167,8 @@ class Type:
     codec: Codec
     doc: str = ""
     json_schema: Mapping[str, Any] | None = None
+    shape: MessageShape | None = None
+    """How that service writes it, where ProtoJSON would write it otherwise."""
     unsaid: tuple[str, ...] = ()
     """What that schema asks of values and the rules in the descriptors do not say: where it is, and why."""
     types: Mapping[str, Type] = field(default_factory=dict, repr=False)

@@ -95,6 +95,15 @@ def rules_of(values: Values, *, required: bool = False, given: bool = False) -> 
     return Rules(_written(orjson.dumps(made)), tuple(dict.fromkeys(maker.unsaid)))
 
 
+def not_required(rules: Rules) -> Rules:
+    """The same rules of a field that need not be set."""
+    from protovalidate._gen.buf.validate import validate_pb
+
+    said = orjson.loads(validate_pb.FieldRules.from_binary(rules.data).to_json())
+    said.pop("required", None)
+    return Rules(_written(orjson.dumps(said)) if said else b"", rules.unsaid)
+
+
 def ignored(*unsaid: str) -> Rules:
     """The rules of a field in whose value nothing is looked at, since more than it may be meant."""
     return Rules(_written(b'{"ignore":"IGNORE_ALWAYS"}'), unsaid)

@@ -13,7 +13,7 @@ from protogw.call import Noted
 if TYPE_CHECKING:
     from protogw.call import Call, Metadata, Payload, Reply
     from protogw.descriptors.catalog import Catalog
-    from protogw.descriptors.model import Method
+    from protogw.descriptors.model import Method, Spelling
     from protogw.errors import GatewayError
     from protogw.wire.http import ByteStream, Header, Peer, RequestHead
 
@@ -200,6 +200,13 @@ class FrontEnd(Protocol):
     def fail(self, exchange: Exchange, error: GatewayError) -> None:
         """Answer with an error, in this protocol, however far the answer has come. Never raises or waits."""
         ...
+
+
+@runtime_checkable
+class Spelled(Protocol):
+    """A front end whose clients know fields by other names than the proto's, however their messages come."""
+
+    spelling: ClassVar[Spelling]
 
 
 @runtime_checkable

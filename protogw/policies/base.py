@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from protogw.call import Call, Reply
     from protogw.consumers import Consumers
     from protogw.counting import Count
-    from protogw.descriptors.model import Method
+    from protogw.descriptors.model import Method, Spelling
     from protogw.fetching import Fetcher
     from protogw.stores.base import CounterStore
     from protogw.stores.entries import CacheStore, Wanted
@@ -60,6 +60,10 @@ class Tools(Protocol):
     @property
     def consumers(self) -> Consumers | None:
         """The callers that the config knows by name; None when it knows none."""
+        ...
+
+    def spelling(self, front_end: str) -> Spelling:
+        """What the clients of the front end of this kind call fields, where their messages are not JSON."""
         ...
 
     def changed(self) -> None:

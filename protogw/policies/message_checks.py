@@ -16,8 +16,9 @@ from google.rpc import error_details_pb2
 
 from protogw.call import Payload
 from protogw.descriptors.build import RULES
-from protogw.descriptors.model import Type
+from protogw.descriptors.model import Spelling, Type
 from protogw.errors import Detail, InvalidRequest
+from protogw.policies.message_paths import path_of
 from protogw.wire.protowire import fields
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ class Checks:
         """Whether there is anything to check."""
         return self._validator is not None or self._required is not None
 
-    def check(self, payload: Payload) -> None:
-        """Raises InvalidRequest with the violations as details."""
+    def check(self, payload: Payload, spelling: Spelling = Spelling.PROTO) -> None:
+        """Raises InvalidRequest with the violations as details, in which fields are called as `spelling` says."""
         data = payload.proto()
         found: list[tuple[str, str]] = []
         if self._required is not None:
@@ -85,7 +86,7 @@ class Checks:
                 message = self._type.message.FromString(data)
             except DecodeError as error:
                 raise InvalidRequest(f"the message is not a {self._type.name}") from error
-            for path in self._required.missing(message, "", 0):
+            for path in self._required.missing(message, "", 0, spelling is not Spelling.PROTO):
                 found.append((path, "must be set"))
                 if len(found) >= MOST:
                     break
@@ -99,12 +100,12 @@ class Checks:
             except self._unknown as error:
                 raise InvalidRequest("the message cannot be checked: a rule has no answer for it") from error
         if found or violations:
-            raise _refusal(found, violations)
+            raise _refusal(found, violations, self._type, spelling)
 
 
-def _refusal(missing: list[tuple[str, str]], violations: list[Any]) -> InvalidRequest:
+def _refusal(missing: list[tuple[str, str]], violations: list[Any], root: Type, spelling: Spelling) -> InvalidRequest:
     protos = [violation.proto for violation in violations[:MOST]]
-    told = [*missing, *((_path(one.field), one.message or one.rule_id) for one in protos)][:MOST]
+    told = [*missing, *((path_of(one.field, root, spelling), one.message or one.rule_id) for one in protos)][:MOST]
     details = [Detail(_BAD_REQUEST, _bad_request(told))]
     if protos:
         from protovalidate import ViolationsPb
@@ -122,23 +123,6 @@ def _bad_request(told: list[tuple[str, str]]) -> bytes:
     )
     written: bytes = made.SerializeToString()
     return written
-
-
-def _path(path: Any) -> str:
-    """A protovalidate path as it is written: `books[2].labels["env"]`."""
-    if path is None:
-        return ""
-    text = ""
-    for element in path.elements:
-        text += f".{element.field_name}" if text else element.field_name
-        subscript = element.subscript
-        if subscript is not None:
-            value = subscript.value
-            if isinstance(value, str):
-                text += '["' + value[:100].replace("\\", "\\\\").replace('"', '\\"') + '"]'
-            else:
-                text += f"[{str(value).lower() if isinstance(value, bool) else value}]"
-    return text
 
 
 class _Facts(NamedTuple):
@@ -250,28 +234,29 @@ class _Required:
             one.within = [(field, _is_map(field), made[held]) for field, held in reached[name].held if held in made]
         return made.get(root)
 
-    def missing(self, message: Any, prefix: str, depth: int) -> Iterator[str]:
+    def missing(self, message: Any, prefix: str, depth: int, in_json: bool) -> Iterator[str]:
         """The paths of the required fields that are not set, in this message and those within it."""
         for field in self.fields:
             name = field.name
             if not (message.HasField(name) if field.has_presence else getattr(message, name)):
-                yield prefix + name
+                yield prefix + (field.json_name if in_json else name)
         if depth >= _DEEPEST:
             return
         for field, is_map, inner in self.within:
             name = field.name
+            shown = f"{prefix}{field.json_name if in_json else name}"
             if not field.is_repeated:
                 if message.HasField(name):
-                    yield from inner.missing(getattr(message, name), f"{prefix}{name}.", depth + 1)
+                    yield from inner.missing(getattr(message, name), f"{shown}.", depth + 1, in_json)
                 continue
             values = getattr(message, name)
             if is_map:
                 for key in values:
-                    shown = f'"{key[:100]}"' if isinstance(key, str) else str(key).lower()
-                    yield from inner.missing(values[key], f"{prefix}{name}[{shown}].", depth + 1)
+                    of_key = f'"{key[:100]}"' if isinstance(key, str) else str(key).lower()
+                    yield from inner.missing(values[key], f"{shown}[{of_key}].", depth + 1, in_json)
             else:
                 for index, value in enumerate(values):
-                    yield from inner.missing(value, f"{prefix}{name}[{index}].", depth + 1)
+                    yield from inner.missing(value, f"{shown}[{index}].", depth + 1, in_json)
 
 
 def _is_required(field: FieldDescriptor) -> bool:

@@ -10,6 +10,7 @@ from ssl import SSLContext
 
 from protogw.consumers import Consumers
 from protogw.counting import Count, Counts
+from protogw.descriptors.model import Spelling
 from protogw.fetching import Fetcher
 from protogw.policies.base import Target
 from protogw.stores.base import CounterStore
@@ -33,6 +34,11 @@ class PolicyTools:
     secure: Callable[[Path], SSLContext] | None = None
     """Makes the TLS of the fetcher."""
     on_change: Callable[[], None] | None = None
+    spellings: Mapping[str, Spelling] = field(default_factory=dict)
+    """By the kind of the front end, of those that have one."""
+
+    def spelling(self, front_end: str) -> Spelling:
+        return self.spellings.get(front_end, Spelling.PROTO)
 
     def changed(self) -> None:
         if self.on_change is not None:

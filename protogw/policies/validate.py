@@ -14,8 +14,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from protogw.call import Call, PassingPayloads, Payload, Reply
-from protogw.descriptors.model import Method
+from protogw.call import Call, Encoding, PassingPayloads, Payload, Reply
+from protogw.descriptors.model import Method, Spelling
 from protogw.errors import BadUpstream, BodyTooLarge, Code, GatewayError, InvalidRequest
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.message_checks import Checks, Known
@@ -74,6 +74,7 @@ class Validate:
         self._settings = settings
         self._most = settings.max_message
         self._name = "validate"
+        self._spelling: Callable[[str], Spelling] = lambda front_end: Spelling.PROTO
         self._plans: dict[bytes, _Plan] = {}
         self._told_s = -math.inf
         self.logged = 0
@@ -81,6 +82,7 @@ class Validate:
 
     def equip(self, tools: Tools) -> None:
         self._name = tools.name
+        self._spelling = tools.spelling
 
     def fit(self, methods: Sequence[Method], complete: bool) -> list[str]:
         """The methods that this policy is around have come or changed."""
@@ -104,40 +106,42 @@ class Validate:
         checks = plan.request
         if checks is not None:
             if call.payloads is not None:
-                call.payloads = _Checked(call.payloads, checks, self._asked)
+                call.payloads = _Checked(call.payloads, checks, self._asked, self._spelling(call.front_end))
             elif call.payload is not None:
-                self._asked(call.payload, checks)
+                self._asked(call.payload, checks, self._spelling(call.front_end))
         reply = await forward(call)
         checks = plan.reply
         if checks is not None:
             if reply.payloads is not None:
-                reply.payloads = _Checked(reply.payloads, checks, self._answered)
+                reply.payloads = _Checked(reply.payloads, checks, self._answered, Spelling.PROTO)
             elif reply.payload is not None:
-                self._answered(reply.payload, checks)
+                self._answered(reply.payload, checks, Spelling.PROTO)
         return reply
 
-    def _asked(self, payload: Payload, checks: Checks) -> None:
+    def _asked(self, payload: Payload, checks: Checks, spelling: Spelling) -> None:
         """Check what a client sent; raises InvalidRequest."""
         try:
-            self._check(payload, checks)
+            self._check(payload, checks, spelling)
         except InvalidRequest as error:
             if self._settings.request == "refuse":
                 raise
             self._log("a request", error)
 
-    def _answered(self, payload: Payload, checks: Checks) -> None:
+    def _answered(self, payload: Payload, checks: Checks, spelling: Spelling) -> None:
         """Check what the service answered; raises BadUpstream, without what the message holds."""
         try:
-            self._check(payload, checks)
+            self._check(payload, checks, spelling)
         except InvalidRequest as error:
             self._log("a reply", error)
             if self._settings.reply == "refuse":
                 raise BadUpstream("the reply is not what its schema says") from error
 
-    def _check(self, payload: Payload, checks: Checks) -> None:
+    def _check(self, payload: Payload, checks: Checks, spelling: Spelling) -> None:
         if len(payload.data) > self._most:
             raise BodyTooLarge(f"a message of {len(payload.data)} bytes is larger than those that are checked")
-        checks.check(payload)
+        if spelling is Spelling.PROTO and payload.encoding is Encoding.JSON:
+            spelling = Spelling.JSON
+        checks.check(payload, spelling)
 
     def _log(self, what: str, error: InvalidRequest) -> None:
         self.logged += 1
@@ -150,16 +154,21 @@ class Validate:
 class _Checked(PassingPayloads):
     """The messages of a stream, each checked before it goes on."""
 
-    __slots__ = ("_check", "_checks")
+    __slots__ = ("_check", "_checks", "_spelling")
 
     def __init__(
-        self, payloads: AsyncIterator[Payload], checks: Checks, check: Callable[[Payload, Checks], None]
+        self,
+        payloads: AsyncIterator[Payload],
+        checks: Checks,
+        check: Callable[[Payload, Checks, Spelling], None],
+        spelling: Spelling,
     ) -> None:
         super().__init__(payloads)
+        self._spelling = spelling
         self._checks = checks
         self._check = check
 
     async def __anext__(self) -> Payload:
         payload = await self._payloads.__anext__()
-        self._check(payload, self._checks)
+        self._check(payload, self._checks, self._spelling)
         return payload

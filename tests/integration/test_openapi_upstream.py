@@ -11,14 +11,13 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import descriptor_pool, json_format, message_factory
 from google.rpc import status_pb2
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
 from tests.support.gateway import Running, config_of, gateway
 from tests.support.processes import ROOT, free_port, missing, run, running
 from tests.support.raw import Http1
+from tests.support.reflected import Reflected
 
 APP = ROOT / "tests" / "support" / "fastapi_shop.py"
 JSON = ("content-type", "application/json")
@@ -53,29 +52,6 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def channel(front: Running) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"127.0.0.1:{front.port}", options=[("grpc.use_local_subchannel_pool", 1)]) as made:
         yield made
-
-
-class Reflected:
-    """A gRPC client that knows nothing but what reflection tells it."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
-        self._pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
-
-    def call(self, name: str, request: dict[str, Any], **more: Any) -> Any:
-        method = self._pool.FindServiceByName("shop.Shop").FindMethodByName(name)
-        asked = message_factory.GetMessageClass(method.input_type)
-        answer = message_factory.GetMessageClass(method.output_type)
-        shape = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
-        stub = shape(
-            f"/shop.Shop/{name}", request_serializer=asked.SerializeToString, response_deserializer=answer.FromString
-        )
-        found = stub(json_format.ParseDict(request, asked()), timeout=10, **more)
-        return [as_dict(one) for one in found] if method.server_streaming else as_dict(found)
-
-
-def as_dict(message: Any) -> Any:
-    return json_format.MessageToDict(message)
 
 
 @pytest.fixture

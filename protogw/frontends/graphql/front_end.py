@@ -13,7 +13,7 @@ import orjson
 from protogw.aside import compressed, decompressed
 from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import EMPTY, Catalog
-from protogw.descriptors.model import Method
+from protogw.descriptors.model import Method, Spelling
 from protogw.descriptors.to_graphql import offers_any, sdl
 from protogw.errors import BodyTooLarge, GatewayError
 from protogw.frontends.base import Bounds, FrontEndSettings
@@ -62,6 +62,7 @@ class Graphql:
     """GraphQL over HTTP, event streams and WebSocket: unary methods and server streams of any service."""
 
     kind: ClassVar[str] = "graphql"
+    spelling: ClassVar[Spelling] = Spelling.JSON
     gaps: ClassVar[Mapping[str, str]] = {
         "": "trailers, to all",
         "client stream": "the method: GraphQL has no way to stream a request",

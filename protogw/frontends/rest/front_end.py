@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from protogw.call import Call, Encoding, Payload, Reply, Unchanged
 from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import EMPTY, Catalog
-from protogw.descriptors.model import Type
+from protogw.descriptors.model import Spelling, Type
 from protogw.errors import Code, GatewayError, InternalError, InvalidRequest, NotOffered, Status
 from protogw.frontends.base import Bounds, FrontEndSettings, late
 from protogw.frontends.rest import bodies, errors, replies
@@ -42,6 +42,7 @@ class Rest:
     """JSON over plain HTTP, by google.api.http."""
 
     kind: ClassVar[str] = "rest"
+    spelling: ClassVar[Spelling] = Spelling.OWN
     gaps: ClassVar[Mapping[str, str]] = {"": "trailers, for clients that do not send TE: trailers"}
     Settings: ClassVar[type[FrontEndSettings]] = RestSettings
     documents: ClassVar[str] = "openapi"

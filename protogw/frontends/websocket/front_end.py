@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from protogw.descriptors.about import About, Document
 from protogw.descriptors.catalog import EMPTY, Catalog
-from protogw.descriptors.model import Method, Type
+from protogw.descriptors.model import Method, Spelling, Type
 from protogw.errors import Code, GatewayError, NotOffered, Overloaded
 from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.connections import Connection
@@ -47,6 +47,7 @@ class WebSockets:
     """Calls over WebSocket: one for each socket, or many in a session."""
 
     kind: ClassVar[str] = "websocket"
+    spelling: ClassVar[Spelling] = Spelling.OWN
     gaps: ClassVar[Mapping[str, str]] = {
         "": "metadata and trailers, for clients that name no subprotocol: they get messages and a close code",
     }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from protogw.call import Encoding, Payload
-from protogw.descriptors.model import Method
+from protogw.descriptors.model import Method, Spelling
 from protogw.errors import InvalidRequest
 from protogw.policies.message_checks import Checks, Known
 from protogw.policies.validate import Validate, ValidateSettings
@@ -270,6 +270,53 @@ def test_the_branch_that_a_tag_names_is_checked() -> None:
     cat, dog = {"kind": "cat", "name": "abcd"}, {"kind": "dog", "name": "abcd"}
     assert [bool(said) for said in member(schema, cat, dog)] == [True, False]
     assert unsaid(schema) == []
+
+
+def test_who_chooses_a_branch_need_not_say_its_tag_as_well() -> None:
+    cat = {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "cat"}, "lives": {}}}
+    dog = {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "dog"}, "bark": {}}}
+    method = body({"type": "object", "properties": {"it": {"oneOf": [cat, dog]}}})
+    branch = next(iter(method.input.types["shop.DoBodyIt"].fields))
+    for value, wrong in (({}, False), ({"kind": "cat"}, False), ({"kind": "dog"}, True)):
+        data = method.input.message(it={branch: value}).SerializeToString()
+        payload = Payload(data, Encoding.PROTO, method.input.codec)
+        if wrong:
+            with pytest.raises(InvalidRequest, match="must equal `cat`"):
+                checks(method).check(payload)
+        else:
+            checks(method).check(payload)
+
+
+def test_fields_are_called_as_the_client_knows_them() -> None:
+    named = {"type": "object", "properties": {"theName": {"type": "string", "maxLength": 1}}}
+    rest = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": named}
+    branch = {"oneOf": [named, {"type": "string"}]}
+    members = {
+        "myPets": {"type": "array", "items": branch},
+        "grid": {"type": "array", "items": {"type": "array", "items": named}},
+        "more": rest,
+    }
+    method = body({"type": "object", "properties": members})
+    made = checks(method)
+
+    def said(value: Any, spelling: Spelling) -> str:
+        with pytest.raises(InvalidRequest) as caught:
+            made.check(Payload(orjson.dumps(value), Encoding.JSON, method.input.codec), spelling)
+        return caught.value.message.partition(": ")[0]
+
+    bad = {"theName": "ab"}
+    expected = [
+        ({"myPets": ["x", bad]}, "my_pets[1].option1.the_name", "myPets[1].option1.theName", "myPets[1].theName"),
+        ({"grid": [[], [bad]]}, "grid[1].items[0].the_name", "grid[1].items[0].theName", "grid[1][0].theName"),
+        (
+            {"more": {"a": 1, "b": bad}},
+            'more.additional_properties["b"].the_name',
+            'more.additionalProperties["b"].theName',
+            'more["b"].theName',
+        ),
+    ]
+    for value, *paths in expected:
+        assert [said(value, spelling) for spelling in (Spelling.PROTO, Spelling.JSON, Spelling.OWN)] == paths
 
 
 def test_a_branch_that_is_only_guessed_is_not_held_against_anyone() -> None:

@@ -134,14 +134,19 @@ class Rig:
         return [endpoint["state"] for endpoint in found["service"]["endpoints"]]
 
     async def load(
-        self, fault: Callable[[], Awaitable[None]], *, clients: int = CLIENTS, after_s: float = AFTER_S
+        self,
+        fault: Callable[[], Awaitable[None]],
+        *,
+        clients: int = CLIENTS,
+        before_s: float = BEFORE_S,
+        after_s: float = AFTER_S,
     ) -> None:
         """Send requests all the time; after a while, let something go wrong."""
         self._stopping = False
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):
                 group.create_task(self._client())
-            await asyncio.sleep(BEFORE_S)
+            await asyncio.sleep(before_s)
             self.answers.fault_at = time.perf_counter()
             await fault()
             await asyncio.sleep(after_s)
@@ -359,7 +364,8 @@ async def all_fail(rig: Rig) -> Outcome:
         await rig.mode("fails", *range(SERVICES))
         before = await rig.count()
 
-    await rig.load(fault)
+    # A good time before, which must not be saved up; and long enough that what is saved does not hide the share.
+    await rig.load(fault, before_s=5.0, after_s=5.0)
     asked_for = len(rig.answers.between(0))
     share = (await rig.count() - before) / max(1, asked_for)
     outcome = Outcome(f"{asked_for} requests, the services saw {share:.2f} of each")

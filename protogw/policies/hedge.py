@@ -37,7 +37,7 @@ class HedgeSettings(PolicySettings):
     not_good: Triggers = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNKNOWN)
     """Codes, and HTTP statuses of plain HTTP, for which the other try is waited for while there is one."""
     budget: Percent = 10.0
-    """Second tries beside all calls to the same upstream in the last ten seconds; three are always let through."""
+    """Second tries beside all calls to the same upstream; three in ten seconds are always let through."""
 
 
 class Hedge:

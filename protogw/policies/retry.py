@@ -37,7 +37,7 @@ class RetrySettings(PolicySettings):
     """Every call may be repeated, whatever its descriptor says. Default: those that are NO_SIDE_EFFECTS or IDEMPOTENT,
     or bound to GET, PUT or DELETE; of plain HTTP by the verb."""
     budget: Percent = 20.0
-    """Retries beside all calls to the same upstream in the last ten seconds; three are always let through."""
+    """Retries beside all calls to the same upstream; three in ten seconds are always let through."""
     backoff: Positive = 0.025
     """The longest pause before the second try, twice as long before each further one, up to ten times this. The real
     pause is any time up to it."""

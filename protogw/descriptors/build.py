@@ -207,11 +207,14 @@ def _field(found: FieldDescriptor, proto: descriptor_pb2.FieldDescriptorProto, d
 
 
 def _must_be_set(options: descriptor_pb2.FieldOptions) -> bool:
-    """Whether protovalidate's rules require the field."""
-    return any(
-        number == RULES and isinstance(rules, bytes) and (_REQUIRED, 1) in fields(rules)
-        for number, rules in fields(options.SerializeToString())
-    )
+    """Whether protovalidate's rules require the field; what is none of them requires nothing."""
+    try:
+        return any(
+            number == RULES and isinstance(rules, bytes) and (_REQUIRED, 1) in fields(rules)
+            for number, rules in fields(options.SerializeToString())
+        )
+    except ValueError:
+        return False
 
 
 def _enum(

@@ -20,6 +20,7 @@ from graphql import (
 )
 
 from protogw.descriptors.model import Enum, Field, Kind, Schema, Type
+from protogw.descriptors.to_graphql_finite import Finite
 from protogw.descriptors.to_graphql_model import EnumNames, GraphqlOptions, Member, Part, Structure
 from protogw.descriptors.to_graphql_names import allocate, field_name, graphql_name, upper_camel
 from protogw.descriptors.to_graphql_scalars import RESERVED, may_fail, scalar_of, well_known
@@ -58,6 +59,7 @@ class Types:
         self._options = options
         self._withheld = withheld
         self._variants = variants
+        self._finite = Finite()
         self._nodes: dict[Key, Node] = {}
         self._names: dict[Key, str] = {}
         self._made: dict[Key, Any] = {}
@@ -321,7 +323,8 @@ class Types:
             type_ = self._value(field, schema, output=False)
             if field.repeated:
                 type_ = GraphQLList(type_ if _takes_null(field) else GraphQLNonNull(type_))
-            if field.required:
+            one_message = field.kind in _MESSAGES and not (field.repeated or field.map_key)
+            if field.required and (not one_message or self._finite.has(field.type_name, schema.types)):
                 type_ = GraphQLNonNull(type_)
         # GraphQL has no deprecated input that must be given.
         deprecated = DEPRECATED if field.deprecated and not field.required else None

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2
 
+from protogw.descriptors.build import RULES
 from protogw.descriptors.from_proto import load, load_descriptor_set, with_rules
 from protogw.descriptors.model import HttpRule, Idempotency, Kind, Schema, SchemaError
+from protogw.wire.protowire import delimited
 from tests.support import kit
 
 LIBRARY = """
@@ -229,6 +231,15 @@ def refused(*files: descriptor_pb2.FileDescriptorProto) -> str:
     with pytest.raises(SchemaError) as caught:
         load_descriptor_set(descriptor_pb2.FileDescriptorSet(file=files).SerializeToString())
     return str(caught.value)
+
+
+@pytest.mark.parametrize("rules", [b"\xff", b"\xc8\x01", b"\xca\x01\x05", b"\x0b", b"\x00"])
+def test_rules_that_are_none_require_nothing(rules: bytes) -> None:
+    """Whoever describes itself may write anything into options that nothing in the set speaks of."""
+    made = file("a.proto", message_type=[{"name": "M", "field": [{"name": "a", "number": 1, "type": 9, "label": 1}]}])
+    made.message_type[0].field[0].options.MergeFromString(delimited(RULES, rules))
+    schema = load_descriptor_set(descriptor_pb2.FileDescriptorSet(file=[made]).SerializeToString())
+    assert not schema.types["M"].fields["a"].required
 
 
 def test_a_set_without_an_import_says_which() -> None:

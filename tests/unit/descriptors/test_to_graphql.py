@@ -315,3 +315,32 @@ def test_a_third_does_not_get_the_name_that_two_wanted() -> None:
     assert len(set(found.values())) == 4
     assert found[4] == "d"
     assert [key for key, _ in clashed] == [1, 2, 3]
+
+
+def test_what_requires_itself_is_no_required_input() -> None:
+    """Nobody could ever write one, and GraphQL would answer no request at all of a schema with one."""
+    made = offer("""
+      import "buf/validate/validate.proto";
+      message Link { Link next = 1 [(buf.validate.field).required = true]; string id = 2; }
+      message Ask {
+        User user = 1 [(buf.validate.field).required = true];
+        Link link = 2 [(buf.validate.field).required = true];
+        Leaf leaf = 3 [(buf.validate.field).required = true];
+      }
+      message User { Team team = 1 [(buf.validate.field).required = true]; string name = 2; }
+      message Team {
+        User owner = 1 [(buf.validate.field).required = true];
+        Leaf leaf = 2 [(buf.validate.field).required = true];
+        repeated User users = 3 [(buf.validate.field).required = true];
+      }
+      message Leaf {
+        oneof of { Leaf inner = 1 [(buf.validate.field).required = true]; string text = 2; }
+        map<string, Leaf> more = 3 [(buf.validate.field).required = true];
+      }
+      service S { rpc GetIt(Ask) returns (Leaf); }
+    """)
+    assert validate_schema(made.schema) == []
+    team = ["  owner: UserInput", "  leaf: LeafInput!", "  users: [UserInput!]!"]
+    assert of_type(made, "TeamInput").split("\n")[1:-1] == team
+    asked = "  getIt(user: UserInput, link: LinkInput, leaf: LeafInput!): Leaf"
+    assert of_type(made, "Query").split("\n")[1:-1] == [asked]

@@ -12,7 +12,7 @@ import binascii
 import enum
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from protogw.errors import OK, DeadlineExceeded, GatewayError, InvalidRequest, Status
 
@@ -96,29 +96,6 @@ class Metadata:
 
     def __repr__(self) -> str:
         return f"Metadata({self.pairs!r})"
-
-
-class Noted(Metadata):
-    """Metadata with fields that a policy has for the client beside it, other ones for each call: what a limit leaves.
-
-    `base` is the metadata, of which whoever writes both may keep what it makes. The `notes` are of this gateway's own
-    making, and say nothing of how a message is framed.
-    """
-
-    __slots__ = ("base", "notes")
-
-    base: Metadata
-    notes: tuple[Header, ...]
-
-    def __init__(self, metadata: Metadata, notes: tuple[Header, ...]) -> None:
-        self.made = None
-        self.pairs = metadata.pairs + notes
-        if isinstance(metadata, Noted):
-            self.base = metadata.base
-            self.notes = metadata.notes + notes
-        else:
-            self.base = metadata
-            self.notes = notes
 
 
 NO_METADATA = Metadata()
@@ -224,6 +201,9 @@ GZIP_REQUEST, GZIP_REPLY = 1, 2
 """Bits of Call.gzip: the request's messages may be GzipPayloads; the client takes a reply's messages gzipped."""
 
 
+Notes: TypeAlias = tuple[tuple[bytes, int], ...]
+"""Fields whose values are numbers, which no message can be split with."""
+
 VALIDATORS = "validators"
 """Attribute of a call: fields by which a service is asked whether an answer still holds. Whoever sets it takes a reply
 that is Unchanged and has no message; a translator whose protocol knows no such question leaves it alone."""
@@ -276,6 +256,7 @@ class Call:
         "late",
         "metadata",
         "method",
+        "notes",
         "payload",
         "payloads",
         "peer",
@@ -325,6 +306,9 @@ class Call:
         self.reply: Reply | None = None
         """What it was answered with, for the log; set by the gateway."""
         self.upstream = ""
+        self.notes: Notes = ()
+        """What a policy has for the client beside whatever the answer is: fields that are others for each call. Apart,
+        so that what is made of a reply's own fields is made once."""
         self.tries: Tries | None = None
         self.trace: Any = None
         """What is noted of it for its trace; None for nearly every call, which is not recorded."""
@@ -334,6 +318,10 @@ class Call:
         self._task: asyncio.Task[Any] | None = None
         self.watched: asyncio.TimerHandle | asyncio.Task[None] | None = None
         """What may end the call before its deadline; goes with the call."""
+
+    def noted(self) -> tuple[Header, ...]:
+        """The notes as fields."""
+        return tuple([(name, b"%d" % number) for name, number in self.notes])
 
     @property
     def expired(self) -> bool:
@@ -370,6 +358,7 @@ class Call:
         other.identity = self.identity
         other.attributes = None if self.attributes is None else dict(self.attributes)
         other.route = self.route
+        other.notes = self.notes
         other.tries = self.tries
         other.trace = self.trace
         other.whole = self.whole

@@ -69,7 +69,7 @@ async def _call(
         try:
             reply = await gateway.handle(made)
             if verbose:
-                _metadata("<", reply.metadata)
+                _metadata("<", reply.metadata.adding(*made.noted()))
             await _print(reply)
             if verbose:
                 _metadata("< trailer", reply.trailers)

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkab
 
 from pydantic import BaseModel, ConfigDict
 
-from protogw.call import Noted
-
 if TYPE_CHECKING:
-    from protogw.call import Call, Metadata, Payload, Reply
+    from protogw.call import Call, Payload, Reply
     from protogw.descriptors.catalog import Catalog
     from protogw.descriptors.model import Method, Spelling
     from protogw.errors import GatewayError
@@ -26,9 +24,9 @@ class Exchange(Protocol):
 
     peer: Peer
     extra: tuple[Header, ...]
-    """Fields added to whatever answer is sent (CORS, for one), which may be others for each; none about framing."""
+    """Fields added to whatever answer is sent (CORS, for one); none about framing."""
     call: Call | None
-    """Set by the front end once it has made a call, for the log and the deadline."""
+    """Set by the front end once it has made a call, for the log and the deadline. Its notes go with the answer."""
     state: object
     """The front end's own, for `fail` to know how far the answer has come."""
     started: bool
@@ -135,14 +133,6 @@ class RecordsCalls(Protocol):
 
     recorder: Recorder | None
     """Set by the door."""
-
-
-def apart(exchange: Exchange, metadata: Metadata) -> Metadata:
-    """What of a reply's metadata comes again; the rest goes with the answer by itself, so that heads are made once."""
-    if not isinstance(metadata, Noted):
-        return metadata
-    exchange.extra += metadata.notes
-    return metadata.base
 
 
 Handler: TypeAlias = "Callable[[Call], Awaitable[Reply]]"

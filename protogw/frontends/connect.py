@@ -14,7 +14,7 @@ from protogw.aside import compressed, decompressed
 from protogw.call import Call, GzipPayload, Payload, Reply, Unchanged
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest
-from protogw.frontends.base import Bounds, FrontEndSettings, apart, late
+from protogw.frontends.base import Bounds, FrontEndSettings, late
 from protogw.frontends.connect_head import STREAM, Compression, ConnectTarget, read_head
 from protogw.frontends.enveloped import RequestMessages, close, codec_of, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
@@ -204,8 +204,6 @@ class Connect:
         else:
             code = 200
             metadata = reply.metadata
-            if metadata is not target.reply_metadata:
-                metadata = apart(exchange, metadata)
             head = target.reply_head if metadata is target.reply_metadata else target.head_of(metadata)
             if reply.__class__ is Unchanged and target.message is not None:
                 exchange.respond(304, head)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.errors import OK, BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered
-from protogw.frontends.base import Bounds, FrontEndSettings, apart, late
+from protogw.frontends.base import Bounds, FrontEndSettings, late
 from protogw.frontends.enveloped import RequestMessages, close, codec_of, sealed, written
 from protogw.frontends.target import Aim, Opened, Target, Targets
 from protogw.wire.envelope import envelope, only_message
@@ -176,8 +176,6 @@ class _FrontEnd:
     def _answer(self, exchange: Exchange, target: GrpcTarget, reply: Reply, frame: bytes | None) -> None:
         """Send a whole reply in one write; `frame` is its message where it may be compressed."""
         metadata = reply.metadata
-        if metadata is not target.reply_metadata:
-            metadata = apart(exchange, metadata)
         trailers: tuple[Header, ...] = OK_TRAILERS
         if reply.status is not OK:
             trailers = status_trailers(reply.status)
@@ -195,7 +193,7 @@ class _FrontEnd:
                 data = payload.data if is_proto else written(payload, target.encoding)
                 frame = envelope(data)
             self._respond(exchange, target, head, frame, trailers)
-        elif reply.metadata.pairs:
+        elif metadata.pairs:
             self._respond(exchange, target, target.head_of(metadata), b"", trailers)
         else:
             # Trailers-Only: the status is in the head.

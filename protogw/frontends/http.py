@@ -16,7 +16,7 @@ import orjson
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered, Status
-from protogw.frontends.base import Bounds, FrontEndSettings, apart
+from protogw.frontends.base import Bounds, FrontEndSettings
 from protogw.frontends.relay import relay
 from protogw.wire.http import HOP_BY_HOP, Header, RequestHead, ResponseHead, connection_named
 from protogw.wire.http_status import http_status
@@ -137,10 +137,7 @@ class Http:
             fields = answer.memo = _Fields(answer)
         assert isinstance(fields, _Fields)
         # What policies add to an opaque reply is in its metadata; the upstream's own fields are in its head.
-        pairs = fields.pairs
-        metadata = reply.metadata
-        if metadata.pairs and (again := apart(exchange, metadata).pairs):
-            pairs += again
+        pairs = fields.pairs + reply.metadata.pairs if reply.metadata.pairs else fields.pairs
         if reply.tunnel is not None:
             await self._switch(exchange, reply.tunnel, pairs)
         elif reply.payload is not None:

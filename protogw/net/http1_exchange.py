@@ -269,7 +269,7 @@ class Http1Exchange:
             b"content-length: %d\r\n" % size if size >= 0 else b"",
             self._persistence(),
             fields.block,
-            encode_fields(self.extra) if self.extra else b"",
+            self._added(),
         )
         self.status = status
         self.started = self.ended = True
@@ -314,7 +314,7 @@ class Http1Exchange:
                 told,
                 self._persistence(),
                 fields.block,
-                encode_fields(self.extra),
+                self._added(),
             )
         )
 
@@ -332,7 +332,7 @@ class Http1Exchange:
         self.tunnel = self._connection.switch(
             self,
             b"%b%bconnection: Upgrade\r\nupgrade: %b\r\n%b%b\r\n"
-            % (STATUS_LINES[101], b"" if fields.dated else date(), protocol, fields.block, encode_fields(self.extra)),
+            % (STATUS_LINES[101], b"" if fields.dated else date(), protocol, fields.block, self._added()),
         )
         return self.tunnel
 
@@ -370,6 +370,14 @@ class Http1Exchange:
             return b"" if self.head.version == HTTP_1_1 else b"connection: keep-alive\r\n"
         self.keep = False
         return b"connection: close\r\n"
+
+    def _added(self) -> bytes:
+        """The fields that go with whatever answer it is."""
+        added = encode_fields(self.extra) if self.extra else b""
+        if self.call is not None and self.call.notes:
+            notes = self.call.notes
+            added += _NOTE * len(notes) % sum(notes, ())
+        return added
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body; waits while the client leaves no room."""
@@ -451,6 +459,8 @@ class Http1Exchange:
 
 
 _WITHOUT_BODY = frozenset((204, 304))
+
+_NOTE = b"%b: %d\r\n"
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")

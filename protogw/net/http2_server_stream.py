@@ -122,6 +122,8 @@ class ServerStream(Stream):
         block = STATUS_FIELDS[status] + encode(headers)
         if self.extra:
             block += encode(self.extra)
+        if self.call is not None and self.call.notes:
+            block += encode(self.call.noted())
         bodiless = status < 200 or status == 204 or status == 304
         if not trailers:
             names = [name for name, _ in headers]
@@ -164,6 +166,8 @@ class ServerStream(Stream):
         block = STATUS_FIELDS[status] + encode(headers)
         if self.extra:
             block += encode(self.extra)
+        if self.call is not None and self.call.notes:
+            block += encode(self.call.noted())
         if b"date" not in [name for name, _ in headers]:
             block += date()
         self.started = True

@@ -11,20 +11,20 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call
+from protogw.call import Call, Reply
 from protogw.entry_files import FileFault, read_entries
 from protogw.errors import Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
 from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication
-from protogw.policies.base import PolicySettings
+from protogw.policies.base import Handler, PolicySettings
 from protogw.policies.credentials import PlaceList, Places
 from protogw.watching import Stamp, changes, stamp_of
 
@@ -95,7 +95,6 @@ class ApiKey(PlacedAuthentication):
     """Takes calls that carry a known key; the key says which consumer calls."""
 
     kind: ClassVar[str] = "api_key"
-    at_once: ClassVar[bool] = True
     Settings: ClassVar[type[PolicySettings]] = ApiKeySettings
 
     def __init__(self, settings: ApiKeySettings) -> None:
@@ -115,10 +114,19 @@ class ApiKey(PlacedAuthentication):
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("an API key is needed", "ApiKey")
 
-    async def authenticate(self, call: Call) -> Identity | None:
-        return self.recognise(call)
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
+        try:
+            identity = self._found(call)
+        except Unauthenticated:
+            self._not_taken.value += 1
+            raise
+        self.let_in(call, identity)
+        return forward(call)
 
-    def recognise(self, call: Call) -> Identity | None:
+    async def authenticate(self, call: Call) -> Identity | None:
+        return self._found(call)
+
+    def _found(self, call: Call) -> Identity | None:
         key = self._places.take(call)
         if key is None:
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 from urllib.parse import quote
 
@@ -72,8 +72,6 @@ class Authentication(ABC):
     needs_credential: ClassVar[bool] = True
     several_issuers = False
     """Subjects of one issuer are to be told from those of another."""
-    at_once: ClassVar[bool] = False
-    """It never waits to find out: calls are spared a coroutine."""
 
     def __init__(self, settings: AuthenticationSettings) -> None:
         self.name = str(getattr(self, "kind", "authentication"))
@@ -99,24 +97,27 @@ class Authentication(ABC):
     @abstractmethod
     async def authenticate(self, call: Call) -> Identity | None: ...
 
-    def recognise(self, call: Call) -> Identity | None:
-        """What `authenticate` says, of those that never wait for it (`at_once`)."""
-        raise NotImplementedError
-
     @abstractmethod
     def wanted(self) -> Unauthenticated: ...
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
+        return self._asked(call, forward)
+
+    async def _asked(self, call: Call, forward: Handler) -> Reply:
         try:
-            identity = self.recognise(call) if self.at_once else await self.authenticate(call)
+            identity = await self.authenticate(call)
         except Unauthenticated:
             self._not_taken.value += 1
             raise
+        self.let_in(call, identity)
+        return await forward(call)
+
+    def let_in(self, call: Call, identity: Identity | None) -> None:
+        """Admit whom `authenticate` found; raises Unauthenticated where that is nobody."""
         if identity is None:
             self._none_shown.value += 1
             raise self.wanted()
         self.admit(call, identity)
-        return await forward(call)
 
     def admit(self, call: Call, identity: Identity) -> None:
         if self._consumers is not None:

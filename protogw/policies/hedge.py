@@ -233,6 +233,7 @@ class _Race:
         self._owner.won.value += 1
         self._call.upstream = self._twin.upstream
         self._call.tries = self._twin.tries
+        self._call.notes = self._twin.notes
         return second.result()
 
     async def _give_up(self) -> None:

@@ -19,12 +19,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Noted, Reply
+from protogw.call import Call, Reply
 from protogw.errors import Forbidden, LimitReached, Overloaded
 from protogw.expressions import ExpressionError, ExpressionText, of_head, parse_expression
 from protogw.paths import parse_path
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
+from protogw.policies.left import left, tell
 from protogw.stores.base import StoreError
 from protogw.stores.quotas import QuotaStore, opened
 from protogw.values import refuse
@@ -174,15 +175,15 @@ class Quota:
             if not self._open:
                 raise Overloaded("the quota cannot be looked up") from error
             return await forward(call)
-        left = max(0, int(allowance.amount - spent.used))
+        remaining = max(0, int(allowance.amount - spent.used))
         self._show(who, plan, allowance, spent.used, ends)
-        fields = _fields(allowance.amount, left, ends - now) if self._settings.headers else ()
+        notes = left(allowance.amount, remaining, ends - now) if self._settings.headers else ()
         if not spent.allowed:
-            raise LimitReached(f"the quota of {self._name} is used up", max(1.0, ends - now), headers=fields)
-        reply = await forward(call)
-        if fields:
-            reply.metadata = Noted(reply.metadata, fields)
-        return reply
+            call.notes = notes  # what another limit leaves is not what counts
+            raise LimitReached(f"the quota of {self._name} is used up", max(1.0, ends - now))
+        if notes:
+            tell(call, notes)
+        return await forward(call)
 
     def _allowance(self, call: Call) -> tuple[str, Allowance]:
         settings = self._settings
@@ -263,11 +264,3 @@ def calendar(period: str, now: float, zone: ZoneInfo) -> tuple[float, float, flo
         ends = (began + timedelta(days=32)).replace(day=1)
         before = (began - timedelta(days=1)).replace(day=1)
     return began.timestamp(), ends.timestamp(), before.timestamp()
-
-
-def _fields(limit: int, left: int, reset_s: float) -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        (b"ratelimit-limit", b"%d" % limit),
-        (b"ratelimit-remaining", b"%d" % left),
-        (b"ratelimit-reset", b"%d" % math.ceil(reset_s)),
-    )

@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Noted, PassingPayloads, Payload, Reply
+from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.counting import Count
 from protogw.errors import LimitReached, Overloaded
 from protogw.expressions import ExpressionText, of_head
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
+from protogw.policies.left import left, tell
 from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
 from protogw.stores.memory import MemoryCounters
 from protogw.values import LISTED, PerTime
@@ -88,7 +89,7 @@ class RateLimit:
         """The only window, where that is a token bucket of calls with a fixed cost: the usual limit, counted without
         waiting or listing anything where the counters are in memory."""
         self._memory: MemoryCounters | None = None
-        self._limit_field = (b"ratelimit-limit", b"%d" % self._windows[0].amount)
+        self._limit = self._windows[0].amount
         self._told_s = -math.inf
         self.failures = 0
         """Wishes that the store did not answer."""
@@ -108,27 +109,34 @@ class RateLimit:
     def of_head(self) -> bool:
         return self._calls and of_head(self._by, self._cost)
 
-    async def __call__(self, call: Call, forward: Handler) -> Reply:
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
         key = self._name if self._by is None else self._prefix + self._by.key(call)
+        if self._bucket is None or self._memory is None:
+            return self._asked(key, call, forward)
+        taken = self._memory.take_bucket(key, self._cost, self._bucket)  # type: ignore[arg-type]
+        if not taken.allowed:
+            raise self._refusal(call, taken)
+        self._allowed.value += 1
+        if self._headers:
+            tell(call, left(self._limit, taken.remaining, taken.reset_s))
+        return forward(call)
+
+    async def _asked(self, key: str, call: Call, forward: Handler) -> Reply:
+        """The same where there is more to look at, or to wait for."""
         taken: Taken | None = None
-        if self._bucket is not None and self._memory is not None:
-            taken = self._memory.take_bucket(key, self._cost, self._bucket)  # type: ignore[arg-type]
-            if not taken.allowed:
-                raise self._refusal(taken)
-            self._allowed.value += 1
-        elif self._calls:
-            taken = await self._take(key, self._cost_of(call, None))
+        if self._calls:
+            taken = await self._take(key, call, None)
         elif call.payloads is not None:
             call.payloads = _Counted(self, key, call, call.payloads)
         elif call.payload is not None:
-            taken = await self._take(key, self._cost_of(call, call.payload))
-        reply = await forward(call)
+            taken = await self._take(key, call, call.payload)
         if taken is not None and self._headers:
-            reply.metadata = Noted(reply.metadata, self._fields(taken))
-        return reply
+            tell(call, left(self._limit, taken.remaining, taken.reset_s))
+        return await forward(call)
 
-    async def _take(self, key: str, cost: int) -> Taken | None:
+    async def _take(self, key: str, call: Call, payload: Payload | None) -> Taken | None:
         """What is left once this is taken, of the window with the least; raises LimitReached."""
+        cost = self._cost_of(call, payload)
         store = self._store
         try:
             found = (
@@ -147,12 +155,13 @@ class RateLimit:
         if not refused:
             self._allowed.value += 1
             return min(found, key=_remaining)
-        raise self._refusal(max(refused, key=_retry))
+        raise self._refusal(call, max(refused, key=_retry))
 
-    def _refusal(self, taken: Taken) -> LimitReached:
+    def _refusal(self, call: Call, taken: Taken) -> LimitReached:
         self._refused.value += 1
-        fields = self._fields(taken) if self._headers else ()
-        return LimitReached(f"the limit of {self._name} is reached", taken.retry_s, headers=fields)
+        # What another leaves is not what counts.
+        call.notes = left(self._limit, taken.remaining, taken.reset_s) if self._headers else ()
+        return LimitReached(f"the limit of {self._name} is reached", taken.retry_s)
 
     def _cost_of(self, call: Call, payload: Payload | None) -> int:
         """What this counts for, at least 1; raises InvalidRequest when the expression says nothing of use."""
@@ -161,13 +170,6 @@ class RateLimit:
         if isinstance(written, int):
             return max(1, written * size)
         return cost_of(written, call, payload) * size
-
-    def _fields(self, taken: Taken) -> tuple[tuple[bytes, bytes], ...]:
-        return (
-            self._limit_field,
-            (b"ratelimit-remaining", b"%d" % taken.remaining),
-            (b"ratelimit-reset", b"%d" % math.ceil(taken.reset_s)),
-        )
 
     def _complain(self, error: StoreError) -> None:
         now = time.monotonic()
@@ -198,5 +200,5 @@ class _Counted(PassingPayloads):
 
     async def __anext__(self) -> Payload:
         payload = await self._payloads.__anext__()
-        await self._limit._take(self._key, self._limit._cost_of(self._call, payload))
+        await self._limit._take(self._key, self._call, payload)
         return payload

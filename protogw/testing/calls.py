@@ -14,7 +14,7 @@ from protogw.descriptors.model import Method, Schema
 from protogw.errors import OK, Code, GatewayError
 from protogw.identity import Identity
 from protogw.testing.service import Message, message_of, payload_of
-from protogw.wire.http import Peer, RequestHead
+from protogw.wire.http import Header, Peer, RequestHead
 
 ECHO = """\
 syntax = "proto3";
@@ -74,8 +74,8 @@ class Answer:
         return value.decode() if value is not None else None
 
 
-async def answered(reply: Reply) -> Answer:
-    """A reply, read to its end; raises what its stream raises."""
+async def answered(reply: Reply, notes: tuple[Header, ...] = ()) -> Answer:
+    """A reply, read to its end, and what policies have for the client beside it; raises what its stream raises."""
     payloads = [reply.payload] if reply.payload is not None else []
     if reply.payloads is not None:
         payloads += [payload async for payload in reply.payloads]
@@ -83,7 +83,7 @@ async def answered(reply: Reply) -> Answer:
         code=reply.status.code,
         text=reply.status.message,
         messages=tuple(message_of(payload) for payload in payloads),
-        metadata=reply.metadata,
+        metadata=reply.metadata.adding(*notes),
         trailers=reply.trailers,
     )
 

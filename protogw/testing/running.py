@@ -122,7 +122,7 @@ class Playing:
             started=asyncio.get_running_loop().time(),
         )
         try:
-            return await answered(await self.gateway.handle(call))
+            return await answered(await self.gateway.handle(call), call.noted())
         except GatewayError as error:
             return refused(error)
         except asyncio.CancelledError:

@@ -215,6 +215,10 @@ class Executor:
             return _Failure(failed.status, failed)
         finally:
             call.ended()
+            if call.notes:
+                names = [name for name, _ in call.notes]
+                metadata[:] = [pair for pair in metadata if pair[0] not in names]
+                metadata.extend(call.noted())
             if ended is not None:
                 ended(call, asyncio.get_running_loop().time() - began, failed)
         if reply.metadata.pairs:

@@ -9,7 +9,6 @@ import orjson
 from protogw.aside import compressed
 from protogw.call import Encoding, Payload, Reply
 from protogw.errors import BadUpstream, InvalidRequest
-from protogw.frontends.base import apart
 from protogw.frontends.enveloped import written
 from protogw.frontends.rest.bindings import Binding
 from protogw.frontends.rest.head import Facts, Form
@@ -60,9 +59,8 @@ async def respond(
         headers, body = _PROTO_HEAD, written(payload, Encoding.PROTO)
     else:
         body = as_json(binding, payload)
-    metadata = reply.metadata
-    if metadata.pairs and (again := apart(exchange, metadata).pairs):
-        headers += forwardable(again)
+    if reply.metadata.pairs:
+        headers += forwardable(reply.metadata.pairs)
     if len(body) >= compress_from and _compressible(headers):
         headers += ((b"vary", b"accept-encoding"),)
         if facts.coding:

@@ -369,7 +369,7 @@ class SessionCall:
     async def _carry(self, call: Call, handle: Handler) -> tuple[Status, Metadata]:
         session, dialect, key = self._session, self._session.dialect, self.key
         reply = await handle(call)
-        await session.say(dialect.lead(key, reply.metadata))
+        await session.say(dialect.lead(key, reply.metadata.adding(*call.noted()) if call.notes else reply.metadata))
         if reply.payloads is not None:
             try:
                 async for payload in reply.payloads:

@@ -226,6 +226,8 @@ class SingleCall:
             if self._form.tells_end:
                 reply = self._reply
                 lead, trailers = (reply.metadata, reply.trailers) if reply is not None else (NO_METADATA, NO_METADATA)
+                if self._exchange.call is not None:
+                    lead = lead.adding(*self._exchange.call.noted())
                 await self._socket.send("")
                 await self._socket.send(end_record(status, lead, trailers, self._types))
             await self._socket.close(code, status.message)

@@ -84,28 +84,47 @@ async def test_each_value_of_the_key_has_its_own() -> None:
 async def test_a_refusal_says_when_to_come_back() -> None:
     policy = limit()
     await admitted(policy, [call() for _ in range(3)])
+    refused = call()
     with pytest.raises(LimitReached) as caught:
-        await policy(call(), forward)
+        await policy(refused, forward)
     error = caught.value
     assert error.status.code is Code.RESOURCE_EXHAUSTED
     assert (b"retry-after", b"20") in error.headers
-    assert (b"ratelimit-remaining", b"0") in error.headers
+    assert (b"ratelimit-remaining", 0) in refused.notes
     assert error.status.details[0].type_url == "type.googleapis.com/google.rpc.RetryInfo"
     assert error.status.details[0].value[:4] == b"\x0a\x02\x08\x14"
     assert "fair" in error.message
 
 
-async def test_a_reply_says_what_is_left() -> None:
-    policy = limit()
-    reply = await policy(call(), forward)
-    assert reply.metadata.get(b"ratelimit-limit") == b"3"
-    assert reply.metadata.get(b"ratelimit-remaining") == b"2"
-    assert reply.metadata.get(b"ratelimit-reset") == b"20"
+async def test_an_answer_says_what_is_left() -> None:
+    asked = call()
+    await limit()(asked, forward)
+    assert asked.notes == ((b"ratelimit-limit", 3), (b"ratelimit-remaining", 2), (b"ratelimit-reset", 20))
+    assert asked.noted()[2] == (b"ratelimit-reset", b"20")
 
 
-async def test_without_headers_a_reply_says_nothing() -> None:
-    policy = limit(headers=False)
-    assert not (await policy(call(), forward)).metadata.pairs
+async def test_of_several_limits_the_one_that_leaves_least_is_told() -> None:
+    wide, narrow = limit(rate="100/minute"), limit()
+    for outer, inner in ((wide, narrow), (narrow, wide)):
+        asked = call()
+        await outer(asked, lambda one, inner=inner: inner(one, forward))  # type: ignore[misc]
+        assert (b"ratelimit-limit", 3) in asked.notes
+        assert len(asked.notes) == 3
+
+
+async def test_a_refusal_is_told_of_the_limit_that_refuses_alone() -> None:
+    wide, narrow = limit(rate="100/minute"), limit(rate="1/minute")
+    await narrow(call(), forward)
+    asked = call()
+    with pytest.raises(LimitReached):
+        await wide(asked, lambda one: narrow(one, forward))
+    assert asked.notes[:2] == ((b"ratelimit-limit", 1), (b"ratelimit-remaining", 0))
+
+
+async def test_without_headers_an_answer_says_nothing() -> None:
+    asked = call()
+    await limit(headers=False)(asked, forward)
+    assert not asked.notes
 
 
 async def test_several_rates_must_all_admit() -> None:

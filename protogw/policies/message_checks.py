@@ -160,7 +160,7 @@ class Known:
             self._faults[key] = ""
             try:
                 self.validator(one).collect_violations(one.codec.ruled().parsed(b""))
-            except (CompilationError, ValueError, RecursionError) as error:
+            except (CompilationError, InvalidRequest, ValueError, RecursionError) as error:
                 self._faults[key] = str(error)
             except EvaluationError:
                 pass  # of an empty message, which need not come

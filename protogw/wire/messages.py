@@ -27,6 +27,11 @@ class Messages:
                 self._pool = descriptor_pool.DescriptorPool()
                 for file in descriptor_pb2.FileDescriptorSet.FromString(self._descriptor_set).file:
                     self._pool.AddSerializedFile(file.SerializeToString())
-            found = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(name))
+            type_ = self._pool.FindMessageTypeByName(name)
+            try:
+                found = message_factory.GetMessageClass(type_)
+            except RecursionError:
+                # It goes down through all types that are held, though each of their classes is made once it is met.
+                found = message_factory.GetMessageClass(type_)
             self._classes[name] = found
         return found

@@ -426,3 +426,23 @@ def test_a_document_without_bounds_costs_nothing() -> None:
     method = schema_of(document({"/x": {"get": {"operationId": "get"}}})).services["shop.Shop"].methods["Get"]
     made = checks(method)
     assert (made.any, made.unsaid) == (False, ())
+
+
+def test_a_ring_of_very_many_types_is_a_fault_where_it_is_too_long_to_check() -> None:
+    def ring(many: int) -> Method:
+        schemas = {
+            f"T{place}": {
+                "type": "object",
+                "properties": {"a": {"minLength": 2, "type": "string"}, "n": ref(f"T{(place + 1) % many}")},
+            }
+            for place in range(many)
+        }
+        return body(ref("T0"), schemas)
+
+    def ref(name: str) -> dict[str, str]:
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    method = ring(100)
+    assert fault(method, {"a": "xx", "n": {"n": {"a": "x"}}}) == "n.n.a: must be at least 2 characters"
+    (said,) = Validate(ValidateSettings(reply="off")).fit([ring(1200)], True)
+    assert "cannot be compiled" in said

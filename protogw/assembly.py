@@ -18,6 +18,7 @@ from protogw.assembly_raw import build_raw, sources_of
 from protogw.balancers import BALANCERS
 from protogw.builtin import Builtin
 from protogw.config import Config, Kinds, Upstream
+from protogw.config.faults import hint, quoted
 from protogw.config.kinds import takes_path
 from protogw.consumers import Consumers
 from protogw.descriptors import numbers as lock
@@ -370,7 +371,8 @@ def _consumers(config: Config) -> Consumers | None:
         raise AssemblyError(f"consumers: {error}") from error
     unknown = sorted(made.policies.difference(config.policies))
     if unknown:
-        raise AssemblyError(*(f"consumers: subjects: no policy has the name {name}" for name in unknown))
+        said = (f"no policy has the name {quoted(name)}{hint(name, config.policies)}" for name in unknown)
+        raise AssemblyError(*(f"consumers: subjects: {one}" for one in said))
     return made
 
 

@@ -35,6 +35,7 @@ MAX_LENGTH: Final = 4096
 
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_-]+)*")
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_MEMBER = re.compile(r"(?<![\w.])(identity|peer)\s*\.\s*([A-Za-z_]\w*)(?!\w*\s*\()")
 _QUOTED = re.compile(r"""r?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
 
 
@@ -164,7 +165,10 @@ class Expression:
             self._read = _compiled_path(text)
             self.reads_message = text.partition(".")[0] == "message"
         else:
-            roots = {word for word in _WORD.findall(_QUOTED.sub('""', text)) if word in _ROOTS}
+            bare = _QUOTED.sub('""', text)
+            roots = {word for word in _WORD.findall(bare) if word in _ROOTS}
+            for root, member in _MEMBER.findall(bare):
+                _check_member(root, member)
             self._read = _compiled_cel(text, roots)
             self.reads_message = "message" in roots
 
@@ -198,6 +202,12 @@ def of_head(*written: object) -> bool:
     return not any(isinstance(one, Expression) and one.reads_message for one in written)
 
 
+def _check_member(root: str, name: str) -> None:
+    known = _MEMBERS.get(root)
+    if known is not None and name not in known:
+        raise ValueError(f"is not an expression: {root} has no {name}, but {', '.join(sorted(known))}")
+
+
 def _compiled_path(text: str) -> Reader:
     fast = _FAST.get(text)
     if fast is not None:
@@ -207,8 +217,8 @@ def _compiled_path(text: str) -> Reader:
     if read is None:
         known = ", ".join(_ROOTS)
         raise ValueError(f"is not an expression: there is no {root}; there are {known}")
-    if root in _MEMBERS and members and members[0] not in _MEMBERS[root]:
-        raise ValueError(f"is not an expression: {root} has {', '.join(sorted(_MEMBERS[root]))}")
+    if members:
+        _check_member(root, members[0])
     if root in ("header", "metadata"):
         if len(members) != 1:
             raise ValueError(f"is not an expression: write {root}.NAME")

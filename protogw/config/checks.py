@@ -44,6 +44,7 @@ def check(document: Document, kinds: Kinds) -> None:
             if kind is not None:
                 _named_by(document, ("policies", name, kind), policy[kind], policies, kinds.policies[kind])
     _names(document, ("use",), data.get("use"), policies, "policy")
+    _subjects(document, _mapping(data.get("consumers")), policies)
     routes = data.get("routes")
     named: set[str] = set()
     for index, route in enumerate(routes if isinstance(routes, list) else ()):
@@ -254,6 +255,14 @@ def _names(document: Document, place: Place, value: object, known: Mapping[str, 
         elif name in seen:
             document.fault((*place, *steps), f"{quoted(name)} is named twice")
         seen.add(name)
+
+
+def _subjects(document: Document, consumers: Mapping[str, Any], policies: Mapping[str, Any]) -> None:
+    for name, consumer in consumers.items():
+        for policy in _mapping(_mapping(consumer).get("subjects")):
+            if policy not in policies:
+                message = f"no policy has the name {quoted(policy)}{hint(policy, policies)}"
+                document.fault(("consumers", name, "subjects", policy), message, key=True)
 
 
 def _named_by(document: Document, place: Place, settings: object, policies: Mapping[str, Any], part: type[Any]) -> None:

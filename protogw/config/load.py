@@ -64,6 +64,8 @@ def _report(document: Document, model: type[BaseModel], error: ErrorDetails) -> 
     if value is NOTHING:
         return  # its fault is already told
     kind = error["type"]
+    if kind == "too_short" and isinstance(value, list) and len(value) >= (error.get("ctx") or {}).get("min_length", 1):
+        return  # it is short only of its items with faults, which are told
     if kind == "extra_forbidden":
         document.fault(place, _unknown(model, place), key=True)
     elif kind == "missing":
@@ -184,6 +186,8 @@ def _sentence(error: ErrorDetails, written: object) -> str:
         return "must not be empty"
     if kind in ("too_long", "string_too_long"):
         return f"is longer than {context['max_length']}"
+    if kind == "string_pattern_mismatch" and "redis" in str(context.get("pattern")):
+        return f"{shown(written)} is not a store: write redis://HOST:6379/0, rediss://… or unix:///PATH"
     if kind == "string_pattern_mismatch":
         return f"{shown(written)} has characters that are not allowed here"
     message = error["msg"]

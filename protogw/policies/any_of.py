@@ -16,7 +16,7 @@ from protogw.call import Call, Reply
 from protogw.counting import Count
 from protogw.errors import GatewayError, Unauthenticated
 from protogw.identity import Identity
-from protogw.policies.authentication import Vouching, failures
+from protogw.policies.authentication import PlacedAuthentication, Vouching, failures
 from protogw.policies.base import Handler, OfHead, PolicySettings, Tools
 
 
@@ -48,11 +48,13 @@ class AnyOf:
     def __init__(self, settings: AnyOfSettings) -> None:
         self.names = settings.policies
         self._members: tuple[Vouching, ...] = ()
+        self._placed: tuple[PlacedAuthentication, ...] = ()
         self._none_shown, self._not_taken = Count(), Count()
 
     def equip(self, tools: Tools) -> None:
         self._none_shown, self._not_taken = failures(tools)
         self._members = tuple(_members(self, tools, (tools.name,)))
+        self._placed = tuple(member for member in self._members if isinstance(member, PlacedAuthentication))
         for member in self._members[:-1]:
             if not member.needs_credential:
                 raise ValueError("lists a policy that vouches for anybody before others, which are then never asked")
@@ -63,6 +65,10 @@ class AnyOf:
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         member, identity = await self._vouched(call)
+        # Before the identity's fields are written, of which one may have a credential's name.
+        for other in self._placed:
+            if other is not member:
+                other.withhold(call)
         member.admit(call, identity)
         return await forward(call)
 

@@ -99,7 +99,7 @@ class ApiKey(PlacedAuthentication):
 
     def __init__(self, settings: ApiKeySettings) -> None:
         super().__init__(settings)
-        self._places = Places(settings.places, hide=settings.hide)
+        self._places = Places(settings.places, hide=settings.hide, challenge="ApiKey")
         self._written = settings.keys
         self._file = settings.file
         self._stamp: Stamp | None = None

@@ -216,6 +216,10 @@ class PlacedAuthentication(Authentication):
     _places: Places
     """Set by the subclass."""
 
+    def withhold(self, call: Call) -> None:
+        """Take credentials of this kind out of what goes on: another policy has vouched for the call."""
+        self._places.withhold(call)
+
     @property
     def query_names(self) -> frozenset[bytes]:
         return self._places.query_names

@@ -123,8 +123,8 @@ class Basic(PlacedAuthentication):
 
     def __init__(self, settings: BasicSettings) -> None:
         super().__init__(settings)
-        self._places = Places(("header.authorization",), "Basic", hide=settings.hide)
         self._challenge = f'Basic realm="{settings.realm}", charset="UTF-8"'
+        self._places = Places(("header.authorization",), "Basic", hide=settings.hide, challenge=self._challenge)
         self._written = settings.users
         self._file = settings.file
         self._stamp = stamp_of(settings.file) if settings.file is not None else None

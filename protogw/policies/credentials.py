@@ -38,7 +38,10 @@ PlaceList = Annotated[tuple[Place, ...], LISTED, Field(min_length=1, max_length=
 class Places:
     """Where to look, in order. `scheme` is what a header's value must begin with ("Bearer"), if anything."""
 
-    def __init__(self, places: tuple[str, ...], scheme: str = "", *, hide: bool = True) -> None:
+    def __init__(
+        self, places: tuple[str, ...], scheme: str = "", *, hide: bool = True, challenge: str = "Bearer"
+    ) -> None:
+        """`challenge` is what WWW-Authenticate says to calls whose credential cannot be looked at."""
         split = [place.partition(".") for place in places]
         self.header_names = frozenset(name.lower().encode() for kind, _, name in split if kind == "header")
         self._headers = tuple(name.lower().encode() for kind, _, name in split if kind == "header")
@@ -46,6 +49,7 @@ class Places:
         self.query_names = frozenset(name.encode() for kind, _, name in split if kind == "query")
         self._scheme = scheme.lower().encode()
         self._hide = hide
+        self._challenge = challenge
         # By identity: equal heads share one Metadata, which is never changed, held here so that its id stays its own.
         self._memo: dict[int, tuple[Metadata, frozenset[bytes], Metadata]] = {}
 
@@ -54,29 +58,38 @@ class Places:
 
         Raises Unauthenticated when there are several that differ, or it is too large.
         """
-        metadata = call.metadata
-        known = self._memo.get(id(metadata))
-        if known is None:
-            known = (metadata, *self._parted(metadata))
-            if len(self._memo) >= _KEPT:
-                self._memo.clear()
-            self._memo[id(metadata)] = known
-        _, found, rest = known
+        _, found, rest = self._known(call.metadata)
         head = call.head
         if self.query_names and head is not None and head.query:
             found = found.union([text for name, text in _parameters(head.query) if name in self.query_names])
         if not found:
             return None
         if len(found) > 1:
-            raise Unauthenticated("several credentials that differ")
+            raise Unauthenticated("several credentials that differ", self._challenge)
         (credential,) = found
         if len(credential) > MAX_BYTES:
-            raise Unauthenticated(f"the credential is longer than {MAX_BYTES} bytes")
+            raise Unauthenticated(f"the credential is longer than {MAX_BYTES} bytes", self._challenge)
         if self._hide:
             call.metadata = rest
             if self.query_names:
                 self._strip_query(call)
         return credential
+
+    def withhold(self, call: Call) -> None:
+        """Take whatever stands in these places out of what goes on, unread, where that is wanted."""
+        if self._hide:
+            call.metadata = self._known(call.metadata)[2]
+            if self.query_names:
+                self._strip_query(call)
+
+    def _known(self, metadata: Metadata) -> tuple[Metadata, frozenset[bytes], Metadata]:
+        known = self._memo.get(id(metadata))
+        if known is None:
+            known = (metadata, *self._parted(metadata))
+            if len(self._memo) >= _KEPT:
+                self._memo.clear()
+            self._memo[id(metadata)] = known
+        return known
 
     def _parted(self, metadata: Metadata) -> tuple[frozenset[bytes], Metadata]:
         """The credentials in the metadata, and the metadata without them."""
@@ -106,8 +119,9 @@ class Places:
     def _strip_query(self, call: Call) -> None:
         head = call.head
         if head is not None and head.query:
-            kept = [part for part in head.query.split(b"&") if _name(part) not in self.query_names]
             attributes = call.attributes if call.attributes is not None else {}
+            query: bytes = attributes.get("query", head.query)
+            kept = [part for part in query.split(b"&") if _name(part) not in self.query_names]
             attributes["query"] = b"&".join(kept)
             call.attributes = attributes
 

@@ -12,9 +12,10 @@ so that the limit grows by its root while replies take no longer than they need,
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from protogw.policies.base import PolicySettings
 from protogw.values import Percent, Positive
@@ -44,6 +45,12 @@ class GradientSettings(PolicySettings):
     """Over how many calls."""
     buffer: Percent = 25.0
     """So much longer a reply may take before the limit shrinks."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise PydanticCustomError("limits", "{reason}", {"reason": f"min {self.min} is more than max {self.max}"})
+        return self
 
 
 class Gradient:

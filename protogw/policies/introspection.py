@@ -96,8 +96,8 @@ class Introspection(PlacedAuthentication):
     def __init__(self, settings: IntrospectionSettings) -> None:
         super().__init__(settings)
         self._settings = settings
-        self._places = Places(settings.places, "Bearer", hide=settings.hide)
         self._challenge = f'Bearer realm="{settings.realm}"'
+        self._places = Places(settings.places, "Bearer", hide=settings.hide, challenge=self._challenge)
         self._audience = frozenset(settings.audience)
         self._subject = settings.subject.split(".")
         self._consumer = settings.consumer.split(".") if settings.consumer is not None else None

@@ -162,8 +162,8 @@ class Jwt(PlacedAuthentication):
     def __init__(self, settings: JwtSettings) -> None:
         super().__init__(settings)
         self._settings = settings
-        self._places = Places(settings.places, "Bearer", hide=settings.hide)
         self._challenge = f'Bearer realm="{settings.realm}"'
+        self._places = Places(settings.places, "Bearer", hide=settings.hide, challenge=self._challenge)
         self._groups = settings.groups.split(".")
         self._subject = settings.subject.split(".")
         self._consumer = settings.consumer.split(".") if settings.consumer is not None else None

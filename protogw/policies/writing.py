@@ -116,7 +116,8 @@ class MetadataChanges(BaseModel):
     remove: Annotated[tuple[MetadataName, ...], LISTED] = ()
     """Fields that are taken out, under their twins' names with `_` for `-` too."""
     set: Mapping[MetadataName, TextValue] = {}
-    """Fields that have this one value, `{ from: EXPRESSION }` or text; none where the expression has no value."""
+    """Fields that have this one value, `{ from: EXPRESSION }` or text; none where the expression has no value or an
+    empty one."""
     default: Mapping[MetadataName, TextValue] = {}
     """Fields that have this value where there is none."""
     add: Mapping[MetadataName, TextValue] = {}
@@ -137,7 +138,7 @@ class QueryChanges(BaseModel):
     remove: Annotated[tuple[QueryName, ...], LISTED] = ()
     """Parameters that are taken out."""
     set: Mapping[QueryName, TextValue] = {}
-    """Parameters that have this one value; none where the expression has no value."""
+    """Parameters that have this one value; none where the expression has no value or an empty one."""
     default: Mapping[QueryName, TextValue] = {}
     """Parameters that have this value where there is none."""
     add: Mapping[QueryName, TextValue] = {}
@@ -212,8 +213,8 @@ class Rules:
 
     def _put(self, found: list[Header], key: bytes, said: Value, call: Call, payload: Payload | None) -> None:
         value = said.of(call, payload)
-        if value is None:
-            return
+        if value is None or (value == "" and said.expression is not None):
+            return  # nobody's subject, a header that is not there
         text = self._write(_text(value))
         if (fault := _fault(text)) is not None:
             raise InvalidRequest(f"{key.decode('latin-1')}: its value {fault}")

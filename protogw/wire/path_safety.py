@@ -6,9 +6,10 @@ segment, split at "/" and "%2F" alike and ignoring a ";…" suffix, is "." or ".
 routed and sent on byte for byte as it came, or it is refused.
 
 A path that is itself sent upstream (opaque HTTP) is held to more, because the upstream will split and decode it by
-rules of its own: no "%2F", no ";" raw or encoded, no encoded control character, and nothing that a second decoding
-would turn into a separator, a dot segment or a NUL ("%252e%252e"). A path that only binds fields of a message may
-carry those, as values.
+rules of its own: no "%2F", no ";" raw or encoded, no encoded control character, nothing that a second decoding
+would turn into a separator, a dot segment or a NUL ("%252e%252e"), and no letter, digit, "-", ".", "_" or "~" that is
+encoded twice or more ("%2561"): nobody needs that, and a service that decodes twice would see another name. A path that
+only binds fields of a message may carry those, as values.
 
 Percent-encoded ordinary characters ("/%61dmin") are allowed: literals are compared after decoding, so a route and the
 upstream see the same name.
@@ -25,6 +26,8 @@ from protogw.errors import InvalidRequest
 _PLAIN = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,=:@\-][A-Za-z0-9._~!$&'()*+,=:@\-]*)+/?|/")
 _ILLEGAL = re.compile(rb"[^\x21-\x7e]|%(?![0-9A-Fa-f]{2})|[\\?#]")
 _DOTS = re.compile(rb"(?:^|[/\\])\.{1,2}(?:;[^/\\]*)?(?:$|[/\\])")
+_TWICE = re.compile(rb"%(?:25)*(?:2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
+"""An unreserved character (RFC 3986 section 2.3) that is encoded still, in what is decoded already."""
 _ENCODED_CONTROL = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff])")
 
 
@@ -80,4 +83,6 @@ def _forwarded_fault(path: bytes, decoded: bytes) -> str:
             or _DOTS.search(twice)
         ):
             return "doubly encoded separators or dots"
+        if _TWICE.search(decoded) is not None:
+            return "a doubly encoded character"
     return ""

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from protogw import consumers
 from protogw.assembly import KINDS, AssemblyError, build
-from protogw.config import load
+from protogw.config import ConfigError, load
 from protogw.consumers import Consumer, Consumers
 from protogw.identity import Identity
 from tests.support.gateway import config_of, written
@@ -105,7 +105,18 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path, text: str, s
     assert "\n" not in str(caught.value)
 
 
+def file_of(folder: Path, text: str) -> Path:
+    file = folder / "consumers.yaml"
+    file.write_text(text)
+    return file
+
+
 async def test_subjects_of_no_policy_are_found_at_load(tmp_path: Path) -> None:
     config = config_of({"x": {"http": ["127.0.0.1:1"]}}, consumers={"shop": {"subjects": {"login": "ann"}}})
-    with pytest.raises(AssemblyError, match="no policy has the name login"):
+    with pytest.raises(ConfigError) as caught:
+        load(written(config, tmp_path), KINDS)
+    assert caught.value.faults[0].path == "consumers.shop.subjects.login"
+    config["consumers"] = str(file_of(tmp_path, "shop: { subjects: { login: ann } }"))
+    config["policies"] = {"logins": {"anonymous": {}}}
+    with pytest.raises(AssemblyError, match='no policy has the name "login"; did you mean "logins"'):
         build(load(written(config, tmp_path), KINDS))

@@ -114,7 +114,9 @@ class Settings(BaseModel):
     ("text", "said"),
     [
         ("identiti.subject", "there is no identiti"),
-        ("identity.subjekt", "identity has claims, consumer"),
+        ("identity.subjekt", "identity has no subjekt, but claims, consumer"),
+        ('identity.clams.x == "a"', "identity has no clams, but claims"),
+        ('method == "a" && peer.adress == "::1"', "peer has no adress, but address, identity"),
         ("header", "write header.NAME"),
         ("method ==", "mismatched input"),
         ("nope == 1", "undeclared reference to 'nope'"),

@@ -19,7 +19,7 @@ from protogw.policies.api_key import ApiKey, ApiKeySettings
 from protogw.policies.jwt import Jwt, JwtSettings
 from protogw.policies.mtls import Mtls, MtlsSettings
 from protogw.policies.rate_limit import RateLimit, RateLimitSettings
-from protogw.wire.http import Header, Peer
+from protogw.wire.http import HTTP_1_1, Header, Peer, RequestHead
 from tests.support.gateway import config_of, written
 from tests.support.tokens import SECRET, secret_of, token, tools
 
@@ -72,6 +72,31 @@ async def test_the_first_that_vouches_admits_the_call() -> None:
     assert made.metadata.get(b"x-user") == b"ann"
     assert await who(policy, call(GOOD_KEY)) == "api_key shop"
     assert await who(policy, call()) == "anonymous anonymous"
+
+
+async def test_credentials_that_were_not_needed_go_no_further_either() -> None:
+    policy = any_of("login", "keys", "guest")
+    for other in (GOOD_KEY, BAD_KEY):
+        made = call(GOOD_TOKEN, other, (b"x-other", b"1"))
+        assert await who(policy, made) == "jwt ann"
+        assert made.metadata.pairs == ((b"x-other", b"1"), (b"x-user", b"ann"))
+    made = call(BAD_TOKEN, GOOD_KEY)
+    assert await who(policy, made) == "api_key shop"
+    assert not made.metadata.pairs
+
+
+async def test_several_credentials_of_a_query_are_all_taken_out() -> None:
+    shown = Jwt(JwtSettings.model_validate({"secret": SECRET, "in": "query.token"}))
+    keys = ApiKey(ApiKeySettings.model_validate({"keys": [{"consumer": "shop", "key": KEY}], "in": "query.key"}))
+    for name, one in (("shown", shown), ("asked", keys)):
+        one.equip(tools(policies={}, name=name))
+    good, bad = token(secret_of(SECRET)), b"nonsense"
+    for first, expected in ((good, "jwt ann"), (bad, "api_key shop")):
+        made = call()
+        query = b"a=1&key=" + KEY.encode() + b"&token=" + first
+        made.head = RequestHead(b"GET", b"/x", query, b"gw.test", (), HTTP_1_1)
+        assert await who(any_of("shown", "asked", shown=shown, asked=keys), made) == expected
+        assert made.attributes == {"query": b"a=1"}
 
 
 async def test_a_wrong_credential_is_overlooked_for_a_right_one_only() -> None:

@@ -116,7 +116,7 @@ async def test_calls_without_a_known_key_are_refused(headers: tuple[Header, ...]
         await policy()(call(*headers), never)
     assert not reached
     assert KEY not in caught.value.message
-    assert (b"www-authenticate", b"ApiKey") in caught.value.headers or said in ("differ", "longer than")
+    assert (b"www-authenticate", b"ApiKey") in caught.value.headers
 
 
 async def test_a_key_is_good_until_it_expires() -> None:

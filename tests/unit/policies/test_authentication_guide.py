@@ -28,8 +28,11 @@ async def test_an_example_is_a_config(number: int, tmp_path: Path, monkeypatch: 
     (tmp_path / "keys.yaml").write_text("- { consumer: shop, key: a-key-of-some-length }\n")
     users: Any = SAMPLES["basic"].refusing
     (tmp_path / "users").write_text(f"ann:{users['users'][0]['hash']}:staff\n")
-    made = config_of({"legacy": {"http": ["127.0.0.1:1"]}})
     example = yaml.safe_load(BLOCKS[number])
+    if isinstance(example, list):  # a file of keys
+        (tmp_path / "keys.yaml").write_text(BLOCKS[number])
+        example = {"policies": {"keys": {"api_key": {"file": "keys.yaml"}}}}
+    made = config_of({"legacy": {"http": ["127.0.0.1:1"]}})
     for name in ("login", "certs"):  # what the example of consumers speaks of
         if "consumers" in example:
             example.setdefault("policies", {})[name] = {"mtls": {}}

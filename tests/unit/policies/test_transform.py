@@ -96,6 +96,13 @@ async def test_values_may_be_expressions_and_none_takes_the_clients_own_away() -
     assert (await asked(made, metadata=changes)).call.metadata.pairs == ((b"x-text", b"x"),)
 
 
+async def test_an_expression_that_comes_to_nothing_writes_no_empty_field() -> None:
+    nobody, absent = {"from": "identity.subject"}, {"from": 'header["x-empty"]'}
+    made = call(None, ("x-user", "root"), ("x-empty", ""))
+    seen = await asked(made, metadata={"set": {"x-user": nobody, "x-const": ""}, "add": {"x-more": absent}})
+    assert seen.call.metadata.pairs == ((b"x-empty", b""), (b"x-const", b""))
+
+
 @pytest.mark.parametrize("text", ["a\r\nx-admin: 1", "a\nb", "a\x00b", "\x7f", "é", "x" * 9000])
 async def test_a_value_that_would_split_a_head_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="x-text: its value"):

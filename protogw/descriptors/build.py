@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.api import annotations_pb2, http_pb2
@@ -200,18 +201,20 @@ def _field(found: FieldDescriptor, proto: descriptor_pb2.FieldDescriptorProto, d
         oneof=oneof.name if oneof is not None and not proto.proto3_optional else "",
         has_presence=found.has_presence,
         packed=found.is_packed,
-        required=found.is_required or (proto.HasField("options") and _must_be_set(proto.options)),
+        required=found.is_required or (proto.HasField("options") and _must_be_set(proto.options.SerializeToString())),
         deprecated=proto.options.deprecated,
         doc=doc,
     )
 
 
-def _must_be_set(options: descriptor_pb2.FieldOptions) -> bool:
-    """Whether protovalidate's rules require the field; what is none of them requires nothing."""
+@lru_cache(maxsize=4096)
+def _must_be_set(options: bytes) -> bool:
+    """Whether protovalidate's rules require the field; what is none of them requires nothing. Most fields of a schema
+    share a few options."""
     try:
         return any(
             number == RULES and isinstance(rules, bytes) and (_REQUIRED, 1) in fields(rules)
-            for number, rules in fields(options.SerializeToString())
+            for number, rules in fields(options)
         )
     except ValueError:
         return False

@@ -19,7 +19,7 @@ from protogw.descriptors.json_portable import Portable
 from protogw.descriptors.json_unions import ALL_TYPES, Alternative, json_type_of, one_of_equals, union_of
 from protogw.descriptors.model import Kind, SchemaError
 from protogw.descriptors.names import camel
-from protogw.descriptors.rules import NONE, Values, not_required, rules_of
+from protogw.descriptors.rules import NONE, Values, must_be_set, not_required, rules_of
 from protogw.descriptors.shapes import MessageShape
 from protogw.descriptors.synthesize import (
     LIST_VALUE,
@@ -78,8 +78,11 @@ class Held:
     ) -> FieldDraft:
         """A field of these values. `given` says that there always is one, be it an empty list; without `ruled`, nothing
         is asked of them."""
+        required = required and not self.many and not self.nullable
         rules = NONE
-        if ruled:
+        if self.kind is not Kind.ENUM and all(flat.plain for flat in self.whole + self.inner):
+            rules = must_be_set() if required and ruled else NONE
+        elif ruled:
             values = Values(
                 kind=self.kind,
                 whole=self.whole,
@@ -90,7 +93,7 @@ class Held:
                 struct=self.holds == STRUCT,
                 sparse=self.sparse,
             )
-            rules = rules_of(values, required=required and not self.many and not self.nullable, given=given)
+            rules = rules_of(values, required=required, given=given)
         return FieldDraft(
             member=member,
             kind=self.kind,
@@ -182,7 +185,8 @@ class JsonSchemas:
             types -= {"integer"}
         if len(types) > 1:
             return self._several(flat, types, name)
-        return replace(self._of_type(flat, next(iter(types)), name), nullable=nullable).beside(flat)
+        held = self._of_type(flat, next(iter(types)), name)
+        return replace(held, nullable=nullable, whole=(*held.whole, flat))
 
     def _of_type(self, flat: Flat, kind: str, name: str) -> Held:
         if kind == "string":
@@ -273,7 +277,9 @@ class JsonSchemas:
             # Nobody sends what is read-only, and nobody reads what is write-only, though it be required.
             one_way = node.flag("readOnly") or node.flag("writeOnly") or inner.read_only or inner.write_only
             needed = member in required and not one_way
-            made = held.beside(*(self.flat(one) for one in flat.again.get(member, ()))).field(
+            if member in flat.again:
+                held = held.beside(*(self.flat(one) for one in flat.again[member]))
+            made = held.field(
                 member,
                 required=needed,
                 given=needed and not held.nullable,

@@ -60,6 +60,8 @@ class Flat:
     """What is asked of values beyond their type."""
     unsaid: list[str] = field(default_factory=list)
     """What is asked and neither type nor rules can say: where, and why."""
+    plain: bool = False
+    """Nothing is asked of its values but to be of its types."""
     title: str = ""
     doc: str = ""
     deprecated: bool = False
@@ -225,6 +227,7 @@ def _settle(flat: Flat) -> None:
         if flat.enum is not None and not all(isinstance(one, _SCALARS) for one in flat.enum):
             flat.enum = None
             flat.unsaid.append(f"{flat.node.place}: values that are lists or objects are not compared")
+    flat.plain = flat.asked is None and flat.enum is None and not (flat.format or flat.unsaid)
     if flat.types is None:
         if flat.properties or flat.additional is not None:
             flat.types = frozenset(("object",))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import orjson
@@ -93,6 +93,12 @@ def rules_of(values: Values, *, required: bool = False, given: bool = False) -> 
     if required:
         made["required"] = True
     return Rules(_written(orjson.dumps(made)), tuple(dict.fromkeys(maker.unsaid)))
+
+
+@cache
+def must_be_set() -> Rules:
+    """The rules of a field of which nothing else is asked."""
+    return Rules(_written(b'{"required":true}'))
 
 
 def not_required(rules: Rules) -> Rules:

@@ -58,7 +58,7 @@ class Counts:
         self.behind = 0
         """Ended: more of the call's messages were waiting for it than are kept."""
         self.cancelled = 0
-        """Ended: the call's client went away, or its request broke off."""
+        """Ended: the call's client went away, or its request came to no end."""
         self.failed = 0
         """Ended without an answer."""
 

@@ -16,7 +16,7 @@ from protogw.errors import Code, GatewayError
 from protogw.policies.base import Target
 
 End = Literal["behind", "cancelled"]
-"""Why a copy is ended before its time: it is too slow, or its call came to no end of its own."""
+"""Why a copy is ended before its time: it is too slow, or its call's request came to no end of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,11 @@ class Feed(PayloadStream):
     def empty(self) -> bool:
         """All that was put has been read."""
         return not self._ready
+
+    @property
+    def ended(self) -> bool:
+        """There are no more than were put."""
+        return self._ended
 
     def put(self, payload: Payload) -> bool:
         """Whether there was room for it, or nobody wants it any more."""
@@ -126,6 +131,13 @@ class Following:
         """The call has ended so: the copy is asked no more than the call was."""
         self.asked_all()
 
+    def failed(self, code: Code) -> None:
+        """The call has failed so. Where its request had not ended, the copy must not take it for a whole one."""
+        if self.requests is not None and not self.requests.ended:
+            self.stop("cancelled")
+        else:
+            self.answered_all(code)
+
     def expire(self) -> bool:
         """The copy's time is over; whether it counts as something else than failed."""
         return False
@@ -181,10 +193,10 @@ class Answered(PassingPayloads):
         try:
             payload = await self._payloads.__anext__()
         except StopAsyncIteration:
-            self._end(self._reply.status.code)
+            self._end(self._following.answered_all, self._reply.status.code)
             raise
         except GatewayError as error:
-            self._end(error.status.code)
+            self._end(self._following.failed, error.status.code)
             raise
         except BaseException:
             self._following.stop("cancelled")  # the client is gone
@@ -192,10 +204,10 @@ class Answered(PassingPayloads):
         self._following.answered(payload)
         return payload
 
-    def _end(self, code: Code) -> None:
+    def _end(self, tell: Callable[[Code], None], code: Code) -> None:
         if not self._ended:
             self._ended = True
-            self._following.answered_all(code)
+            tell(code)
 
     async def aclose(self) -> None:
         if not self._ended:
@@ -211,7 +223,7 @@ async def followed(target: Target, call: Call, payloads: AsyncIterator[Payload] 
         reply = await target.send(call)
     except GatewayError as error:
         call.payloads = payloads  # it may be sent again, elsewhere
-        following.answered_all(error.status.code)
+        following.failed(error.status.code)
         raise
     except BaseException:
         following.stop("cancelled")  # the client is gone

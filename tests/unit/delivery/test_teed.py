@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protogw.call import Encoding, Payload
+from protogw.call import Call, Encoding, Payload, Reply
 from protogw.delivery.copies import Bounds, Copies, Counts
 from protogw.delivery.mirror import Mirror
 from protogw.delivery.teed import Feed, Room
@@ -128,3 +128,33 @@ async def test_what_a_mirror_answers_is_read_on_while_the_request_streams() -> N
     await beside.over()
     assert chatty.asked == [{"price": "1"}, {"price": "2"}]
     assert beside.counts.failed == 0
+
+
+@pytest.mark.parametrize("read_first", [False, True], ids=["at once", "in the middle"])
+async def test_a_call_that_fails_before_its_request_has_ended_ends_the_mirror(read_first: bool) -> None:
+    """Ended well, half an upload would be a whole one to the other version."""
+
+    class Failing(Side):
+        async def send(self, call: Call) -> Reply:
+            assert call.payloads is not None
+            if read_first:
+                await anext(call.payloads)
+                await until(lambda: len(beside.second.asked) == 1)
+            raise UpstreamReset("broken")
+
+    beside = Beside(Failing("old"), Side("new", item(price=1)))
+    with pytest.raises(UpstreamReset):
+        await beside.mirror.send(call(SUM, *items(1, 2)))
+    await beside.over()
+    assert (beside.counts.cancelled, beside.counts.failed) == (1, 0)
+    assert not beside.second.done.is_set()
+
+
+async def test_a_reply_that_breaks_off_before_the_request_has_ended_ends_the_mirror() -> None:
+    first = Side("old", *items(9), UpstreamReset("broken"), reads=False)
+    beside = Beside(first, Side("new"))
+    with pytest.raises(UpstreamReset):
+        await read(await beside.mirror.send(call(TALK, *items(1), asyncio.Event())))
+    await beside.over()
+    assert (beside.counts.cancelled, beside.counts.failed) == (1, 0)
+    assert not beside.second.done.is_set()

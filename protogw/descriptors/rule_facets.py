@@ -56,19 +56,13 @@ NONE: Final = RuleFacets()
 
 
 def facets_of(options: FieldOptions) -> RuleFacets:
-    """What the rules among the options say."""
-    data = b"".join(
-        rules for number, rules in fields(options.SerializeToString()) if number == RULES and isinstance(rules, bytes)
-    )
-    if not data:
-        return NONE
-    from protovalidate._gen.buf.validate import validate_pb  # a large library that few schemas need
-
+    """What the rules among the options say; what is no rule says nothing."""
     try:
-        rules = validate_pb.FieldRules.from_binary(data)
+        found = _rules(options)
     except ValueError:
         return NONE  # `validate` says what is wrong with them
-    found: dict[str, Any] = orjson.loads(rules.to_json())
+    if not found:
+        return NONE
     ignore = found.get("ignore", "")
     if ignore == "IGNORE_ALWAYS":
         return NONE
@@ -86,6 +80,19 @@ def facets_of(options: FieldOptions) -> RuleFacets:
         keys=_single(many.get("keys") or {}),
         given=not ignore and max(whole.get("minItems", 0), whole.get("minProperties", 0)) > 0,
     )
+
+
+def _rules(options: FieldOptions) -> dict[str, Any]:
+    """buf.validate.FieldRules as ProtoJSON; raises ValueError."""
+    data = b"".join(
+        rules for number, rules in fields(options.SerializeToString()) if number == RULES and isinstance(rules, bytes)
+    )
+    if not data:
+        return {}
+    from protovalidate._gen.buf.validate import validate_pb  # a large library that few schemas need
+
+    found: dict[str, Any] = orjson.loads(validate_pb.FieldRules.from_binary(data).to_json())
+    return found
 
 
 def _single(rules: Mapping[str, Any]) -> dict[str, Any]:

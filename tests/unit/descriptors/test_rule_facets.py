@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import FieldOptions
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from protogw.descriptors.build import RULES
 from protogw.descriptors.examples import Examples
 from protogw.descriptors.from_proto import load
 from protogw.descriptors.json_schema import JsonSchemas
 from protogw.descriptors.model import Schema, Type
+from protogw.descriptors.rule_facets import facets_of
 from protogw.descriptors.to_proto import proto_files
 from protogw.wire.protojson import JsonOptions
+from protogw.wire.protowire import delimited
 from tests.support.openapi import document, schema_of
 
 HEAD = 'syntax = "proto3"; package r.v1; import "buf/validate/validate.proto";'
@@ -125,3 +131,17 @@ def test_what_a_document_asks_comes_back_out_of_the_proto_that_is_made_of_it(tmp
     found = described(load([tmp_path / "shop.proto"]), "shop.Pet")
     assert found["properties"] == members
     assert found["required"] == ["name", "age"]
+
+
+@pytest.mark.parametrize("rules", [b"\xff", b"\x72\x7f", b"\x72\x03\x0a\x01\xff", b"\x08\x01"])
+def test_what_is_no_rule_says_nothing(rules: bytes) -> None:
+    options = FieldOptions()
+    options.MergeFromString(delimited(RULES, rules))
+    assert facets_of(options).whole == {}
+
+
+@given(st.binary(max_size=40))
+def test_no_options_break_a_document(rules: bytes) -> None:
+    options = FieldOptions()
+    options.MergeFromString(delimited(RULES, rules))
+    facets_of(options)

@@ -117,6 +117,9 @@ class More:
             self.reply = (*reply.metadata.pairs, *(reply.head.headers if reply.head is not None else ()))
 
 
+_TOLD: Final = frozenset((b"user-agent", b"x-request-id", b"traceparent"))
+
+
 class Facts:
     """What a head says, as it may be logged. `written` is for whoever makes lines, to keep what they share."""
 
@@ -126,10 +129,19 @@ class Facts:
         self.written: dict[tuple[object, ...], tuple[str, ...]] = {}
         self.request = requested(head)
         self.host = text(head.authority, MAX_PATH)
-        self.user_agent = field(head, b"user-agent", MAX_AGENT)
-        self.request_id = field(head, b"x-request-id", MAX_ID)
-        parent = of_traceparent(head.get(b"traceparent") or b"")
-        self.trace_id = f"{parent.trace_id:032x}" if parent is not None else None
+        self.user_agent: str | None = None
+        self.request_id: str | None = None
+        self.trace_id: str | None = None
+        first: dict[bytes, bytes] = {}
+        for pair in head.headers:
+            if pair[0] in _TOLD:
+                first.setdefault(*pair)
+        if (agent := first.get(b"user-agent")) is not None:
+            self.user_agent = text(agent, MAX_AGENT)
+        if (request_id := first.get(b"x-request-id")) is not None:
+            self.request_id = text(request_id, MAX_ID)
+        if (parent := of_traceparent(first.get(b"traceparent", b""))) is not None:
+            self.trace_id = f"{parent.trace_id:032x}"
 
 
 class AccessLog:
@@ -358,11 +370,6 @@ def redacted(query: bytes) -> bytes:
         if equals and name.replace(b"+", b" ").strip().lower() in SECRET_PARAMETERS:
             parts[index] = part.partition(b"=")[0] + b"=***"
     return b"&".join(parts)
-
-
-def field(head: RequestHead, name: bytes, limit: int) -> str | None:
-    value = head.get(name)
-    return text(value, limit) if value is not None else None
 
 
 def text(value: bytes, limit: int) -> str:

@@ -43,6 +43,8 @@ RULES = 1159
 """The field number of protovalidate's extensions of message, field and oneof options."""
 _REQUIRED = 25
 """That of `required` in its FieldRules."""
+_TOLD = ("buf.validate.Violations", "buf.validate.Violation", "buf.validate.FieldPath", "buf.validate.FieldPathElement")
+"""The messages among the annotations: what a violation is told with."""
 _Path: TypeAlias = tuple[int, ...]
 _CodecOf: TypeAlias = "Callable[[str], MessageCodec | NativeCodec]"
 
@@ -93,6 +95,8 @@ def build(
         codecs = Codecs(descriptor_set, options, skipped)
     except ValueError as error:
         raise SchemaError(str(error)) from error
+    if skipped and any(file.name in skipped for file in files):
+        _know_violations(codecs)
     known = foreign or Foreign()
     classes = Messages(descriptor_set)
     codec_of: _CodecOf = codecs.codec if foreign is None else Natives(codecs, foreign.shapes).codec
@@ -100,17 +104,17 @@ def build(
     enums: dict[str, Enum] = {}
     services: dict[str, Service] = {}
     for file in files:
-        if file.name in skipped:
-            continue
         docs = _docs(file)
         for path, name, message in _messages(file):
+            if file.name in skipped and name not in _TOLD:
+                continue
             if not message.options.map_entry:
                 found = pool.FindMessageTypeByName(name)
                 types[name] = _type(found, message, path, docs, codec_of, types, known, classes)
             for index, enum in enumerate(message.enum_type):
                 one = _enum(pool, f"{name}.{enum.name}", enum, docs.get((*path, 4, index), ""), known)
                 enums[one.name] = one
-        for index, enum in enumerate(file.enum_type):
+        for index, enum in enumerate(file.enum_type if file.name not in skipped else ()):
             one = _enum(pool, _qualified(file, enum.name), enum, docs.get((5, index), ""), known)
             enums[one.name] = one
     for file in files:
@@ -120,6 +124,15 @@ def build(
             if name not in hide:
                 services[name] = _service(name, service, index, docs, types, known)
     return Schema(services=services, types=types, enums=enums, descriptor_set=descriptor_set)
+
+
+def _know_violations(codecs: Codecs) -> None:
+    """Errors hold violations of rules, which are shown as JSON wherever their type is known."""
+    from protovalidate._gen.buf.validate import validate_pb  # is there already: the rules were made with it
+
+    for message in validate_pb.desc().messages:
+        if message.type_name in _TOLD:
+            codecs.registry.add(message)
 
 
 def _reason(error: Exception) -> str:

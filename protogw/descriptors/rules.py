@@ -324,7 +324,8 @@ def _strictest(asked: Iterable[Asked], closed: str, opened: str, sign: int) -> t
 
 def _multiple(kind: Kind, factor: Number) -> dict[str, str] | None:
     """The rule that values are multiples; None where all values are."""
-    said = f"must be a multiple of {factor}"
+    shown = int(factor) if factor == int(factor) else factor
+    said = f"must be a multiple of {shown}"
     if kind in _RANGES:
         # A whole number is a multiple of p/q, in lowest terms, if it is one of p.
         step = Fraction(str(factor)).numerator

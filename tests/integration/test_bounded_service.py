@@ -84,6 +84,8 @@ def test_rest_clients_are_told_in_the_words_of_the_document(front: Running, more
 
 
 def test_what_is_as_the_document_says_gets_to_the_service(front: Running) -> None:
+    _, refused = post(front, "POST", "/orders", order({"total": -1}))
+    assert refused["details"][1]["violations"][0]["ruleId"] == "double.gte"
     status, said = post(front, "POST", "/orders", GOOD)
     assert (status, said["customerName"]) == (201, "Zoé")
     assert post(front, "PUT", "/orders/7?page_size=100", GOOD)[0] == 200

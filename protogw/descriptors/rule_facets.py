@@ -59,7 +59,7 @@ def facets_of(options: FieldOptions) -> RuleFacets:
     """What the rules among the options say; what is no rule says nothing."""
     try:
         found = _rules(options)
-    except ValueError:
+    except (ValueError, RecursionError):
         return NONE  # `validate` says what is wrong with them
     if not found:
         return NONE

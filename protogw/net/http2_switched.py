@@ -61,6 +61,8 @@ class SwitchableStream(ServerStream):
             block = STATUS_FIELDS[200] + encode(headers)
             if self.extra:
                 block += encode(self.extra)
+            if self.call is not None and self.call.notes:
+                block += encode(self.call.noted())
             self.connection.put(self.connection.headers(self.id, 0, block + date()))
         return self
 

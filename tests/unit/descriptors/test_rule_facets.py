@@ -140,6 +140,13 @@ def test_what_is_no_rule_says_nothing(rules: bytes) -> None:
     assert facets_of(options).whole == {}
 
 
+def test_rules_within_rules_without_end_say_nothing() -> None:
+    rules = b""
+    for _ in range(150):
+        rules = delimited(18, delimited(4, rules))
+    assert facets_of(FieldOptions.FromString(delimited(RULES, rules))).whole == {}
+
+
 @given(st.binary(max_size=40))
 def test_no_options_break_a_document(rules: bytes) -> None:
     options = FieldOptions()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from protogw.call import Call, Metadata
 from protogw.errors import InvalidRequest
 from protogw.net.http2_server import Http2ServerConnection
 from protogw.net.http2_switched import SwitchableStream
@@ -58,6 +59,19 @@ async def switched(**limits: Any) -> tuple[Server, SwitchableStream]:
     await server.say()
     assert await server.say(headers(1, CONNECT)) == [SWITCHED]
     return server, server.streams[0]
+
+
+async def test_what_policies_note_goes_with_the_answer() -> None:
+    server = Server(switches=False)
+    await server.say(headers(1, CONNECT))
+    (stream,) = server.streams
+    stream.extra = ((b"x-extra", b"1"),)
+    stream.call = Call(None, Metadata(), front_end="http", peer=stream.peer, started=0.0)
+    stream.call.notes = ((b"ratelimit-remaining", 7),)
+    stream.switch(((b"x-a", b"b"),))
+    await settle()
+    assert server.frames.said() == [f"{SWITCHED}, x-extra: 1, ratelimit-remaining: 7"]
+    await server.finish()
 
 
 async def test_bytes_pass_both_ways_and_each_direction_ends_alone() -> None:

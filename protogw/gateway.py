@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -197,7 +197,8 @@ class Gateway:
             reply = call.reply = await (route.handler if call.late is None else route.late)(call)
         except GatewayError:
             raise
-        except Exception as error:  # a fault of ours, or of a policy's author, in one call must not harm others
+        except (Exception, SystemExit) as error:
+            # A fault of ours, or of a policy's author, in one call must not harm others; nor may sys.exit in its code.
             log.exception("%s in %r", self.blame(error), call)
             raise InternalError() from error
         return reply
@@ -206,6 +207,11 @@ class Gateway:
         """Whose fault it is, for the log: that of the policy in whose code it came up, if it was in one's."""
         name = culprit(error, self.policies)
         return f"policies.{name}: a fault" if name else "a fault of the gateway's own"
+
+    def names_of(self, policies: Iterable[object]) -> list[str]:
+        """What the config calls these policies."""
+        names = {id(policy): name for name, policy in self.policies.items()}
+        return [names.get(id(policy), str(getattr(policy, "kind", "policy"))) for policy in policies]
 
     def install(self, catalog: Catalog, router: Router) -> None:
         """Offer this catalog by these routes from now on; calls under way keep their route."""

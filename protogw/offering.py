@@ -388,4 +388,5 @@ class _Compiled:
             max_timeout=self._route.max_timeout,
             rewrite=rewrite,
             stripped=self._stripped,
+            title=self._route.name,
         )

@@ -43,13 +43,13 @@ def analytics(path: Path, *, by: By, since: str, limit: int, as_json: bool) -> N
         print_table(("field", "requests"), [(row.name, str(row.calls)) for row in rows])
         return
     columns = (by, "calls", "errors", "share", "p50", "p95", "p99", "received", "sent")
-    print_table(columns, [_cells(row) for row in rows])
+    print_table(columns, [_cells(row, "(nobody)" if by == "consumer" else "(none)") for row in rows])
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, nothing: str) -> tuple[str, ...]:
     share = f"{row.errors / row.calls:.1%}" if row.calls else "-"
     return (
-        row.name or "(nobody)",
+        row.name or nothing,
         str(row.calls),
         str(row.errors),
         share,

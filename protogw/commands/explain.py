@@ -137,7 +137,7 @@ class _Explained:
         way["timeout"] = format_duration(limit) if limit is not None else "none"
         if route.max_timeout is not None:
             way["timeout"] += f", at most {format_duration(route.max_timeout)}"
-        way["policies"] = " → ".join(policy.kind for policy in route.policies) or "none"
+        way["policies"] = " → ".join(self._gateway.names_of(route.policies)) or "none"
         upstream = self._config.upstreams.get(route.target.name)
         if upstream is None:
             way["pool"] = f"{route.target.name}: answered by the gateway itself"
@@ -162,7 +162,7 @@ class _Explained:
             return f"{route.name}: what the schema says"
         index = int(route.name[7:-1])
         mark = self._document.values.get(("routes", index))
-        return f"{route.name} ({mark.file}:{mark.line})" if mark is not None else route.name
+        return f"{route.title} ({mark.file}:{mark.line})" if mark is not None else route.title
 
 
 def _gaps(part: type[Any], method: Method | None, where: str) -> list[str]:

@@ -64,8 +64,8 @@ def _methods(gateway: Gateway, own: bool) -> list[dict[str, Any]]:
                     "path": method.path.decode() if offered - {"rest", "http"} else "",
                     "names": {kind: name for kind, one in naming.items() if (name := one.offered_as(method))},
                     "upstream": _upstream(route),
-                    "policies": [policy.kind for policy in route.policies],
-                    "route": route.name,
+                    "policies": gateway.names_of(route.policies),
+                    "route": route.title,
                 }
             )
             if route.conditions is None or route.conditions.any:
@@ -88,8 +88,8 @@ def _plain(gateway: Gateway) -> list[dict[str, Any]]:
             "path": "",
             "names": {},
             "upstream": _upstream(one.route),
-            "policies": [policy.kind for policy in one.route.policies],
-            "route": one.route.name,
+            "policies": gateway.names_of(one.route.policies),
+            "route": one.route.title,
         }
         for one in gateway.router.http
     ]

@@ -185,6 +185,8 @@ def _balancing(document: Document, place: Place, upstream: Mapping[str, Any], ki
     if "affinity" in upstream and not keyed:
         those = ", ".join(kind for kind, part in kinds.balancers.items() if goes_by_key(part))
         document.fault((*place, "affinity"), f"means nothing to {balance}: balance by one of {those}", key=True)
+    if keyed and "affinity" not in upstream and raw_kind(upstream, kinds) is None:
+        document.fault((*place, "balance"), f"{balance} goes by a key: write affinity, such as header.x-user")
     if keyed and "sticky" in upstream:
         message = f"goes beside a balancer that does not go by a key: {balance} does"
         document.fault((*place, "sticky"), message, key=True)

@@ -108,7 +108,7 @@ class Analytics:
     def _cell(self, call: Call) -> Cell:
         identity, method, route = call.identity, call.method, call.route
         who = identity.consumer or identity.subject if identity is not None else ""
-        what = method.full_name if method is not None else route.name if route is not None else ""
+        what = method.full_name if method is not None else route.title if route is not None else ""
         cell = self._cells.get((who, what))
         if cell is None:
             if len(self._cells) >= MOST_KEYS:

@@ -383,7 +383,7 @@ def _name(call: Call) -> str:
         return call.method.full_name
     route = call.route
     verb = call.head.method.decode("latin-1") if call.head is not None else "HTTP"
-    return f"{verb} {route.name}" if route is not None else verb
+    return f"{verb} {route.title}" if route is not None else verb
 
 
 def _method(call: Call) -> dict[str, Any]:
@@ -396,7 +396,7 @@ def _method(call: Call) -> dict[str, Any]:
 def _called(call: Call) -> dict[str, Any]:
     found = _method(call)
     if call.route is not None:
-        found["protogw.route"] = call.route.name
+        found["protogw.route"] = call.route.title
         found["protogw.upstream"] = call.route.target.name
     consumer = getattr(call.identity, "consumer", "")
     if consumer:

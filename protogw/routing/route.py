@@ -140,6 +140,7 @@ class Route:
         "rewrite",
         "stream_timeout",
         "target",
+        "title",
         "unary_timeout",
     )
 
@@ -154,10 +155,13 @@ class Route:
         max_timeout: float | None = None,
         rewrite: Rewrite | None = None,
         stripped: Stripped | None = None,
+        title: str | None = None,
     ) -> None:
-        """`timeout` is for calls whose client names none: 15 s for unary ones by default, no bound for streams.
-        `stripped` cleans calls before any policy sees them."""
+        """`name` is where the config has it (`routes[N]`), `title` what it is called there. `timeout` is for calls
+        whose client names none: 15 s for unary ones by default, no bound for streams. `stripped` cleans calls before
+        any policy sees them."""
         self.name = name
+        self.title = title or name
         self.target = target
         self.policies = tuple(policies)
         self.conditions = conditions

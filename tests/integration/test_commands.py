@@ -157,6 +157,20 @@ def test_explain_follows_a_rest_request(config: str, capsys: Captured) -> None:
     assert way["cannot carry"] == ["from rest: trailers, for clients that do not send TE: trailers"]
 
 
+def test_routes_and_policies_are_told_by_their_names(capsys: Captured, tmp_path: Path) -> None:
+    made = tmp_path / "gateway.yaml"
+    made.write_text("""
+listeners: { public: { address: "127.0.0.1:0" } }
+upstreams: { pages: { http: ["127.0.0.1:1"] } }
+policies: { fair: { rate_limit: { rate: 1/s } }, slow: { rate_limit: { rate: 9/h } } }
+routes: [{ name: site, match: { path: "/pages/**" }, to: pages, use: [fair, slow] }]
+""")
+    way = explained(capsys, str(made), "GET /pages/x")
+    assert (way["route"], way["policies"]) == (f"site ({made}:5)", "fair → slow")
+    (row,) = json.loads(out_of(capsys, "routes", str(made), "--format", "json")[0])["routes"]
+    assert (row["route"], row["policies"]) == ("site", ["fair", "slow"])
+
+
 @pytest.mark.parametrize("name", ["library.v1.Library/Recommend", "Library/Recommend", "Recommend"])
 def test_explain_takes_a_method_by_a_part_of_its_name(config: str, capsys: Captured, name: str) -> None:
     way = explained(capsys, config, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 from protogw.policy import Call, Forbidden, Handler, Policy, Reply, Settings, read, write
@@ -43,6 +44,11 @@ class Shouting(Policy[Settings]):
 class Raising(Policy[Settings]):
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         raise KeyError("a secret of the policy")
+
+
+class Leaving(Policy[Settings]):
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        sys.exit(3)
 
 
 class Nonsense(Policy[Settings]):

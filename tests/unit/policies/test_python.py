@@ -128,8 +128,11 @@ async def test_it_reads_and_writes_messages() -> None:
         assert answer.message == {"text": "HELLO", "number": "5", "tags": ["shouted"]}
 
 
-async def test_one_that_raises_fails_that_call_closed_and_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    async with playing("Raising") as running:
+@pytest.mark.parametrize("name", ["Raising", "Leaving"])
+async def test_one_that_raises_fails_that_call_closed_and_is_named_in_the_log(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with playing(name) as running:
         answer = await running.call("testing.v1.Echo/Unary")
         assert (answer.code, answer.text) == (Code.INTERNAL, "internal error")
         assert running.service().calls == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -22,13 +22,16 @@ from protogw.expressions import ExpressionError, ExpressionText, of_head
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.pressure import Valve, descriptors_used, memory_limit, memory_used
 from protogw.policies.slots import Slot, held
-from protogw.values import Percent, Positive
+from protogw.values import Percent, Positive, Seconds
 
 log = logging.getLogger("protogw")
 
 _LOOK_S = 0.05
 _LOOK_AROUND_S = 1.0
 _RETRY_S = 1.0
+
+MOST_HELD = 1000
+"""Calls whose refusal waits, at the most."""
 
 _RANKS = {"low": 0, "normal": 1, "high": 2}
 _ROOM = (0.8, 0.9, 1.0)
@@ -40,6 +43,10 @@ class ShedSettings(PolicySettings):
 
     lag: Positive | None = 0.05
     """How late the event loop may be; beyond it a growing part of the calls is refused."""
+    hold: Seconds = 1.0
+    """About how long a call that is refused for lag waits for that. Refusing costs as much as carrying: a client that
+    came back at once would gain nothing and take the place of others. A thousand wait at the most, the others are
+    refused at once; none waits for longer than half of the time that it has left."""
     in_flight: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Calls in flight under this policy, streams included; low ones up to 80 % of it, normal ones up to 90 %."""
     memory: Percent | None = 95.0
@@ -63,17 +70,26 @@ class Shed:
     kind: ClassVar[str] = "shed"
     Settings: ClassVar[type[PolicySettings]] = ShedSettings
 
-    def __init__(self, settings: ShedSettings, *, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        settings: ShedSettings,
+        *,
+        chance: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._settings = settings
         self._priority = settings.priority
         self._in_flight = settings.in_flight
         self._valve = Valve(settings.lag) if settings.lag is not None else None
         self._chance = chance
+        self._sleep = sleep
         self._memory = memory_limit() if settings.memory is not None else 0
         self._full = ""
         self._name = "shed"
         self.running = 0
         """Calls in flight, where that is limited."""
+        self.held = 0
+        """Calls whose refusal waits."""
         self.refused = Count()
         """Calls that were refused."""
         self.lag_s = 0.0
@@ -139,6 +155,7 @@ class Shed:
         if self._priority is not None and (shedding or most is not None):
             rank, ranks = self._rank(call), len(_RANKS)
         if shedding and valve is not None and not valve.admits(rank, ranks, self._chance()):
+            await self._hold(call)
             raise self._refusal("there is too much to do")
         if most is None:
             return await forward(call)
@@ -152,6 +169,20 @@ class Shed:
             slot.free()
             raise
         return held(reply, slot)
+
+    async def _hold(self, call: Call) -> None:
+        """Let the client wait for its refusal, if there is room for one more."""
+        seconds = self._settings.hold
+        if call.deadline is not None:
+            seconds = min(seconds, (call.deadline - asyncio.get_running_loop().time()) / 3)
+        if self.held >= MOST_HELD or seconds <= 0:
+            return
+        self.held += 1
+        try:
+            # Not all for the same time: they would come back together.
+            await self._sleep(seconds * (0.5 + self._chance()))
+        finally:
+            self.held -= 1
 
     def _leave(self) -> None:
         self.running -= 1

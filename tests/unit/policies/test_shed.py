@@ -20,7 +20,7 @@ from tests.support.policies import Gated, call, forward, turns
 
 
 def shed(chance: float = 0.5, **written: Any) -> Shed:
-    return Shed(ShedSettings.model_validate(written), chance=lambda: chance)
+    return Shed(ShedSettings.model_validate({"hold": "0s", **written}), chance=lambda: chance)
 
 
 async def passes(policy: Shed, one: Call) -> bool:
@@ -107,6 +107,65 @@ async def test_a_refusal_says_when_to_come_back() -> None:
         await policy(call(), forward)
     assert caught.value.status.code is Code.UNAVAILABLE
     assert (b"retry-after", b"1") in caught.value.headers
+
+
+class Slept:
+    """Notes how long is slept, and sleeps until told."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.over = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self.over.wait()
+
+
+def holding(slept: Slept, chance: float = 0.5, **written: Any) -> Shed:
+    policy = Shed(
+        ShedSettings.model_validate({"priority": "header.x-priority", **written}), chance=lambda: chance, sleep=slept
+    )
+    assert policy._valve is not None
+    policy._valve.part = 0.95
+    return policy
+
+
+async def test_a_refusal_waits_so_that_nobody_comes_back_at_once() -> None:
+    slept = Slept()
+    policy = holding(slept, chance=0.25, hold="2s")
+    task = asyncio.ensure_future(passes(policy, ranked("low")))
+    await turns()
+    assert (slept.asked, policy.held, task.done()) == ([1.5], 1, False)
+    slept.over.set()
+    assert await task is False
+    assert policy.held == 0
+
+
+async def test_only_so_many_refusals_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shedding, "MOST_HELD", 2)
+    slept = Slept()
+    policy = holding(slept)
+    tasks = [asyncio.ensure_future(passes(policy, ranked("low"))) for _ in range(2)]
+    await turns()
+    assert await passes(policy, ranked("low")) is False
+    assert len(slept.asked) == 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert policy.held == 0
+
+
+async def test_no_refusal_waits_until_the_call_has_no_time_left() -> None:
+    slept = Slept()
+    slept.over.set()
+    policy = holding(slept, chance=1.0, hold="10s")
+    one = ranked("low")
+    one.deadline = asyncio.get_running_loop().time() + 3
+    assert await passes(policy, one) is False
+    assert 1.4 < slept.asked[0] <= 1.5
+    one.deadline = asyncio.get_running_loop().time() - 1
+    assert await passes(policy, one) is False
+    assert len(slept.asked) == 1
 
 
 async def test_calls_in_flight_are_limited_and_the_important_ones_have_room_left() -> None:

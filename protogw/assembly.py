@@ -173,7 +173,7 @@ def build(
         gateway.doors[name] = door
         tls = listener.tls
         context = (
-            server_context(tls.cert, tls.key, client_ca=tls.client_ca, min_version=tls.min_version)
+            server_context(tls.cert, tls.key, tls.client_ca, tls.min_version, client_cert=tls.client_cert)
             if tls is not None
             else None
         )

@@ -37,7 +37,9 @@ def build_raw(gateway: Gateway, config: Config, recorder: Recorder | None, *, re
         part: Any = PASSTHROUGHS[kind]
         if listener.tls is not None:
             tls = listener.tls
-            context = server_context(tls.cert, tls.key, tls.client_ca, tls.min_version, transport="raw")
+            context = server_context(
+                tls.cert, tls.key, tls.client_ca, tls.min_version, transport="raw", client_cert=tls.client_cert
+            )
             part = partial(part, tls=context)
         made = part(
             name,

@@ -29,6 +29,9 @@ class ListenerTls(Strict):
     """Its private key, PEM, without a pass phrase."""
     client_ca: ReadableFile | None = None
     """Clients must show a certificate that these authorities signed, PEM."""
+    client_cert: Literal["required", "optional"] = "required"
+    """`optional` takes clients without a certificate too: what they may do is for policies to say (`mtls`). One that
+    the authorities did not sign is refused in either case."""
     min_version: MinimumVersion = "1.2"
     """The lowest version spoken."""
 
@@ -36,6 +39,8 @@ class ListenerTls(Strict):
     def _files_fit(self) -> Self:
         _check_pair(self.cert, self.key)
         _check_authorities(self.client_ca, "client_ca")
+        if self.client_ca is None and "client_cert" in self.model_fields_set:
+            raise PydanticCustomError("tls", "{reason}", {"reason": "client_cert means nothing without client_ca"})
         return self
 
 

@@ -30,8 +30,10 @@ def server_context(
     min_version: str = "1.2",
     *,
     transport: str = "http",
+    client_cert: str = "required",
 ) -> ssl.SSLContext:
-    """What a listener speaks; with `client_ca`, only to clients that those vouch for.
+    """What a listener speaks; with `client_ca`, only to clients that those vouch for, or that show no certificate if
+    `client_cert` is "optional".
 
     `transport` is "http", HTTP/2 or HTTP/1.1 as ALPN says, or "raw", where ALPN says nothing.
     """
@@ -43,7 +45,7 @@ def server_context(
     _load_pair(context, cert, key)
     if client_ca is not None:
         _load_authorities(context, client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL if client_cert == "optional" else ssl.CERT_REQUIRED
     return context
 
 

@@ -164,11 +164,22 @@ def test_a_client_certificate_says_who_calls(echo: int, tmp_path: Path) -> None:
     with gateway(made, tmp_path) as running:
         assert _curl(running, authority, clients["web"]) == (200, ["dns:web.internal"])
         assert _curl(running, authority, clients["other"])[0] == 401
+    tls["client_cert"] = "optional"
+    made["policies"] |= {
+        "guest": {"anonymous": {"headers": {"x-user": "subject"}}},
+        "who": {"any_of": ["certs", "guest"]},
+    }
+    made["use"] = ["who"]
+    with gateway(made, tmp_path) as running:
+        assert _curl(running, authority, clients["web"]) == (200, ["dns:web.internal"])
+        assert _curl(running, authority, None) == (200, ["anonymous"])
+        assert _curl(running, authority, clients["other"])[0] == 401
 
 
 def _curl(running: Running, authority: Authority, pair: Any) -> tuple[int, list[str]]:
     argv = [require_tool("curl"), "-sS", "--max-time", "20", "--cacert", str(authority.path)]
-    argv += ["--cert", str(pair.cert), "--key", str(pair.key), "-H", "x-user: dns:eve.internal", "-w", "\n%{http_code}"]
+    argv += ["--cert", str(pair.cert), "--key", str(pair.key)] if pair is not None else []
+    argv += ["-H", "x-user: dns:eve.internal", "-w", "\n%{http_code}"]
     body, _, status = run([*argv, f"https://127.0.0.1:{running.port}/x"]).decode().rpartition("\n")
     found = json.loads(body)
     return int(status), users(found) if isinstance(found, list) else []

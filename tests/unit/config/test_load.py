@@ -291,6 +291,9 @@ def test_certificates_are_read_and_must_fit_their_keys(tmp_path: Path) -> None:
     assert faults(tmp_path, good.replace("a.key", "b.key")) == [
         "3:41: listeners.public.tls: cert and key do not belong together"
     ]
+    assert faults(tmp_path, good.replace("client_ca: b.pem", "client_cert: optional")) == [
+        "3:41: listeners.public.tls: client_cert means nothing without client_ca"
+    ]
     assert faults(tmp_path, good.replace("a.key", "a.locked")) == [
         "3:41: listeners.public.tls: the key has a pass phrase: write it without one"
     ]

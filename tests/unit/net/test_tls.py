@@ -114,6 +114,23 @@ def test_clients_must_show_a_certificate_of_the_authority(authority: Authority, 
         shake(client_context(authority.path, old.cert, old.key), context)
 
 
+def test_clients_may_do_without_a_certificate_but_not_show_a_strangers(
+    authority: Authority, server: Pair, tmp_path: Path
+) -> None:
+    context = server_context(server.cert, server.key, client_ca=authority.path, client_cert="optional")
+    client = authority.issue("client", names=["client.internal"])
+    _, far = shake(client_context(authority.path, client.cert, client.key), context)
+    assert peer_identity(far) == "dns:client.internal"
+    _, far = shake(client_context(authority.path), context)
+    assert peer_identity(far) == ""
+    for other in (
+        Authority(tmp_path, "stranger").issue("client", names=[]),
+        authority.issue("old", names=[], expired=True),
+    ):
+        with pytest.raises(ssl.SSLError):
+            shake(client_context(authority.path, other.cert, other.key), context)
+
+
 def test_a_client_without_names_is_its_subject(authority: Authority, server: Pair) -> None:
     context = server_context(server.cert, server.key, client_ca=authority.path)
     client = authority.issue("just a name", names=[])

@@ -64,8 +64,9 @@ class _Plan:
 
 
 class Validate:
-    """Checks messages against the rules of their own schema: required fields, protovalidate's annotations, and what a
-    JSON Schema asks, which are such rules too by then (descriptors/rules.py)."""
+    """Checks messages against the rules of their own schema: required fields, protovalidate's and JSON Schema's.
+
+    What a JSON Schema asks is made of rules of protovalidate's by then (descriptors/rules.py)."""
 
     kind: ClassVar[str] = "validate"
     Settings: ClassVar[type[PolicySettings]] = ValidateSettings

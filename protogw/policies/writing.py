@@ -25,6 +25,9 @@ M = TypeVar("M", bound=BaseModel)
 MAX_VALUE: Final = 8 << 10
 """Characters of one value."""
 _KEPT = 256
+_OTHERS: Final = RESERVED - {b"x-http-method-override"}
+"""Names that are no policy's to change. The override is an ordinary field of plain HTTP, which services may heed: it
+must be possible to take it out."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _BAD = re.compile(rb"[^\x20-\x7e]")
@@ -97,7 +100,7 @@ def _field_name(value: str) -> str:
     if _NAME.fullmatch(value) is None:
         refuse("is not the name of a field")
     name = twinless(value.encode())
-    if name in RESERVED or name.startswith((b"grpc-", b"trailer-", b"sec-websocket-")):
+    if name in _OTHERS or name.startswith((b"grpc-", b"trailer-", b"sec-websocket-")):
         refuse("belongs to a protocol or to one connection, and is not a policy's to change")
     return value.lower()
 

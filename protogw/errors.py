@@ -91,6 +91,7 @@ class GatewayError(Exception):
 
     `http_status` and `headers` are hints for front ends that answer over plain HTTP, where the protocol has
     a more exact answer than the Code's (413, 415, 405 with Allow, 502); other front ends ignore them.
+    `where` it happened is for the log alone, in `message`: the status, which clients get, tells no address.
     """
 
     code: ClassVar[Code] = Code.UNKNOWN
@@ -106,9 +107,10 @@ class GatewayError(Exception):
         details: tuple[Detail, ...] = (),
         http_status: int | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        where: str = "",
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = f"{where}: {message}" if where else message
+        super().__init__(self.message)
         self.status = Status(self.code if code is None else code, message, details)
         self.headers = headers
         if http_status is not None:
@@ -269,13 +271,14 @@ class Overloaded(GatewayError):
         retry_after_s: float | None = None,
         http_status: int | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        where: str = "",
     ) -> None:
         self.retry_after_s = retry_after_s
         details: tuple[Detail, ...] = ()
         if retry_after_s is not None:
             details = _retry_detail(retry_after_s)
             headers = (_retry_header(retry_after_s), *headers)
-        super().__init__(message, code=code, details=details, http_status=http_status, headers=headers)
+        super().__init__(message, code=code, details=details, http_status=http_status, headers=headers, where=where)
 
 
 class CircuitOpen(Overloaded):

@@ -194,7 +194,10 @@ class Gateway:
                 raise DeadlineExceeded
             call.arm(self._loop, timeout)
         try:
-            reply = call.reply = await (route.handler if call.late is None else route.late)(call)
+            reply = await (route.handler if call.late is None else route.late)(call)
+            if not isinstance(reply, Reply):
+                raise TypeError(f"a policy answered a call with {type(reply).__name__}")
+            call.reply = reply
         except GatewayError:
             raise
         except (Exception, SystemExit) as error:

@@ -159,7 +159,9 @@ class _FrontEnd:
         state = exchange.state
         if not exchange.started and (isinstance(error, Refusal) or not self._ours(exchange.head.content_type)):
             head = ((b"content-type", b"text/plain; charset=utf-8"), *error.headers)
-            exchange.respond(error.http_status or http_status(error.status.code), head, error.message.encode() + b"\n")
+            exchange.respond(
+                error.http_status or http_status(error.status.code), head, error.status.message.encode() + b"\n"
+            )
         elif not exchange.started:
             form = state.form if isinstance(state, GrpcTarget) else self._form(exchange.head)
             hints = [pair for pair in error.headers if pair[0].startswith(_HINTS)]

@@ -109,10 +109,10 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         """The connection takes and brings nothing more."""
         self.closed = True
         for stream in list(self.streams.values()):
-            self._fail(stream, UpstreamReset(f"{self.endpoint}: {self._lost_reason}"))
+            self._fail(stream, UpstreamReset(self._lost_reason, where=self.endpoint))
         settled = self.settled
         if settled is not None and not settled.done():
-            settled.set_exception(UpstreamReset(f"{self.endpoint}: {self._lost_reason}"))
+            settled.set_exception(UpstreamReset(self._lost_reason, where=self.endpoint))
             settled.exception()  # nobody need be waiting for it
         if self.on_change is not None:
             self.on_change(self)
@@ -124,7 +124,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         """Send a request; `head` is a block from hpack.encode, `:method` first. Raises Unprocessed without room."""
         streams = self.streams
         if self.closed or self._draining or len(streams) >= self._most_streams:
-            raise Unprocessed(f"{self.endpoint}: the connection takes no more requests")
+            raise Unprocessed("the connection takes no more requests", where=self.endpoint)
         id = self._next
         self._next = id + 2
         stream = streams[id] = ClientStream(self, id)
@@ -254,7 +254,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         self._fail(stream, error)
 
     def refuse(self, stream: ClientStream, code: ErrorCode, reason: str) -> None:
-        self.give_up(stream, code, BadUpstream(f"{self.endpoint}: {reason}"))
+        self.give_up(stream, code, BadUpstream(reason, where=self.endpoint))
         self.cut_short()
 
     def on_reset(self, stream: ClientStream, code: int) -> None:
@@ -262,10 +262,10 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
         if stream.remote_closed:
             self.on_over(stream)  # the reply was whole before
         elif code == ErrorCode.REFUSED_STREAM:
-            self._fail(stream, Unprocessed(f"{self.endpoint}: the stream was reset: {name}"))
+            self._fail(stream, Unprocessed(f"the stream was reset: {name}", where=self.endpoint))
         else:
-            reason = f"{self.endpoint}: the stream was reset: {name}"
-            self._fail(stream, UpstreamReset(reason, code=http2.reset_code(code)))
+            reason = f"the stream was reset: {name}"
+            self._fail(stream, UpstreamReset(reason, code=http2.reset_code(code), where=self.endpoint))
 
     # --- rules of the client's side -----------------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
             self._lost_reason = f"the connection was closed: {name}"
         for id, stream in list(self.streams.items()):
             if id > last:
-                self._fail(stream, Unprocessed(f"{self.endpoint}: the connection is closing: {name}"))
+                self._fail(stream, Unprocessed(f"the connection is closing: {name}", where=self.endpoint))
         if self.closed:
             return
         if not self.streams:
@@ -328,7 +328,7 @@ class Http2ClientConnection(Http2Connection[ClientStream]):
     def fail(self, code: ErrorCode, reason: str) -> None:
         logger.warning("%s: connection closed, %s: %s", self.endpoint, code.name, reason)
         for stream in list(self.streams.values()):
-            stream.error = BadUpstream(f"{self.endpoint}: {reason}")
+            stream.error = BadUpstream(reason, where=self.endpoint)
         self._lost_reason = reason
         self._close(code, reason)
 
@@ -398,15 +398,19 @@ class Http2Connector:
             if self._tls is not None:
                 chosen = connection.transport.get_extra_info("ssl_object").selected_alpn_protocol()
                 if chosen != "h2":
-                    raise Unreachable(f"{endpoint}: does not offer HTTP/2 (ALPN chose {chosen or 'nothing'})")
+                    raise Unreachable(
+                        f"the service does not offer HTTP/2 (ALPN chose {chosen or 'nothing'})", where=endpoint
+                    )
             assert connection.settled is not None
             async with asyncio.timeout_at(started + self._timeout_s):
                 await connection.settled
         except TimeoutError as error:
             connection.close()
-            raise Unreachable(f"{endpoint}: no HTTP/2 settings in {self._timeout_s:g} s") from error
+            raise Unreachable(
+                f"the service sent no HTTP/2 settings in {self._timeout_s:g} s", where=endpoint
+            ) from error
         except UpstreamReset as error:
-            raise Unreachable(f"{error.message} before its HTTP/2 settings came") from error
+            raise Unreachable(f"{error.status.message} before its HTTP/2 settings came", where=endpoint) from error
         except BaseException:
             connection.close()
             raise

@@ -96,19 +96,24 @@ async def connect(
                 raise
             return protocol
     except TimeoutError as error:
-        raise Unreachable(f"{host}:{port}: no connection in {timeout_s:g} s") from error
+        raise _unreachable(host, port, f"no connection in {timeout_s:g} s") from error
     except ssl.SSLCertVerificationError as error:
-        raise Unreachable(f"{host}:{port}: its certificate is refused: {error.verify_message}") from error
+        raise _unreachable(host, port, f"its certificate is refused: {error.verify_message}") from error
     except ssl.SSLError as error:
         reason = (error.reason or "handshake failed").lower().replace("_", " ")
-        raise Unreachable(f"{host}:{port}: TLS: {reason}") from error
+        raise _unreachable(host, port, f"TLS: {reason}") from error
     except OSError as error:
         raise _fault(host, port, error) from error
 
 
+def _unreachable(host: str, port: int, why: str) -> Unreachable:
+    return Unreachable(f"the service cannot be reached: {why}", where=f"{host}:{port}")
+
+
 def _fault(host: str, port: int, error: OSError) -> GatewayError:
-    kind = Overloaded if error.errno in OUT_OF_RESOURCES else Unreachable
-    return kind(f"{host}:{port}: {said(error)}")
+    if error.errno in OUT_OF_RESOURCES:
+        return Overloaded(f"no connection to the service can be made: {said(error)}", where=f"{host}:{port}")
+    return _unreachable(host, port, said(error))
 
 
 async def dial(host: str, port: int, *, timeout_s: float) -> socket.socket:
@@ -118,7 +123,7 @@ async def dial(host: str, port: int, *, timeout_s: float) -> socket.socket:
         async with asyncio.timeout(timeout_s):
             sock = await _connected(asyncio.get_running_loop(), host, port)
     except TimeoutError as error:
-        raise Unreachable(f"{host}:{port}: no connection in {timeout_s:g} s") from error
+        raise _unreachable(host, port, f"no connection in {timeout_s:g} s") from error
     except OSError as error:
         raise _fault(host, port, error) from error
     tune(sock)

@@ -117,7 +117,7 @@ class Endpoint:
         """
         while (connection := self.available()) is None:
             if len(self._waiting) >= self._max_pending:
-                raise Overloaded(f"{self.label}: {self._max_pending} calls are waiting for a connection")
+                raise Overloaded(f"{self._max_pending} calls are waiting for a connection", where=self.label)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             self._open_more()

@@ -71,5 +71,5 @@ class RequestPump:
         if self._error is not None:
             return self._error
         if error.retryable and self.consumed:
-            return UpstreamReset(error.message)
+            return UpstreamReset(error.status.message)
         return error

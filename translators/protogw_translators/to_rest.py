@@ -258,7 +258,7 @@ class ToRest:
 
 def _final(error: GatewayError) -> GatewayError:
     """The error without its promise that another try is safe."""
-    return UpstreamReset(error.message) if error.retryable else error
+    return UpstreamReset(error.status.message) if error.retryable else error
 
 
 def wrapped(wrap: bytes, body: bytes) -> bytes:

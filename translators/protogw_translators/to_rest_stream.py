@@ -247,7 +247,7 @@ class Messages(PayloadStream):
                     try:
                         coding.end()
                     except InvalidRequest as error:
-                        raise UpstreamReset(f"the upstream's reply: {error.message}") from error
+                        raise UpstreamReset(f"the upstream's reply: {error.status.message}") from error
                 self._ready.extend(self._records.end())
                 return
             if coding is not None:

@@ -77,7 +77,7 @@ class SocketConnector:
             socket = await self._lane.opens(line, self._lane.target)
         except UpstreamError as error:
             line.close()
-            raise Unreachable(f"{host}:{port}: {error.message}", code=error.status.code) from error
+            raise Unreachable(error.status.message, code=error.status.code, where=f"{host}:{port}") from error
         except BaseException:
             line.close()
             raise

@@ -105,7 +105,7 @@ def of_error(
 def of_whole(error: GatewayError) -> dict[str, Any]:
     """The entry for a request that failed before it became calls."""
     name = BAD_REQUEST if error.status.code is Code.INVALID_ARGUMENT else _name(error.status.code)
-    message = error.message.encode("utf-8", "replace").decode()
+    message = error.status.message.encode("utf-8", "replace").decode()
     return {"message": message or name, "extensions": {"code": name, "status": {"code": int(error.status.code)}}}
 
 

@@ -105,7 +105,7 @@ class Session:
             self.socket.abort()
         else:
             code = GOING_AWAY if isinstance(failed, Draining) else close_of_error(failed)
-            await self.socket.close(code, failed.message)
+            await self.socket.close(code, failed.status.message)
         if not (isinstance(failed, Draining) or (isinstance(failed, ClientGone) and failed.well)):
             raise failed
 

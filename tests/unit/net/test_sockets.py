@@ -8,7 +8,8 @@ import struct
 
 import pytest
 
-from protogw.net.sockets import half_close
+from protogw.errors import Unreachable
+from protogw.net.sockets import dial, half_close
 
 
 class Gone(asyncio.WriteTransport):
@@ -50,3 +51,13 @@ async def test_half_closing_a_real_connection_that_was_reset_raises_nothing() ->
     transport.abort()
     server.close()
     await server.wait_closed()
+
+
+async def test_an_address_is_told_to_the_log_and_to_no_client() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(Unreachable) as caught:
+            await dial("127.0.0.1", port, timeout_s=5.0)
+    assert caught.value.message == f"127.0.0.1:{port}: the service cannot be reached: Connection refused"
+    assert caught.value.status.message == "the service cannot be reached: Connection refused"

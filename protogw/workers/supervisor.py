@@ -211,7 +211,9 @@ class Supervisor:
             if time.monotonic() - began >= LIVED_S:
                 pause = RESTART_FIRST_S
             worker.restarts += 1
-            log.error("worker %d ended (%s): started again in %g s", worker.index, _said(status), pause)
+            why = f"{_said(status)}: {worker.failed}" if worker.failed else _said(status)
+            worker.failed = ""
+            log.error("worker %d ended (%s): started again in %g s", worker.index, why, pause)
             await asyncio.sleep(pause)
             pause = min(pause * RESTART_FACTOR, RESTART_MOST_S)
 

@@ -10,6 +10,8 @@ import logging
 import socket
 import sys
 
+from pydantic import ValidationError
+
 from protogw.assembly import KINDS
 from protogw.commands.configured import run
 from protogw.commands.serving import Part, Serving
@@ -49,7 +51,13 @@ class _Named(logging.Filter):
 async def _serve(sock: socket.socket, orders: Orders) -> None:
     channel = await Channel.over(sock)
     asking = Asking(channel)
-    config = configured(KINDS).model_validate(orders.data)
+    try:
+        config = configured(KINDS).model_validate(orders.data)
+    except ValidationError as error:
+        # The supervisor has found it in order, so it is a file that is read for it and has changed since.
+        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)]
+        channel.send({"failed": "\n".join(faults)})
+        raise SystemExit(1) from None
     config.lies_in(orders.folder)
     part = Part(
         index=orders.index,

@@ -203,6 +203,24 @@ def test_a_worker_that_is_killed_leaves_the_others_serving_and_comes_back(servic
         assert "worker 0 ended (SIGKILL)" in running.output
 
 
+def test_a_worker_that_finds_a_broken_file_says_so_and_comes_back_with_a_good_one(
+    service: Backend, tmp_path: Path
+) -> None:
+    addresses = tmp_path / "addresses.yaml"
+    good = f"- 127.0.0.1:{service.port}\n"
+    addresses.write_text(good)
+    upstreams = {"kit": {"grpc": f"file:{addresses}", "schema": str(kit.PROTO)}}
+    with workers(config_of(upstreams), tmp_path) as running:
+        addresses.write_text("- 127.0.0.1:{broken\n")
+        os.kill(running.pids[0], signal.SIGKILL)
+        until(lambda: running.states()[0]["restarts"] >= 2, 60, "a start with the broken file")
+        assert call(running.port) == 200
+        addresses.write_text(good)
+        until(lambda: len(running.pids) == 2, 60, "the worker's return")
+        assert "worker 0 ended (exit status 1: upstreams.kit" in running.output
+        assert "Traceback" not in running.output
+
+
 def test_calls_in_flight_end_and_then_all_workers_do(service: Backend, tmp_path: Path) -> None:
     with workers(kits(service), tmp_path) as running:
         statuses: list[int] = []

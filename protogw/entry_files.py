@@ -25,8 +25,8 @@ class FileFault(ValueError):
         return f"{path}:{self.line}: {self.reason}" if self.line else f"{path}: {self.reason}"
 
 
-def read_entries(path: Path, entries: TypeAdapter[T], most_bytes: int, empty: Any) -> T:
-    """The file's entries, or `empty` when nothing stands in it; raises FileFault."""
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """All of a file; raises FileFault."""
     try:
         with path.open("rb") as file:
             data = file.read(most_bytes + 1)
@@ -34,6 +34,12 @@ def read_entries(path: Path, entries: TypeAdapter[T], most_bytes: int, empty: An
         raise FileFault(f"cannot be read: {(error.strerror or 'error').lower()}") from error
     if len(data) > most_bytes:
         raise FileFault(f"larger than {most_bytes} bytes")
+    return data
+
+
+def read_entries(path: Path, entries: TypeAdapter[T], most_bytes: int, empty: Any) -> T:
+    """The file's entries, or `empty` when nothing stands in it; raises FileFault."""
+    data = read_bytes(path, most_bytes)
     try:
         found: Any = yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, RecursionError, ValueError) as error:

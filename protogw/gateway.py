@@ -258,7 +258,7 @@ class Gateway:
             for work, name in self._starting:
                 self.own(self._loop.create_task(work(), name=name))
             self._starting.clear()
-        except BaseException:
+        except BaseException:  # what is open already is closed again
             self.stop()
             raise
 

@@ -131,8 +131,8 @@ class Shadow:
         except GatewayError as error:
             _set(first, Outcome(code=error.status.code, payload=None, kind=method.output, seconds=_since(began)))
             raise
-        except BaseException:
-            first.cancel()  # the client is gone: there is nothing to compare
+        except BaseException:  # the client is gone: there is nothing to compare
+            first.cancel()
             raise
         if reply.payloads is None:
             outcome = Outcome(code=reply.status.code, payload=reply.payload, kind=method.output, seconds=_since(began))

@@ -170,8 +170,8 @@ class Asked(PassingPayloads):
         except StopAsyncIteration:
             self._following.asked_all()
             raise
-        except Exception:
-            self._following.stop("cancelled")  # the request broke off: that is no end
+        except Exception:  # the request broke off: that is no end
+            self._following.stop("cancelled")
             raise
         # A reader that is cancelled is no sign: it is so too where the answer came before the whole request was read.
         self._following.asked(payload)
@@ -198,8 +198,8 @@ class Answered(PassingPayloads):
         except GatewayError as error:
             self._end(self._following.failed, error.status.code)
             raise
-        except BaseException:
-            self._following.stop("cancelled")  # the client is gone
+        except BaseException:  # the client is gone
+            self._following.stop("cancelled")
             raise
         self._following.answered(payload)
         return payload
@@ -225,8 +225,8 @@ async def followed(target: Target, call: Call, payloads: AsyncIterator[Payload] 
         call.payloads = payloads  # it may be sent again, elsewhere
         following.failed(error.status.code)
         raise
-    except BaseException:
-        following.stop("cancelled")  # the client is gone
+    except BaseException:  # the client is gone
+        following.stop("cancelled")
         raise
     if reply.payloads is not None:
         reply.payloads = Answered(reply.payloads, reply, following)

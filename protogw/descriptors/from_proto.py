@@ -230,7 +230,7 @@ class _Stderr:
                 self._saved = -1
             with open(self._path, "wb") as target:
                 os.dup2(target.fileno(), 2)
-        except BaseException:
+        except BaseException:  # whatever it is, the next one may compile
             _compiling.release()
             raise
         return self

@@ -14,18 +14,12 @@ from google.protobuf.descriptor_pb2 import FieldOptions
 
 from protogw.descriptors.build import RULES
 from protogw.descriptors.patterns import Unsayable, re2
+from protogw.descriptors.rules import FORMATS
+from protogw.wire.protojson_types import json_name
 from protogw.wire.protowire import fields
 
 _TEXT = {"minLen": "minLength", "maxLen": "maxLength", "const": "const", "in": "enum"}
-_FORMATS = {
-    "email": "email",
-    "hostname": "hostname",
-    "ipv4": "ipv4",
-    "ipv6": "ipv6",
-    "uri": "uri",
-    "uriRef": "uri-reference",
-    "uuid": "uuid",
-}
+_FORMATS = {json_name(rule): form for form, rule in FORMATS.items()}
 _NUMBER = {
     "gte": "minimum",
     "gt": "exclusiveMinimum",

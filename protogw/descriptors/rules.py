@@ -35,7 +35,7 @@ _RANGES = {
 _LARGEST = {Kind.DOUBLE: 1e300, Kind.FLOAT: 3.4028234663852886e38}
 """What bounds may be; a double can be more, but no document means that."""
 _HALVES = re.compile("[\ud800-\udfff]")
-_FORMATS = {
+FORMATS: Final = {
     "email": "email",
     "hostname": "hostname",
     "ipv4": "ipv4",
@@ -44,6 +44,7 @@ _FORMATS = {
     "uri-reference": "uri_ref",
     "uuid": "uuid",
 }
+"""JSON Schema's formats, as the rules of text name what is the same."""
 _DATE = "[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:\.[0-9]+)?)?"
 _OFFSET = "(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?"
@@ -222,10 +223,10 @@ class _Maker:
             else:
                 more.append(_cel("pattern", f"does not match {pattern[:100]}", f"this.matches({_quoted(said)})"))
         for name in dict.fromkeys(flat.format for flat in flats):
-            if name in _FORMATS:
-                if any(known in made for known in _FORMATS.values()):
+            if name in FORMATS:
+                if any(known in made for known in FORMATS.values()):
                     continue
-                made[_FORMATS[name]] = True
+                made[FORMATS[name]] = True
             elif name in _WRITTEN:
                 written, message = _WRITTEN[name]
                 more.append(_cel(name, message, f"this.matches({_quoted(written)})"))

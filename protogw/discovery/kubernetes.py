@@ -110,7 +110,7 @@ class KubernetesSource:
             await self._end_watch()
             self._version = ""
             return await self.next()
-        except BaseException:
+        except BaseException:  # cancelled, too: no watch is left behind
             await self._end_watch()
             raise
 

@@ -63,7 +63,7 @@ class SharedStreams:
         stream.seats[seat] = None
         try:
             seat.reply.metadata = await stream.opened()
-        except BaseException:
+        except BaseException:  # cancelled, too: nobody sits there
             stream.leave(seat)
             raise
         call.upstream = stream.call.upstream

@@ -150,7 +150,7 @@ class Http:
         """What the service has switched to is between it and the client."""
         try:
             client = exchange.switch(pairs)
-        except BaseException:
+        except BaseException:  # nobody would end the service's side
             service.abort()
             raise
         await relay(client, service)

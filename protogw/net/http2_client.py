@@ -411,7 +411,7 @@ class Http2Connector:
             ) from error
         except UpstreamReset as error:
             raise Unreachable(f"{error.status.message} before its HTTP/2 settings came", where=endpoint) from error
-        except BaseException:
+        except BaseException:  # cancelled, too: nobody has the connection
             connection.close()
             raise
         return connection

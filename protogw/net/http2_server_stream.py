@@ -113,17 +113,22 @@ class ServerStream(Stream):
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 
+    def answer_block(self, status: int, headers: Sequence[Header]) -> bytes:
+        """The fields of an answer's head, with those that go with whatever answer it is."""
+        block = STATUS_FIELDS[status] + encode(headers)
+        if self.extra:
+            block += encode(self.extra)
+        if self.call is not None and self.call.notes:
+            block += encode(self.call.noted())
+        return block
+
     def respond(
         self, status: int, headers: Sequence[Header], body: bytes = b"", trailers: Sequence[Header] = ()
     ) -> None:
         if self.closed:
             return
         connection = self.connection
-        block = STATUS_FIELDS[status] + encode(headers)
-        if self.extra:
-            block += encode(self.extra)
-        if self.call is not None and self.call.notes:
-            block += encode(self.call.noted())
+        block = self.answer_block(status, headers)
         bodiless = status < 200 or status == 204 or status == 304
         if not trailers:
             names = [name for name, _ in headers]
@@ -163,11 +168,7 @@ class ServerStream(Stream):
     def start(self, status: int, headers: Sequence[Header]) -> None:
         if self.closed:
             return
-        block = STATUS_FIELDS[status] + encode(headers)
-        if self.extra:
-            block += encode(self.extra)
-        if self.call is not None and self.call.notes:
-            block += encode(self.call.noted())
+        block = self.answer_block(status, headers)
         if b"date" not in [name for name, _ in headers]:
             block += date()
         self.started = True

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protogw.errors import Code, InvalidRequest
-from protogw.net.http2_server_stream import STATUS_FIELDS, ServerStream, date
-from protogw.wire.hpack import encode
+from protogw.net.http2_server_stream import ServerStream, date
 from protogw.wire.http2 import ErrorCode
 
 if TYPE_CHECKING:
@@ -58,12 +57,8 @@ class SwitchableStream(ServerStream):
         self.switched = self.started = True
         self.status = 200
         if not self.closed:
-            block = STATUS_FIELDS[200] + encode(headers)
-            if self.extra:
-                block += encode(self.extra)
-            if self.call is not None and self.call.notes:
-                block += encode(self.call.noted())
-            self.connection.put(self.connection.headers(self.id, 0, block + date()))
+            block = self.answer_block(200, headers) + date()
+            self.connection.put(self.connection.headers(self.id, 0, block))
         return self
 
     # --- the stream of bytes ------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call
+from protogw.entry_files import FileFault, read_bytes
 from protogw.errors import Overloaded, Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
@@ -232,14 +233,9 @@ def _table(entries: Iterable[UserEntry]) -> Mapping[str, _User]:
 def _read(path: Path) -> tuple[UserEntry, ...]:
     """The users of a file; raises ValueError in one line, which holds nothing of any hash."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {(error.strerror or 'error').lower()}") from error
-    if len(data) > MAX_FILE:
-        raise ValueError(f"{path}: larger than {MAX_FILE} bytes")
-    try:
-        lines = data.decode().splitlines()
+        lines = read_bytes(path, MAX_FILE).decode().splitlines()
+    except FileFault as fault:
+        raise ValueError(fault.within(path)) from fault
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not UTF-8") from None
     found: list[UserEntry] = []

@@ -188,7 +188,7 @@ class Executor:
         ]
         try:
             outcomes = await asyncio.gather(*tasks)
-        except BaseException:
+        except BaseException:  # cancelled, too: its calls go with the request
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -64,7 +64,7 @@ class StreamAnswer:
             if payloads is not None:
                 try:
                     whole = await self._messages(payloads, timer)
-                except BaseException:
+                except BaseException:  # cancelled, too: the service is let go of
                     await close(payloads)
                     raise
                 if not whole:
@@ -164,7 +164,7 @@ async def run_raw(exchange: Exchange, binding: Binding, call: Call, handle: Hand
                     exchange.start(binding.success, ((b"content-type", content_type), *metadata))
                 if data:
                     await exchange.write(data)
-        except BaseException:
+        except BaseException:  # cancelled, too: the service is let go of
             await close(payloads)
             raise
     if reply.status.code is not Code.OK:

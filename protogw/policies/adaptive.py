@@ -24,6 +24,7 @@ class Adaptive:
 
     kind: ClassVar[str] = "adaptive"
     Settings: ClassVar[type[PolicySettings]] = GradientSettings
+    of_head: ClassVar[bool] = True
 
     def __init__(self, settings: GradientSettings) -> None:
         self._settings = settings
@@ -54,11 +55,14 @@ class Adaptive:
         limit = self._limits.get(target)
         if limit is None:
             limit = self._made(target)
+        if call.late is not None:  # see slots; nor is the client's time to send the service's
+            if limit.full:
+                raise self._refusal(target, limit)
+            await call.arrive()
         loop = asyncio.get_running_loop()
         started = loop.time()
         if not limit.enter(started):
-            self.refused.value += 1
-            raise Overloaded(f"{target}: {limit.limit} calls are what it carries now", retry_after_s=_RETRY_S)
+            raise self._refusal(target, limit)
         slot = Slot(limit.left)
         try:
             reply = await forward(call)
@@ -76,3 +80,7 @@ class Adaptive:
             now = loop.time()
             limit.replied(now - started, now)
         return held(reply, slot)
+
+    def _refusal(self, target: str, limit: Gradient) -> Overloaded:
+        self.refused.value += 1
+        return Overloaded(f"{target}: {limit.limit} calls are what it carries now", retry_after_s=_RETRY_S)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from protogw.call import Call, Reply
 from protogw.counting import Count
 from protogw.errors import LimitReached, Overloaded
-from protogw.expressions import ExpressionText
+from protogw.expressions import ExpressionText, of_head
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.slots import Slot, held
 from protogw.values import Seconds
@@ -63,12 +63,21 @@ class Concurrency:
         """Calls that run now."""
         return sum(room.running for room in self._rooms.values())
 
+    @property
+    def of_head(self) -> bool:
+        return of_head(self._by)
+
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         key = "" if self._by is None else self._by.key(call)
+        settings = self._settings
         room = self._rooms.get(key)
+        if call.late is not None:  # see slots
+            if room is not None and room.running >= settings.limit and len(room.waiting) >= settings.pending:
+                raise self._refusal()
+            await call.arrive()
+            room = self._rooms.get(key)
         if room is None:
             room = self._rooms[key] = _Room(self._rooms, key)
-        settings = self._settings
         if room.running >= settings.limit or room.waiting:
             await self._wait(room)
         else:

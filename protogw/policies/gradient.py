@@ -85,6 +85,11 @@ class Gradient:
         self._measure_at = 0.0
         self._low = 0
 
+    @property
+    def full(self) -> bool:
+        """No call more may run now."""
+        return self.running >= self.limit
+
     def enter(self, now: float) -> bool:
         """Whether a call may run now; counts it."""
         if not self.measuring and now >= self._measure_at:

@@ -3,6 +3,11 @@ run at once share.
 
 A unary call ends with its reply, a stream with its last message or when its reader lets go of it, a tunnel when both
 directions have ended. A reply that is dropped unread gives its place back when it is dropped.
+
+A client that holds its message back (`Expect: 100-continue`) is not asked for it while there is no place, but has none
+while it sends: places are there for the service's sake, which until then does nothing, and slow clients could hold all
+of them by a header field. So whoever was asked may still find that there is none. (Envoy's adaptive concurrency takes
+the place by the head, for it does not wait for messages; where a message streams through here, that is so too.)
 """
 
 from __future__ import annotations

@@ -226,16 +226,43 @@ def test_curl_does_not_send_what_is_refused(admitting: Running, tmp_path: Path) 
         ("--http1.1", ["-H", f"x-api-key: {KEY}"], "200 4000011"),
         ("--http2-prior-knowledge", ["-H", f"x-api-key: {KEY}"], "200 4000011"),
     ):
-        told = [
-            "-s",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code} %{size_upload}",
-            "--expect100-timeout",
-            "30",
-            version,
-            *fields,
-        ]
-        sent = ["-H", "expect: 100-continue", "-H", "content-type: application/json", "--data-binary", f"@{body}"]
-        assert run([curl, *told, *sent, url]).decode() == expected
+        assert _curled(curl, url, body, version, *fields) == expected
+
+
+def _curled(curl: str, url: str, body: Path, *more: str) -> str:
+    """The status, and how much of the body was sent."""
+    told = ["-s", "-o", "/dev/null", "-w", "%{http_code} %{size_upload}", "--expect100-timeout", "30", *more]
+    sent = ["-H", "expect: 100-continue", "-H", "content-type: application/json", "--data-binary", f"@{body}"]
+    return run([curl, *told, *sent, url]).decode()
+
+
+PLACES: dict[str, tuple[Any, int]] = {
+    "concurrency": ({"concurrency": {"limit": 1}}, 429),
+    "adaptive": ({"adaptive": {"min": 1, "initial": 1, "max": 1}}, 503),
+}
+
+
+@pytest.mark.parametrize(("place", "refused"), PLACES.values(), ids=PLACES.keys())
+def test_who_finds_no_place_is_not_asked_and_who_sends_has_none_yet(
+    place: Any, refused: int, services: Services, tmp_path: Path
+) -> None:
+    curl = require_tool("curl")
+    body = tmp_path / "body.json"
+    body.write_bytes(b'{"text":"' + b"x" * 4_000_000 + b'"}')
+    with guarded(services, tmp_path, place=place) as running:
+        url = f"http://127.0.0.1:{running.port}/v1/echo"
+        slow = Http1(running.port)
+        asked = ask(slow, FRONTS["rest"])
+        asked.asked()
+        for version in ("--http1.1", "--http2-prior-knowledge"):
+            assert _curled(curl, url, body, version) == "200 4000011"
+        before = services.kit.counts.started
+        asked.send(b'{"plan":{"hang":true}}', end=True)
+        services.kit.counts.wait(lambda counts: counts.started > before)
+        assert _curled(curl, url, body, "--http1.1") == f"{refused} 0"
+        other = Http2(running.port)  # curl before 8 takes an early answer over HTTP/2 for none
+        exchange = ask(other, FRONTS["rest"])
+        assert exchange.head() == refused
+        assert exchange.interim == []
+        other.close()
+        slow.close()

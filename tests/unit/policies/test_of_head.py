@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
-from protogw.errors import Forbidden
+from protogw.errors import Forbidden, LimitReached, Overloaded
 from protogw.policies import POLICIES
 from protogw.policies.base import Handler, OfHead, PolicySettings
 from protogw.routing.route import Route
 from protogw.wire.http import Peer
 from tests.support import rpc
+from tests.support.policies import Gated, call, turns
 
 KEYS = {"keys": [{"consumer": "ann", "key": "k" * 32}]}
 
@@ -37,6 +39,9 @@ KEYS = {"keys": [{"consumer": "ann", "key": "k" * 32}]}
         ("http_signature", {"keys": [{"id": "a", "consumer": "a", "algorithm": "hmac-sha256", "secret": "s" * 32}]}, 0),
         ("maintenance", {"unless": "message.test == true"}, False),
         ("shed", {"lag": "50ms"}, True),
+        ("concurrency", {"limit": 1, "by": "identity.subject"}, True),
+        ("concurrency", {"limit": 1, "by": "message.tenant"}, False),
+        ("adaptive", {}, True),
         ("timeout", {"total": "1s"}, True),
     ],
 )
@@ -48,7 +53,7 @@ def test_what_needs_the_head_alone(kind: str, settings: Any, of_head: bool) -> N
 
 
 def test_others_have_the_message_asked_for() -> None:
-    for kind in ("size", "transform", "validate", "cache", "retry", "hedge", "concurrency", "adaptive"):
+    for kind in ("size", "transform", "validate", "cache", "retry", "hedge"):
         assert not isinstance(POLICIES[kind], OfHead), kind
 
 
@@ -109,3 +114,110 @@ async def test_it_is_not_asked_for_when_the_head_is_refused() -> None:
     with pytest.raises(Forbidden):
         await Route("r", Sink(seen), [Step(seen, "a", True, refuses=True)]).late(late(seen))
     assert seen == ["a without"]
+
+
+# --- limits of how many calls run at once ---
+
+
+ONE: list[Any] = [("concurrency", {"limit": 1}), ("adaptive", {"min": 1, "initial": 1, "max": 1})]
+
+
+class Upload:
+    """A client that sends its message when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.message: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self) -> Payload:
+        self.asked = True
+        return await self.message
+
+    def call(self) -> Call:
+        made = call(payload=None)
+        made.late = self
+        return made
+
+
+@pytest.mark.parametrize(("kind", "settings"), ONE, ids=[kind for kind, _ in ONE])
+async def test_no_message_is_asked_for_while_there_is_no_place(kind: str, settings: Any) -> None:
+    policy: Any = POLICIES[kind](POLICIES[kind].Settings.model_validate(settings))
+    service, upload = Gated(), Upload()
+    running = asyncio.ensure_future(policy(call(), service))
+    await turns()
+    with pytest.raises((LimitReached, Overloaded)):
+        await policy(upload.call(), service)
+    assert not upload.asked
+    service.waiting[0].set_result(Reply())
+    await running
+
+
+@pytest.mark.parametrize(("kind", "settings"), ONE, ids=[kind for kind, _ in ONE])
+async def test_a_client_has_no_place_while_it_sends_what_it_was_asked_for(kind: str, settings: Any) -> None:
+    policy: Any = POLICIES[kind](POLICIES[kind].Settings.model_validate(settings))
+    service, first, second = Gated(), Upload(), Upload()
+    slow, other = (asyncio.ensure_future(policy(one.call(), service)) for one in (first, second))
+    await turns()
+    assert first.asked
+    assert second.asked
+    assert not service.seen
+    second.message.set_result(Payload(b"", Encoding.RAW))
+    await turns()
+    assert len(service.seen) == 1
+    first.message.set_result(Payload(b"", Encoding.RAW))
+    with pytest.raises((LimitReached, Overloaded)):
+        await slow  # the other was sooner
+    service.waiting[0].set_result(Reply())
+    await other
+
+
+async def test_a_client_may_wait_for_a_place_with_its_message_there() -> None:
+    kind = POLICIES["concurrency"]
+    policy: Any = kind(kind.Settings.model_validate({"limit": 1, "pending": 1, "wait": "1h"}))
+    service, upload, third = Gated(), Upload(), Upload()
+    running = asyncio.ensure_future(policy(call(), service))
+    await turns()
+    waiting = asyncio.ensure_future(policy(upload.call(), service))
+    await turns()
+    assert upload.asked
+    upload.message.set_result(Payload(b"", Encoding.RAW))
+    await turns()
+    with pytest.raises(LimitReached):
+        await policy(third.call(), service)
+    assert not third.asked
+    service.waiting[0].set_result(Reply())
+    await turns()
+    service.waiting[1].set_result(Reply())
+    await asyncio.gather(running, waiting)
+    assert policy.running == 0
+
+
+async def test_how_long_a_client_sends_is_no_measure_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    policy: Any = POLICIES["adaptive"](POLICIES["adaptive"].Settings())
+    service, upload = Gated(), Upload()
+    task = asyncio.ensure_future(policy(upload.call(), service))
+    await turns()
+    now = 30.0
+    upload.message.set_result(Payload(b"", Encoding.RAW))
+    await turns()
+    now = 30.5
+    service.waiting[0].set_result(Reply())
+    await task
+    (limit,) = policy.limits.values()
+    assert limit._samples == [0.5]
+
+
+@pytest.mark.parametrize(("kind", "settings"), ONE, ids=[kind for kind, _ in ONE])
+async def test_a_client_that_goes_away_while_it_sends_leaves_nothing(kind: str, settings: Any) -> None:
+    policy: Any = POLICIES[kind](POLICIES[kind].Settings.model_validate(settings))
+    service, upload = Gated(), Upload()
+    task = asyncio.ensure_future(policy(upload.call(), service))
+    await turns()
+    task.cancel()
+    await asyncio.wait([task])
+    after = asyncio.ensure_future(policy(call(), service))
+    await turns()
+    service.waiting[0].set_result(Reply())
+    await after

@@ -18,7 +18,6 @@ from protogw.assembly_raw import build_raw, sources_of
 from protogw.balancers import BALANCERS
 from protogw.builtin import Builtin
 from protogw.config import Config, Kinds, Upstream
-from protogw.config.faults import hint, quoted
 from protogw.config.kinds import takes_path
 from protogw.consumers import Consumers
 from protogw.descriptors import numbers as lock
@@ -53,6 +52,7 @@ from protogw.stores.registry import Stores
 from protogw.translator import Translator
 from protogw.wire.forwarded import Proxies
 from protogw.wire.protojson import JsonOptions
+from protogw.words import hint, quoted
 
 KINDS = Kinds(
     front_ends=FRONT_ENDS,

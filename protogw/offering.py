@@ -27,6 +27,7 @@ from protogw.routing.route import Conditions, Rewrite, Route
 from protogw.routing.router import HttpRoute, Router
 from protogw.sharing import Sharing
 from protogw.wire.path_template import parse
+from protogw.words import hint
 
 log = logging.getLogger("protogw")
 
@@ -275,9 +276,11 @@ class Offering:
             service, _, name = call.partition("/")
             known = catalog.services.get(service)
             if known is None:
-                faults.append(f"routes[{index}].match.call: no upstream describes a service {service}")
+                near = hint(service, catalog.services)
+                faults.append(f"routes[{index}].match.call: no upstream describes a service {service}{near}")
             elif name not in ("*", *known.methods):
-                faults.append(f"routes[{index}].match.call: {service} has no method {name}")
+                near = hint(name, known.methods)
+                faults.append(f"routes[{index}].match.call: {service} has no method {name}{near}")
         return faults
 
     async def keep(

@@ -8,10 +8,10 @@ from collections.abc import Collection
 from protogw.assembly import json_options
 from protogw.commands.terminal import CommandFailed
 from protogw.config import Config
-from protogw.config.faults import hint
 from protogw.descriptors.about import About, Document, Documented
 from protogw.gateway import Gateway
 from protogw.wire.protojson import JsonOptions
+from protogw.words import hint
 
 
 def describe(

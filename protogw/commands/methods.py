@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from protogw.commands.terminal import CommandFailed
-from protogw.config.faults import hint
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.model import Method
+from protogw.words import hint
 
 
 def find_method(catalog: Catalog, written: str, unknown: dict[str, str]) -> Method:

@@ -7,11 +7,11 @@ from typing import Any
 from protogw.assembly import KINDS
 from protogw.commands.terminal import CommandFailed
 from protogw.config import Config
-from protogw.config.faults import hint
 from protogw.config.kinds import summary
 from protogw.config.model import Listener
 from protogw.passthrough.names import Names
 from protogw.values import format_duration
+from protogw.words import hint
 
 
 def raw_rows(config: Config) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from protogw.config.delivery_checks import check_delivery
 from protogw.config.document import Document
-from protogw.config.faults import Place, hint, quoted
+from protogw.config.faults import Place
 from protogw.config.kinds import Kinds, default_schema, goes_by_key, options_key, takes_path
 from protogw.config.raw_checks import check_raw_listener, check_raw_upstream, raw_kind, transport
 from protogw.config.routes import VERBS, RestBinding
@@ -20,6 +20,7 @@ from protogw.config.sources import LIVE
 from protogw.config.units import Address, admin_address, parse_listen_address, parse_target
 from protogw.config.upstreams import Upstream
 from protogw.values import parse_duration
+from protogw.words import hint, quoted
 
 _BINDINGS = (*VERBS, "custom")
 _OF_ONE_METHOD = ("rest", "websocket", "fan_in")

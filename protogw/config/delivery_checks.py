@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from protogw.config.document import Document
-from protogw.config.faults import Place, hint, quoted
+from protogw.config.faults import Place
 from protogw.config.kinds import Kinds, default_schema
 from protogw.config.raw_checks import raw_kind
+from protogw.words import hint, quoted
 
 _OF_SEVERAL = ("sticky_by", "override", "canary")
 _BESIDE = ("mirror", "shadow")

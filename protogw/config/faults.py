@@ -1,23 +1,19 @@
-"""Faults in a config: where each one is, what is wrong, and the nearest word that would be right."""
+"""Faults in a config: where each one is, and what is wrong."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from protogw.words import quoted
 
 Place: TypeAlias = tuple[str | int, ...]
 """Keys and indexes from the top of the document to a value."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
-_SHOWN, _STEPS = 60, 16
-
-HIDDEN = "***"
-"""What stands for a secret."""
-USER_INFO = re.compile(r"://[^/@\s]*@")
-"""The part of an address that says who logs in, and with what password."""
+_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,18 +61,6 @@ def dotted(place: Place) -> str:
     return text if len(place) <= _STEPS else text + "…"
 
 
-def quoted(text: str) -> str:
-    """The text between quotes on one line, cut when long; control characters are escaped, so a terminal is safe;
-    who logs in at an address is not told."""
-    text = USER_INFO.sub(f"://{HIDDEN}@", text)
-    cut = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-    body = "".join(
-        "\\" + char if char in '"\\' else char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in cut
-    )
-    return f'"{body}"'
-
-
 def shown(value: object) -> str:
     """A written value, as a message names it."""
     if isinstance(value, str):
@@ -88,25 +72,3 @@ def shown(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "a list"
     return "nothing" if value is None else repr(value)
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The word that was probably meant, or None when none is near."""
-    candidates = sorted(set(words))
-    folded = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
-    wanted = word.lower().replace("-", "_")
-    if wanted in folded:
-        return folded[wanted]
-    found = difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.6)
-    return folded[found[0]] if found else None
-
-
-def hint(word: str, words: Iterable[str]) -> str:
-    """`; did you mean "balance"?`, or the words there are when none is near and they are few, or nothing."""
-    candidates = sorted(set(words))
-    found = nearest(word, candidates)
-    if found is not None:
-        return f"; did you mean {quoted(found)}?"
-    if candidates and len(candidates) <= 8:
-        return f"; there {'is' if len(candidates) == 1 else 'are'} {', '.join(candidates)}"
-    return ""

@@ -14,10 +14,11 @@ from pydantic_core import ErrorDetails
 
 from protogw.config.checks import check
 from protogw.config.document import NOTHING, Document
-from protogw.config.faults import ConfigError, Fault, Place, hint, shown
+from protogw.config.faults import ConfigError, Fault, Place, shown
 from protogw.config.kinds import Kinds
 from protogw.config.model import Config, configured
 from protogw.config.reader import read
+from protogw.words import hint
 
 _LATER: Mapping[str, frozenset[str]] = {
     "Upstream": frozenset(("graphql", "websocket")),

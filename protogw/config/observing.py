@@ -11,11 +11,11 @@ from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validato
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from protogw.config.faults import hint
 from protogw.config.strict import LISTED, Strict
 from protogw.config.units import LogPath
 from protogw.observe.log_fields import known, names, parts
 from protogw.values import Percent, Positive, refuse
+from protogw.words import hint
 
 
 def _collector(value: str) -> str:

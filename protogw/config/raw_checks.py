@@ -8,10 +8,11 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from protogw.config.document import Document
-from protogw.config.faults import Place, hint, quoted
+from protogw.config.faults import Place
 from protogw.config.kinds import Kinds
 from protogw.config.units import parse_target
 from protogw.config.upstreams import Upstream
+from protogw.words import hint, quoted
 
 _OF_PROTOCOLS = ("offer", "limits")
 """A listener's keys that a raw one has no use for, beside the front ends' own."""

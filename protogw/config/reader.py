@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from protogw.config.document import NOTHING, Document, Mark
-from protogw.config.faults import Fault, Place, dotted, quoted
+from protogw.config.faults import Fault, Place, dotted
 from protogw.discovery.files import SUFFIXES as FILE_SUFFIXES
 from protogw.paths import Written
+from protogw.words import quoted
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from protogw.config.document import NOTHING, Document
-from protogw.config.faults import HIDDEN, USER_INFO, Place
+from protogw.config.faults import Place
+from protogw.words import HIDDEN, USER_INFO
 
 _SECRET_KEY = re.compile(r"secret|password|passwd|token|api_?key|credential|authorization|hash$", re.IGNORECASE)
 

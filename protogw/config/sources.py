@@ -9,10 +9,10 @@ from typing import Annotated
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from protogw.config.faults import nearest
 from protogw.descriptors.read import DOCUMENT_SUFFIXES
 from protogw.paths import parse_path
 from protogw.values import refuse
+from protogw.words import nearest
 
 DESCRIPTOR_SUFFIXES = (".pb", ".binpb", ".protoset", ".desc", ".fds")
 

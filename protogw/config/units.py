@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
-from protogw.config.faults import hint
 from protogw.discovery import DISCOVERIES, reference
 from protogw.discovery.base import Reference
 from protogw.paths import parse_path
 from protogw.values import refuse
+from protogw.words import hint
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*)\Z")

@@ -24,6 +24,7 @@ from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.cache_answers import SAID, Answers
 from protogw.policies.cache_flights import Flights, Landed
 from protogw.policies.cache_key import Asked, Keys
+from protogw.policies.called import CallName, meant, names
 from protogw.policies.freshness import Rules, seconds
 from protogw.stores.base import StoreError
 from protogw.stores.cache_memory import MemoryCache
@@ -37,17 +38,10 @@ MOST_BEHIND = 64
 """Answers that are fetched anew in the background at once; beyond that, stale ones stay stale a little longer."""
 BEHIND_S = 15.0
 
-_CALL = re.compile(r"[A-Za-z_][\w.]*/(?:\*|[A-Za-z_]\w*)")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 
 _FAILED = frozenset((Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.DATA_LOSS))
 """How a service fails, in whose place an older answer may be given."""
-
-
-def _call(value: str) -> str:
-    if _CALL.fullmatch(value) is None:
-        refuse("is not a method: write package.Service/Method or package.Service/*")
-    return value
 
 
 def _field(value: str) -> str:
@@ -57,7 +51,6 @@ def _field(value: str) -> str:
 
 
 FieldName = Annotated[str, AfterValidator(_field)]
-CallName = Annotated[str, AfterValidator(_call)]
 
 
 class CacheSettings(PolicySettings):
@@ -142,12 +135,13 @@ class Cache:
         self._plans.clear()
         faults = []
         for pattern in self._settings.calls:
-            meant = [method for method in methods if names(pattern, method)]
-            if not meant and complete:
-                faults.append(f"calls.{pattern}: there is no such method where this policy is used")
+            its = [method for method in methods if names(pattern, method)]
+            if not its and complete:
+                near = meant(pattern, methods)
+                faults.append(f"calls.{pattern}: there is no such method where this policy is used{near}")
             faults += [
                 f"calls.{pattern}: {method.full_name} is a {method.shape}, and streams are not cached"
-                for method in meant
+                for method in its
                 if not method.unary and not pattern.endswith("/*")
             ]
         return faults
@@ -360,12 +354,6 @@ def _is_safe(method: Method) -> bool:
         return method.idempotency is Idempotency.NO_SIDE_EFFECTS
     rules = method.annotated
     return bool(rules) and all(rule.verb in ("GET", "HEAD") for rule in rules)
-
-
-def names(pattern: str, method: Method) -> bool:
-    """Whether a pattern of settings means the method."""
-    service, _, name = pattern.partition("/")
-    return service == method.service and name in ("*", method.name)
 
 
 def _will_take(said: Mapping[bytes, bytes] | None, age: float) -> bool:

@@ -17,7 +17,7 @@ from protogw.descriptors.model import Method
 from protogw.errors import BadUpstream, Code, GatewayError, InvalidRequest
 from protogw.expressions import Expression, ExpressionError, ExpressionText
 from protogw.policies.base import Handler, PolicySettings
-from protogw.policies.cache import CallName, names
+from protogw.policies.called import CallName, meant, names
 from protogw.policies.message_rules import MessageChanges, MessageRules
 from protogw.policies.writing import MetadataChanges, MetadataRules, QueryChanges, QueryRules
 from protogw.values import LISTED
@@ -147,7 +147,7 @@ class Transform:
         faults = [fault for plan in self._plans.values() for fault in plan.faults]
         if complete:
             faults += [
-                f"calls.{pattern}: there is no such method where this policy is used"
+                f"calls.{pattern}: there is no such method where this policy is used{meant(pattern, methods)}"
                 for pattern in self._settings.calls
                 if not any(names(pattern, method) for method in methods)
             ]

@@ -135,7 +135,8 @@ def test_a_method_that_there_is_not_is_told_when_the_schema_is_known(tmp_path: P
         offering = running.gateway.offering
         assert offering is not None
         faults = running.do(lambda: offering.compose()[2])
-    assert "policies.kept.cache.calls.kit.v1.Echo/Lok: there is no such method where this policy is used" in faults
+    said = "policies.kept.cache.calls.kit.v1.Echo/Lok: there is no such method where this policy is used"
+    assert f'{said}; did you mean "kit.v1.Echo/Look"?' in faults
 
 
 # ---- plain HTTP

@@ -76,7 +76,8 @@ def test_check_places_what_shows_only_with_the_schema(config: str, capsys: Captu
     text = Path(config).read_text().replace("GetShelf", "GetShelff").replace("name=**", "nosuch=**")
     Path(config).write_text(text)
     _, told = out_of(capsys, "check", config, "--connect", code=1)
-    assert told == ("error: gateway.yaml:10:14: routes[0].match.call: library.v1.Library has no method GetShelff\n")
+    said = "routes[0].match.call: library.v1.Library has no method GetShelff"
+    assert told == f'error: gateway.yaml:10:14: {said}; did you mean "GetShelf"?\n'
 
 
 def test_check_reports_hidden_routes_and_strict_fails_for_them(config: str, capsys: Captured) -> None:

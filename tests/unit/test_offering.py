@@ -113,8 +113,9 @@ async def test_a_route_for_a_method_that_does_not_exist_is_told(tmp_path: Path) 
     )
     assert made.offering is not None
     faults = made.offering.compose()[2]
-    assert "routes[0].match.call: shop.v1.Catalog has no method Gte" in faults
-    assert "routes[1].match.call: no upstream describes a service shop.v2.Catalog" in faults
+    assert 'routes[0].match.call: shop.v1.Catalog has no method Gte; did you mean "Get"?' in faults
+    near = '; did you mean "shop.v1.Catalog"?'
+    assert f"routes[1].match.call: no upstream describes a service shop.v2.Catalog{near}" in faults
     made.stop()
 
 

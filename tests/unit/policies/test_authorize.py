@@ -444,9 +444,10 @@ def test_names_that_nothing_offered_has_are_told() -> None:
     )
     methods = list(rpc.CATALOG.methods.values())
     assert one.fit(methods, complete=False) == []
+    none = "rules[0].match: no method that it is around is"
     assert one.fit(methods, complete=True) == [
-        "rules[0].match: no method that it is around is kit.v1.Echo/Nope",
-        "rules[0].match: no method that it is around is kit.v2.*",
+        f"{none} kit.v1.Echo/Nope; there are Absent, Chat, Down, Look, Unary, Up",
+        f'{none} kit.v2.*; did you mean "kit.v1.*"?',
         "rules[1].fields: title: kit.v1.Message has no field title",
         "rules[2].fields: kit.v1.Plan/title: kit.v1.Plan has no field title",
     ]

@@ -67,7 +67,7 @@ async def test_a_method_that_nobody_offers_is_a_fault_once_all_is_known() -> Non
     kept = Kept(calls={"kit.v1.Echo/Lok": "1m"})
     assert kept.policy.fit([rpc.LOOK], False) == []
     assert kept.policy.fit([rpc.LOOK], True) == [
-        "calls.kit.v1.Echo/Lok: there is no such method where this policy is used"
+        'calls.kit.v1.Echo/Lok: there is no such method where this policy is used; did you mean "kit.v1.Echo/Look"?'
     ]
 
 

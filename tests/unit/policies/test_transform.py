@@ -358,7 +358,7 @@ async def test_only_the_methods_that_are_named_are_changed() -> None:
     policy, seen = transform(**settings), Seen()
     assert policy.fit([rpc.UNARY, rpc.LOOK], True) == []
     assert policy.fit([rpc.UNARY], True) == [
-        "calls.kit.v1.Echo/Look: there is no such method where this policy is used"
+        "calls.kit.v1.Echo/Look: there is no such method where this policy is used; there is Unary"
     ]
     await policy(call(), seen)
     assert seen.messages[0].text == "x"

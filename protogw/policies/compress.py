@@ -8,7 +8,7 @@ tells whether both are alike. `no-transform`, or a policy on fewer routes, keeps
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -82,9 +82,13 @@ class Compress:
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         # Read before the call goes on: what follows may change its fields.
-        accepted = call.metadata.get(b"accept-encoding")
+        asked = call.metadata
+        accepted = asked.get(b"accept-encoding")
         reply = await forward(call)
         head = reply.head
+        if head is not None and head.status == 304 and self._may_fit(head):
+            reply.head = ResponseHead(304, _unchanged(head, asked.get_all(b"if-none-match")))
+            return reply
         if head is None or not self._fits(call, reply, head):
             return reply
         coding = choose_coding(accepted, self._codings)
@@ -97,6 +101,11 @@ class Compress:
         elif reply.payloads is not None:
             reply.payloads = _Encoded(reply.payloads, writer)
         return reply
+
+    def _may_fit(self, head: ResponseHead) -> bool:
+        """Whether the answer that still holds may have been compressed; a 304 seldom says what type it is of."""
+        media = head.get(b"content-type")
+        return media is None or self._types.fullmatch(media.partition(b";")[0].strip().lower()) is not None
 
     def _fits(self, call: Call, reply: Reply, head: ResponseHead) -> bool:
         """Whether this reply is compressed for those who accept it."""
@@ -115,7 +124,16 @@ class Compress:
         return length is None or not length.isdigit() or len(length) > 18 or int(length) >= self._least
 
 
-def _fields(head: ResponseHead, coding: bytes) -> tuple[Header, ...]:
+def _unchanged(head: ResponseHead, held: Sequence[bytes]) -> tuple[Header, ...]:
+    """A 304's fields: what the answer's own would have been (RFC 9110 section 15.4.5), its ETag the one that the client
+    has of what was encoded, since a strong one would be another answer's (RFC 9111 section 4.3.4)."""
+    etag = head.get(b"etag") or b""
+    weak = b"W/" + etag
+    known = any(weak == one.strip() for value in held for one in value.split(b","))
+    return _fields(head, b"", weak=known and etag.startswith(b'"'))
+
+
+def _fields(head: ResponseHead, coding: bytes, *, weak: bool = False) -> tuple[Header, ...]:
     """The reply's fields: that it depends on Accept-Encoding, and how it is encoded."""
     fields: list[Header] = []
     varied = False
@@ -124,7 +142,7 @@ def _fields(head: ResponseHead, coding: bytes) -> tuple[Header, ...]:
             continue
         if name == b"vary":
             varied = varied or any(one.strip().lower() in (b"*", b"accept-encoding") for one in value.split(b","))
-        elif coding and name == b"etag" and not value.startswith(b"W/"):
+        elif (coding or weak) and name == b"etag" and not value.startswith(b"W/"):
             value = b"W/" + value  # the same content in other bytes
         fields.append((name, value))
     if not varied:

@@ -74,11 +74,11 @@ async def test_a_client_that_does_not_accept_it_gets_the_same_bytes_and_caches_a
         (((b"content-type", b"text"),), 200, b"GET", TEXT),
         ((), 200, b"GET", TEXT),
         ((HTML,), 206, b"GET", TEXT),
-        ((HTML,), 304, b"GET", b""),
+        (((b"content-type", b"image/png"),), 304, b"GET", b""),
         ((HTML,), 200, b"HEAD", b""),
         ((HTML,), 200, b"GET", TEXT[:1000]),
     ],
-    ids=["encoded", "no-transform", "image", "no type", "untyped", "part", "not modified", "HEAD", "small"],
+    ids=["encoded", "no-transform", "image", "no type", "untyped", "part", "an image not modified", "HEAD", "small"],
 )
 async def test_what_is_left_as_it_is(fields: tuple[Header, ...], status: int, verb: bytes, data: bytes) -> None:
     reply = await answered(compress(), status=status, fields=fields, verb=verb, body=data)
@@ -103,6 +103,22 @@ async def test_fields_about_the_bytes_do_not_outlive_them() -> None:
     reply = await answered(compress(), b"", fields=fields)
     assert said(reply, b"etag") == [b'"a"']
     assert said(reply, b"content-length") == [b"6200"]
+
+
+@pytest.mark.parametrize(
+    ("held", "etag"),
+    [(b'W/"a"', b'W/"a"'), (b'"b", W/"a"', b'W/"a"'), (b'"a"', b'"a"'), (b'W/"b"', b'"a"'), (b"*", b'"a"')],
+)
+async def test_an_answer_that_still_holds_has_the_etag_that_its_client_knows(held: bytes, etag: bytes) -> None:
+    """Of a 304 with a strong ETag no cache takes that the weak one it has holds on (RFC 9111 section 4.3.4)."""
+
+    async def service(_: Call) -> Reply:
+        return Reply(head=ResponseHead(304, ((b"etag", b'"a"'),)), payload=Payload(b"", Encoding.RAW))
+
+    fields = ((b"accept-encoding", b"gzip"), (b"if-none-match", held))
+    reply = await compress()(call(verb=b"GET", fields=fields), service)
+    assert (said(reply, b"etag"), said(reply, b"vary"), body(reply)) == ([etag], [b"accept-encoding"], b"")
+    assert said(reply, b"content-encoding") == []
 
 
 async def test_the_config_chooses_types_codings_and_sizes() -> None:

@@ -141,6 +141,7 @@ class Answers:
                 message=status.message,
                 details=tuple((detail.type_url.encode(), detail.value) for detail in status.details),
                 tags=self._tags_of(fields),
+                etag=self._etag_of(kept, payload.data) if payload is not None else b"",
                 made_s=now - found.age_s,
                 fresh_s=found.fresh_s,
                 stale_s=found.stale_s,
@@ -181,6 +182,7 @@ class Answers:
                 fields=self._kept(fields),
                 status=head.status,
                 tags=self._tags_of(fields),
+                etag=self._etag_of(fields, body) if head.status in (200, 203) else b"",
                 made_s=now - found.age_s,
                 fresh_s=found.fresh_s,
                 stale_s=found.stale_s,
@@ -207,6 +209,12 @@ class Answers:
         reply.payload = Payload(b"".join([piece.data for piece in pieces]), Encoding.RAW)
         return True
 
+    def _etag_of(self, fields: Pairs, body: bytes) -> bytes:
+        """A weak ETag for a body whose service gave none; made once, since a hit is not to cost what its size does."""
+        if not self._etag or _field(fields, b"etag") is not None:
+            return b""
+        return b'W/"%b"' % sha256(body).hexdigest()[:22].encode()
+
     def _fitting(self, entry: Entry) -> Entry | None:
         return entry if entry.size <= self._most else None
 
@@ -229,14 +237,14 @@ class Answers:
         fields = entry.fields
         head = call.head
         if head is not None and not entry.code and head.method in (b"GET", b"HEAD"):
-            if self._etag and not entry.status and _field(fields, b"etag") is None:
-                fields = (*fields, (b"etag", b'W/"%b"' % sha256(entry.body).hexdigest()[:22].encode()))
+            if entry.etag and _field(fields, b"etag") is None:
+                fields = (*fields, (b"etag", entry.etag))
             held = asked.fields.conditional and entry.status in (0, 200, 203) and _holds(asked, fields)
         if entry.status:
             if held:
                 fields = tuple([pair for pair in fields if not pair[0].startswith(b"content-")])
                 return Reply(Metadata(more), head=ResponseHead(304, fields), payload=Payload(b"", Encoding.RAW))
-            answer = ResponseHead(entry.status, entry.fields)
+            answer = ResponseHead(entry.status, fields)
             return Reply(Metadata(more), head=answer, payload=Payload(entry.body, Encoding.RAW))
         assert call.method is not None
         metadata = Metadata(fields + more)

@@ -39,6 +39,8 @@ class Entry:
     message: str = ""
     details: Pairs = ()
     tags: tuple[str, ...] = ()
+    etag: bytes = b""
+    """Made of the body, where the service gave none."""
     made_s: float = 0.0
     """When the answer was made, Unix seconds: its age counts from then."""
     fresh_s: float = 0.0
@@ -111,6 +113,7 @@ def dumped(entry: Entry) -> bytes:
         "details": _texts(entry.details),
         "times": (entry.made_s, entry.fresh_s, entry.stale_s, entry.error_s),
         "asks_first": entry.asks_first,
+        "etag": entry.etag.decode(),
     }
     return orjson.dumps(head) + b"\n" + entry.body
 
@@ -141,6 +144,7 @@ def loaded(data: bytes) -> Entry | None:
             stale_s=stale,
             error_s=error,
             asks_first=bool(head["asks_first"]),
+            etag=str(head.get("etag", "")).encode(),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None

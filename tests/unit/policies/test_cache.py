@@ -266,6 +266,16 @@ async def test_plain_http_is_answered_304() -> None:
     assert kept.service.count == 1
 
 
+async def test_plain_http_gets_an_etag_where_the_service_gave_none() -> None:
+    kept = Kept(FRESH)
+    etag = fields(await kept.ask(get()))[b"etag"].decode()
+    assert etag.startswith('W/"')
+    reply = await kept.ask(get("/page", ("if-none-match", etag)))
+    assert reply.head is not None
+    assert (reply.head.status, fields(reply)[b"etag"].decode(), kept.service.count) == (304, etag, 1)
+    assert b"etag" not in fields(await Kept(FRESH, etag=False).ask(get()))
+
+
 async def test_a_condition_holds_for_what_is_not_kept_too() -> None:
     kept = Kept(("etag", '"v1"'), ("cache-control", "no-store"))
     reply = await kept.ask(get("/", ("if-none-match", '"v1"')))

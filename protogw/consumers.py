@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from protogw.entry_files import read_entries
+from protogw.entry_files import FileFault, read_entries
 from protogw.identity import Identity
 from protogw.paths import parse_file
 from protogw.values import LISTED
@@ -67,21 +67,24 @@ class Consumers:
         self._names: dict[tuple[str, str], str] = {}
         # By identity, which is held here, so that its id stays its own.
         self._memo: dict[tuple[int, str], tuple[Identity, Identity]] = {}
-        self._take(_read(written) if isinstance(written, Path) else written)
+        if isinstance(written, Path):
+            self._take(_read(written), f"{written}: ")
+        else:
+            self._take(written)
 
     @property
     def policies(self) -> frozenset[str]:
         """The policies whose subjects are said to be somebody."""
         return frozenset(policy for policy, _ in self._names)
 
-    def _take(self, entries: Entries) -> None:
+    def _take(self, entries: Entries, place: str = "") -> None:
         names: dict[tuple[str, str], str] = {}
         for name, entry in entries.items():
             for policy, subjects in entry.subjects.items():
                 for subject in subjects:
                     other = names.setdefault((policy, subject), name)
                     if other != name:
-                        raise ValueError(f"{name}.subjects.{policy}: {subject} is {other} already")
+                        raise ValueError(f"{place}{name}.subjects.{policy}: {subject} is {other} already")
         self._entries, self._names = entries, names
         self._memo.clear()
 
@@ -112,9 +115,9 @@ class Consumers:
             return
         async for _ in changes(file, self._stamp, WATCH_S):
             try:
-                self._take(await asyncio.to_thread(_read, file))
+                self._take(await asyncio.to_thread(_read, file), f"{file}: ")
             except ValueError as error:
-                log.warning("consumers: %s: %s; they stay as they were", file, error)
+                log.warning("consumers: %s; they stay as they were", error)
                 continue
             log.info("consumers: %s: %d", file, len(self._entries))
 
@@ -123,5 +126,8 @@ class Consumers:
 
 
 def _read(path: Path) -> Entries:
-    """The entries of a file; raises ValueError in one line."""
-    return read_entries(path, _ENTRIES, MAX_FILE, {})
+    """The entries of a file; raises ValueError in one line, which begins with its name."""
+    try:
+        return read_entries(path, _ENTRIES, MAX_FILE, {})
+    except FileFault as fault:
+        raise ValueError(fault.within(path)) from None

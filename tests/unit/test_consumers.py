@@ -91,7 +91,7 @@ async def test_a_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: {groups: [", "line 2: not YAML"),
+        ("a: {groups: [", ":2: not YAML"),
         ("- a", "valid dictionary"),
         ("a: {b: 1}", r"a\.b: Extra"),
         ("!!x a", "not YAML"),

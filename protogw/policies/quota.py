@@ -20,6 +20,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Reply
+from protogw.counting import Count
 from protogw.errors import Forbidden, LimitReached, Overloaded
 from protogw.expressions import ExpressionError, ExpressionText, of_head, parse_expression
 from protogw.paths import parse_path
@@ -27,7 +28,7 @@ from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
 from protogw.policies.left import left, tell
 from protogw.stores.base import StoreError
-from protogw.stores.quotas import QuotaStore, opened
+from protogw.stores.quotas import QuotaStore, Spent, opened
 from protogw.values import refuse
 
 log = logging.getLogger("protogw")
@@ -140,9 +141,14 @@ class Quota:
         self._told_s = -math.inf
         self.failures = 0
         """Uses that the store did not answer."""
+        self._allowed, self._refused, self._unasked = Count(), Count(), Count()
 
     def equip(self, tools: Tools) -> None:
         self._name = tools.name
+        name, what = "quota_decisions", "Calls that a quota judged."
+        self._allowed = tools.count(name, what, outcome="allowed")
+        self._refused = tools.count(name, what, outcome="refused")
+        self._unasked = tools.count(name, what, outcome="unasked_open" if self._open else "unasked_closed")
 
     async def run(self) -> None:
         """Hold the store until cancelled."""
@@ -171,16 +177,22 @@ class Quota:
             )
         except StoreError as error:
             self.failures += 1
+            self._unasked.value += 1
             self._complain(error)
             if not self._open:
                 raise Overloaded("the quota cannot be looked up") from error
             return await forward(call)
         remaining = max(0, int(allowance.amount - spent.used))
         self._show(who, plan, allowance, spent.used, ends)
-        notes = left(allowance.amount, remaining, ends - now) if self._settings.headers else ()
+        notes = left(allowance.amount, remaining, until - now) if self._settings.headers else ()
         if not spent.allowed:
+            self._refused.value += 1
             call.notes = notes  # what another limit leaves is not what counts
-            raise LimitReached(f"the quota of {self._name} is used up", max(1.0, ends - now))
+            wait_s = (
+                _rolled_s(spent, allowance.amount - cost, ends - now, ends - began) if self._rolling else ends - now
+            )
+            raise LimitReached(f"the quota of {self._name} is used up", max(1.0, wait_s))
+        self._allowed.value += 1
         if notes:
             tell(call, notes)
         return await forward(call)
@@ -241,6 +253,19 @@ class Quota:
             self._told_s = now
             become = "let through" if self._open else "refused"
             log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
+
+
+def _rolled_s(spent: Spent, room: int, ends_s: float, length_s: float) -> float:
+    """After how long there will be room for a use that was refused, if nothing else is used until then.
+
+    `room` is how much may be used beside it, `ends_s` when the current period ends. What the period before has left
+    counts for less and less until then, and what the current one has from then on.
+    """
+    if room < 0:
+        return ends_s + length_s  # more than there ever is
+    if room >= spent.current:
+        return ends_s * (1.0 - (room - spent.current) / (spent.used - spent.current))
+    return ends_s + length_s * (1.0 - room / spent.current)
 
 
 def calendar(period: str, now: float, zone: ZoneInfo) -> tuple[float, float, float]:

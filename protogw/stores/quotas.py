@@ -21,10 +21,11 @@ _SWEEP_S = 60.0
 
 
 class Spent(NamedTuple):
-    """Whether a use was counted, and what is used of the period with what counts of the one before."""
+    """Whether a use was counted, what is used of the period with what counts of the one before, and without."""
 
     allowed: bool
     used: float
+    current: int
 
 
 class QuotaStore(Protocol):
@@ -79,9 +80,10 @@ class SqliteQuotas:
             ).fetchone()
             if row is not None:
                 self._sweep(db)
-                return Spent(True, row[0] + earlier)
+                return Spent(True, row[0] + earlier, row[0])
         row = db.execute("SELECT used FROM quota WHERE key = ?", (key,)).fetchone()
-        return Spent(False, (row[0] if row is not None else 0) + earlier)
+        current: int = row[0] if row is not None else 0
+        return Spent(False, current + earlier, current)
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=TIMEOUT_S, isolation_level=None, check_same_thread=False)
@@ -120,11 +122,11 @@ local used = tonumber(redis.call('GET', KEYS[1]) or 0)
 local earlier = tonumber(ARGV[1]) * tonumber(redis.call('GET', KEYS[2]) or 0)
 local cost = tonumber(ARGV[2])
 if used + cost > math.floor(tonumber(ARGV[3]) - earlier + 1e-9) then
-  return {0, tostring(used + earlier)}
+  return {0, tostring(used + earlier), used}
 end
 redis.call('INCRBY', KEYS[1], cost)
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return {1, tostring(used + cost + earlier)}
+return {1, tostring(used + cost + earlier), used + cost}
 """
 
 
@@ -142,8 +144,8 @@ class RedisQuotas:
         keys = [f"{self._prefix}{{{tag}}}{name.removeprefix(tag)}" for name in (key, before)]
         keep = max(1000, int((until - time.time()) * 1000))
         async with self._server.asking():
-            allowed, used = await self._script(keys=keys, args=[f"{share:.9f}", cost, limit, keep])
-        return Spent(bool(allowed), float(used))
+            allowed, used, current = await self._script(keys=keys, args=[f"{share:.9f}", cost, limit, keep])
+        return Spent(bool(allowed), float(used), int(current))
 
     async def close(self) -> None:
         await self._server.close()

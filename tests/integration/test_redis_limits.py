@@ -192,6 +192,6 @@ async def test_a_quota_in_redis_is_exact_and_outlives_gateways(redis: RedisServe
     again = RedisQuotas(redis.url, timeout_s=5.0)
     assert not (await again.spend("plan anna day 1", "plan anna day 0", 0.0, 1, 20, later)).allowed
     # Of a rolling period, half of what the one before had still counts.
-    assert await again.spend("plan anna day 2", "plan anna day 1", 0.5, 10, 20, later) == (True, 20.0)
+    assert await again.spend("plan anna day 2", "plan anna day 1", 0.5, 10, 20, later) == (True, 20.0, 10)
     assert not (await again.spend("plan anna day 2", "plan anna day 1", 0.5, 1, 20, later)).allowed
     await again.close()

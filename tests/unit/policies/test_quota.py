@@ -21,6 +21,7 @@ from protogw.policies.quota import Quota, QuotaSettings, calendar
 from protogw.stores.base import StoreError
 from protogw.stores.quotas import SqliteQuotas
 from protogw.wire.http import Peer
+from tests.support.counted import Counted
 
 
 class Clock:
@@ -102,6 +103,53 @@ async def test_a_rolling_day_looks_back() -> None:
             await used(policy)
         with pytest.raises(LimitReached):
             await used(policy)
+
+
+@pytest.mark.parametrize(
+    ("uses", "at"),
+    [
+        # All ten at the beginning of a day count until the next one is a tenth old.
+        ({"2026-03-10T00:00:00": 10}, "2026-03-10T06:00:00"),
+        # All ten of yesterday, of which half count at noon: five more, and the sixth a little later.
+        ({"2026-03-09T12:00:00": 10, "2026-03-10T12:00:00": 5}, "2026-03-10T12:00:00"),
+        ({"2026-03-09T12:00:00": 3, "2026-03-10T12:00:00": 8}, "2026-03-10T12:30:00"),
+    ],
+)
+async def test_who_comes_back_when_a_rolling_quota_says_is_let_in_and_not_before(uses: dict[str, int], at: str) -> None:
+    clock = Clock()
+    async with quota(clock, limit="10/day", period="rolling") as policy:
+        for when, count in uses.items():
+            clock.at(when)
+            for _ in range(count):
+                await used(policy)
+        clock.at(at)
+        with pytest.raises(LimitReached) as refused:
+            await used(policy)
+        assert refused.value.retry_after_s is not None
+        clock.now += refused.value.retry_after_s - 60
+        await used(policy, refused=True)
+        clock.now += 61
+        told = await used(policy)
+        assert float(field(told, b"ratelimit-reset") or 0) > 86400
+
+
+@pytest.mark.parametrize(("on_error", "outcome"), [("open", "unasked_open"), ("closed", "unasked_closed")])
+async def test_what_it_decides_is_counted(tmp_path: Path, on_error: str, outcome: str) -> None:
+    tools = Counted()
+    async with quota(limit="2/day", on_error=on_error) as policy:
+        policy.equip(tools)  # type: ignore[arg-type]
+        await used(policy)
+        await used(policy)
+        await used(policy, refused=True)
+        (tmp_path / "none.sqlite").write_bytes(b"x" * 4096)
+        whole, policy._store = policy._store, SqliteQuotas(str(tmp_path / "none.sqlite"))
+        if on_error == "open":
+            await used(policy)
+        else:
+            with pytest.raises(Overloaded):
+                await used(policy)
+        await whole.close()
+    assert tools.told("quota_decisions") == {("allowed",): 2, ("refused",): 1, (outcome,): 1}
 
 
 @pytest.mark.parametrize(

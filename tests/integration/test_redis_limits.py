@@ -168,8 +168,8 @@ def test_a_store_that_is_killed_and_comes_back_under_load(
                 assert set(calling.next(60)) == {0 if on_error == "open" else 14}
                 server.start()
                 # A connection may still be found broken, and the script is not known to the new server.
-                until(lambda: calling.next(20)[-10:] == [0] * 10, 30, "calls that are let through again")
-                assert set(calling.next(100)) == {0}
+                # On a busy machine one may also get no answer in time.
+                until(lambda: set(calling.next(100)) == {0}, 30, "a hundred calls in a row that are let through again")
             finally:
                 calling.stop()
             if on_error == "open":

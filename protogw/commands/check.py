@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from protogw.assembly import KINDS, AssemblyError, load_numbers, load_schema
+from protogw.commands.cautions import cautions
 from protogw.commands.configured import assembled, print_faults, run
 from protogw.commands.terminal import CommandFailed, note, say
 from protogw.config import Config, ConfigError, Fault, inspect
@@ -77,7 +78,7 @@ async def _deeper(config: Config, document: Document, wanted: Wanted) -> tuple[l
             offering = gateway.offering
             assert offering is not None
             _, _, faults = offering.compose()
-            told = dict.fromkeys(faults)
+            told = dict.fromkeys((*faults, *cautions(config, gateway.policies)))
             for name, door in gateway.doors.items():
                 for front_end in door.front_ends:
                     found: Iterable[str] = getattr(front_end, "faults", ())

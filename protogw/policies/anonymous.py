@@ -41,6 +41,10 @@ class Anonymous(Authentication):
             anonymous=True,
         )
 
+    @property
+    def namespaces(self) -> frozenset[tuple[str, str]]:
+        return frozenset()
+
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a credential is needed")
 

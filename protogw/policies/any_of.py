@@ -16,7 +16,7 @@ from protogw.call import Call, Reply
 from protogw.counting import Count
 from protogw.errors import GatewayError, Unauthenticated
 from protogw.identity import Identity
-from protogw.policies.authentication import PlacedAuthentication, Vouching, failures
+from protogw.policies.authentication import Authentication, PlacedAuthentication, Vouching, failures
 from protogw.policies.base import Handler, OfHead, PolicySettings, Tools
 
 
@@ -62,6 +62,12 @@ class AnyOf:
     @property
     def of_head(self) -> bool:
         return all(isinstance(member, OfHead) and member.of_head for member in self._members)
+
+    @property
+    def namespaces(self) -> frozenset[tuple[str, str]]:
+        return frozenset(
+            one for member in self._members if isinstance(member, Authentication) for one in member.namespaces
+        )
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         member, identity = await self._vouched(call)

@@ -94,6 +94,12 @@ class Authentication(ABC):
     def of_head(self) -> bool:
         return True
 
+    @property
+    def namespaces(self) -> frozenset[tuple[str, str]]:
+        """Whose subjects it finds, each as scheme and issuer: equal ones of two are not the same caller. Empty when it
+        names nobody in particular, or leaves who calls as it is."""
+        return frozenset(((str(getattr(self, "kind", "authentication")), ""),))
+
     @abstractmethod
     async def authenticate(self, call: Call) -> Identity | None: ...
 

@@ -177,6 +177,10 @@ class ForwardAuth(Authentication):
         )
 
     @property
+    def namespaces(self) -> frozenset[tuple[str, str]]:
+        return super().namespaces if self._settings.subject is not None else frozenset()
+
+    @property
     def of_head(self) -> bool:
         return not self._settings.body
 

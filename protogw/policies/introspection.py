@@ -117,6 +117,10 @@ class Introspection(PlacedAuthentication):
         self._fetcher = tools.fetcher
         self._tls = tools.tls(self._settings.ca) if self._settings.ca is not None else None
 
+    @property
+    def namespaces(self) -> frozenset[tuple[str, str]]:
+        return frozenset(((self.kind, self._settings.issuer or ""),))
+
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a token is needed", self._challenge)
 

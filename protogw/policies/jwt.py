@@ -220,6 +220,18 @@ class Jwt(PlacedAuthentication):
         assert written.issuer is not None
         return DiscoveredKeys(where, written.issuer, algorithms, written.jwks_hosts, **fetched)
 
+    @property
+    def namespaces(self) -> frozenset[tuple[str, str]]:
+        return frozenset((self.kind, one.issuer or "") for one in self._settings.issuers or (self._settings,))
+
+    def cautions(self) -> list[str]:
+        """What `protogw check` warns of."""
+        told = self._settings.headers
+        if not self.several_issuers or "issuer" in told.values():
+            return []
+        unsaid = "issuers may have equal subjects, and the service is not told whose this is: let a field say issuer"
+        return [f"headers.{name}: {unsaid}" for name, what in told.items() if what == "subject"]
+
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a token is needed", self._challenge)
 

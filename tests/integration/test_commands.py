@@ -89,6 +89,26 @@ def test_check_reports_hidden_routes_and_strict_fails_for_them(config: str, caps
     assert out_of(capsys, "check", config, "--strict", code=1)[1].endswith("fail a strict check\n")
 
 
+def test_check_warns_of_keys_that_several_callers_share(config: str, capsys: Captured) -> None:
+    with Path(config).open("a") as file:
+        file.write(
+            f"""policies:
+  keys: {{ api_key: {{ keys: [{{ consumer: ann, key: {"k" * 32} }}] }} }}
+  login: {{ jwt: {{ issuer: https://idp.example, audience: api, secret: {"s" * 32} }} }}
+  who: {{ any_of: [login, keys] }}
+  fair: {{ rate_limit: {{ rate: 1/second, by: identity.subject }} }}
+use: [who, fair]
+"""
+        )
+    out, told = out_of(capsys, "check", config)
+    assert "ok" in out
+    remedy = 'identity.issuer + "|" + identity.subject'
+    callers = 'callers of "https://idp.example" and api_key may have the same subject'
+    assert told == f"warning: gateway.yaml:20:41: policies.fair.rate_limit.by: {callers}: write {remedy}\n"
+    Path(config).write_text(Path(config).read_text().replace("identity.subject", f"'{remedy}'"))
+    assert out_of(capsys, "check", config, "--strict")[1] == ""
+
+
 def test_check_compiles_proto_files(config: str, capsys: Captured) -> None:
     Path("bad.proto").write_text('syntax = "proto3";\nmessage A { Nosuch x = 1; }\n')
     text = Path(config).read_text().replace("library: {", "library: { schema: bad.proto,")

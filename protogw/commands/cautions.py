@@ -1,0 +1,109 @@
+"""What a config says that is allowed and seldom meant: `protogw check` warns of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from pydantic import BaseModel
+
+from protogw.config import Config
+from protogw.expressions import Expression
+from protogw.words import quoted
+
+Namespace: TypeAlias = tuple[str, str]
+"""The scheme and the issuer of identities whose subjects are one another's."""
+
+_SUBJECT = re.compile(r"(?<![\w.])identity\s*\.\s*subject\b")
+_TOLD = {part: re.compile(rf"(?<![\w.])identity\s*\.\s*{part}\b") for part in ("scheme", "issuer")}
+_SHOWN = 3
+
+
+@runtime_checkable
+class Cautious(Protocol):
+    """A policy that has settings of this sort."""
+
+    kind: str
+
+    def cautions(self) -> list[str]:
+        """What of them is seldom meant, each beginning with its key."""
+        ...
+
+
+@runtime_checkable
+class Vouches(Protocol):
+    """A policy that finds out who calls."""
+
+    @property
+    def namespaces(self) -> frozenset[Namespace]:
+        """Whose subjects it finds; empty when it leaves who calls as it is, or names nobody in particular."""
+        ...
+
+
+def cautions(config: Config, policies: Mapping[str, object]) -> list[str]:
+    """The warnings, each beginning with its path; the policies are the config's, equipped."""
+    found = [
+        f"policies.{name}.{policy.kind}.{caution}"
+        for name, policy in policies.items()
+        if isinstance(policy, Cautious)
+        for caution in policy.cautions()
+    ]
+    return [*found, *_subjects(config, policies)]
+
+
+def _subjects(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
+    """Where a policy takes the subject for the caller, though subjects of several issuers come to it.
+
+    Not told of where calls go (`sticky_by`, `affinity`): callers who go the same way harm no one.
+    """
+    coming: dict[str, set[Namespace]] = {}
+    for use in dict.fromkeys((config.use, *(route.use for route in config.routes if route.use is not None))):
+        namespaces: frozenset[Namespace] = frozenset()
+        for name in use:
+            policy = policies[name]
+            if isinstance(policy, Vouches):
+                namespaces = policy.namespaces or namespaces
+            else:
+                coming.setdefault(name, set()).update(namespaces)
+    for name, whose in coming.items():
+        if len(whose) < 2:
+            continue
+        kind = config.policies[name].kind
+        for path, expression in _expressions(config.policies[name].settings):
+            told = [part for part, written in _TOLD.items() if written.search(expression.text)]
+            if _SUBJECT.search(expression.text) and not _distinct(whose, told):
+                yield f"policies.{name}.{kind}{path}: {_said(expression, whose)}"
+
+
+def _distinct(whose: set[Namespace], told: Sequence[str]) -> bool:
+    """Whether these parts of an identity tell the namespaces apart."""
+    return len({("scheme" in told and scheme, "issuer" in told and issuer) for scheme, issuer in whose}) == len(whose)
+
+
+def _said(expression: Expression, whose: set[Namespace]) -> str:
+    parts = (("issuer",), ("scheme",), ("scheme", "issuer"))
+    needed = [f"identity.{part}" for part in next(one for one in parts if _distinct(whose, one))]
+    names = sorted(quoted(issuer) if issuer else scheme for scheme, issuer in whose)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    callers = f"callers of {' and '.join(names[:_SHOWN])}{more} may have the same subject"
+    if expression.text == "identity.subject":
+        key = ' + "|" + '.join([*needed, expression.text])
+        return f"{callers}: write {key}"
+    return f"{callers}: look at {' and '.join(needed)} too"
+
+
+def _expressions(value: Any, path: str = "") -> Iterator[tuple[str, Expression]]:
+    """The expressions in settings, each with its path."""
+    found = value if isinstance(value, Expression) else getattr(value, "expression", None)
+    if isinstance(found, Expression):
+        yield path, found
+    elif isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            yield from _expressions(getattr(value, name), f"{path}.{field.alias or name}")
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _expressions(one, f"{path}.{key}")
+    elif isinstance(value, (tuple, list)):
+        for index, one in enumerate(value):
+            yield from _expressions(one, f"{path}[{index}]")

@@ -1,0 +1,136 @@
+"""What `protogw check` warns of: subjects that several issuers may share, taken for callers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protogw.assembly import KINDS, build
+from protogw.commands.cautions import cautions
+from protogw.config import load
+from tests.support.gateway import config_of, written
+
+SECRET = "s" * 32
+A = {"issuer": "https://a.example", "secret": SECRET, "audience": "api"}
+B = {"issuer": "https://b.example", "secret": SECRET, "audience": "api"}
+POLICIES: dict[str, Any] = {
+    "one": {"jwt": A},
+    "other": {"jwt": B},
+    "both": {"jwt": {"issuers": [A, B]}},
+    "keys": {"api_key": {"keys": [{"consumer": "ann", "key": "k" * 32}]}},
+    "guest": {"anonymous": {}},
+    "asks": {"forward_auth": {"http": "http://127.0.0.1/"}},
+    "either": {"any_of": ["one", "other"]},
+    "some": {"any_of": ["one", "keys"]},
+    "mixed": {"any_of": ["either", "keys"]},
+    "certs": {"mtls": {}},
+    "certs-or-keys": {"any_of": ["certs", "keys"]},
+    "open": {"any_of": ["one", "guest"]},
+}
+FAIR = {"rate_limit": {"rate": "1/second", "by": "identity.subject"}}
+ISSUER = 'write identity.issuer + "|" + identity.subject'
+
+
+async def told(folder: Path, use: list[str], policy: Any = FAIR, **more: Any) -> list[str]:
+    policies = {**POLICIES, "fair": policy}
+    config = config_of({"up": {"http": ["http://127.0.0.1:1"]}}, policies=policies, use=use, **more)
+    loaded = load(written(config, folder), KINDS)
+    gateway = build(loaded)
+    try:
+        return cautions(loaded, gateway.policies)
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    ("use", "who", "remedy"),
+    [
+        (["both", "fair"], '"https://a.example" and "https://b.example"', ISSUER),
+        (["either", "fair"], '"https://a.example" and "https://b.example"', ISSUER),
+        (["either", "asks", "fair"], '"https://a.example" and "https://b.example"', ISSUER),
+        (["some", "fair"], '"https://a.example" and api_key', ISSUER),
+        (["mixed", "fair"], '"https://a.example" and "https://b.example" and api_key', ISSUER),
+    ],
+)
+async def test_a_subject_of_several_issuers_is_no_key(use: list[str], who: str, remedy: str, tmp_path: Path) -> None:
+    assert await told(tmp_path, use) == [
+        f"policies.fair.rate_limit.by: callers of {who} may have the same subject: {remedy}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        ["fair"],
+        ["one", "fair"],
+        ["one", "other", "fair"],  # the last says who calls
+        ["both", "keys", "fair"],
+        ["open", "fair"],
+        ["fair", "both"],
+    ],
+)
+async def test_a_subject_of_one_issuer_is_a_key(use: list[str], tmp_path: Path) -> None:
+    assert await told(tmp_path, use) == []
+
+
+async def test_a_policy_on_several_routes_counts_the_callers_of_all(tmp_path: Path) -> None:
+    routes = [
+        {"match": {"path": "/a"}, "to": "up", "use": ["other", "fair"]},
+        {"match": {"path": "/b"}, "to": "up", "use": ["other"]},
+    ]
+    assert len(await told(tmp_path, ["one", "fair"], routes=routes)) == 1
+    assert await told(tmp_path, ["one"], routes=routes) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "path"),
+    [
+        ({"quota": {"limit": "1/day", "store": ":memory:", "by": "identity.subject"}}, "quota.by"),
+        ({"concurrency": {"limit": 1, "by": "identity.subject"}}, "concurrency.by"),
+        ({"rate_limit": {"rate": "1/s", "by": 'identity.scheme + "|" + identity.subject'}}, "rate_limit.by"),
+        (
+            {"authorize": {"rules": [{"scopes": "a"}, {"when": 'identity.subject == "ann"'}]}},
+            "authorize.rules[1].when",
+        ),
+        (
+            {"transform": {"request": {"metadata": {"set": {"x-user": {"from": "identity.subject"}}}}}},
+            "transform.request.metadata.set.x-user",
+        ),
+    ],
+)
+async def test_every_expression_of_a_policy_is_looked_at(policy: Any, path: str, tmp_path: Path) -> None:
+    (said,) = await told(tmp_path, ["both", "fair"], policy)
+    assert said.startswith(f"policies.fair.{path}: callers of ")
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        'identity.issuer + "|" + identity.subject',
+        "identity.consumer",
+        "header.subject",
+        "identity.claims.subject",
+        "peer.address",
+    ],
+)
+async def test_what_tells_callers_apart_is_taken(by: str, tmp_path: Path) -> None:
+    assert await told(tmp_path, ["both", "fair"], {"rate_limit": {"rate": "1/second", "by": by}}) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "count"), [({"x-user": "subject"}, 1), ({"x-user": "subject", "x-from": "issuer"}, 0), ({}, 0)]
+)
+async def test_a_service_is_told_whose_subject_it_is(headers: dict[str, str], count: int, tmp_path: Path) -> None:
+    policy = {"jwt": {"issuers": [A, B], "headers": headers}}
+    said = await told(tmp_path, ["fair"], policy)
+    assert len(said) == count
+    assert all(one.startswith("policies.fair.jwt.headers.x-user: issuers may have equal subjects") for one in said)
+    assert await told(tmp_path, ["fair"], {"jwt": {**A, "headers": headers}}) == []
+
+
+async def test_the_scheme_tells_apart_what_has_no_issuer(tmp_path: Path) -> None:
+    (said,) = await told(tmp_path, ["certs-or-keys", "fair"])
+    remedy = 'write identity.scheme + "|" + identity.subject'
+    assert said.endswith(f"callers of api_key and mtls may have the same subject: {remedy}")

@@ -226,11 +226,16 @@ class Jwt(PlacedAuthentication):
 
     def cautions(self) -> list[str]:
         """What `protogw check` warns of."""
-        told = self._settings.headers
-        if not self.several_issuers or "issuer" in told.values():
-            return []
-        unsaid = "issuers may have equal subjects, and the service is not told whose this is: let a field say issuer"
-        return [f"headers.{name}: {unsaid}" for name, what in told.items() if what == "subject"]
+        settings = self._settings
+        taken = "not written, so tokens that were made for other services are taken too (RFC 8725 section 3.9)"
+        issuers = {f"issuers[{index}].": one for index, one in enumerate(settings.issuers)} or {"": settings}
+        found = [f"{place}audience: {taken}" for place, one in issuers.items() if not one.audience]
+        if self.several_issuers and "issuer" not in settings.headers.values():
+            unsaid = (
+                "issuers may have equal subjects, and the service is not told whose this is: let a field say issuer"
+            )
+            found += [f"headers.{name}: {unsaid}" for name, what in settings.headers.items() if what == "subject"]
+        return found
 
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a token is needed", self._challenge)

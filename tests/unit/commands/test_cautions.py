@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from protogw.assembly import KINDS, build
 from protogw.commands.cautions import cautions
 from protogw.config import load
 from tests.support.gateway import config_of, written
+from tests.support.processes import ROOT
 
 SECRET = "s" * 32
 A = {"issuer": "https://a.example", "secret": SECRET, "audience": "api"}
@@ -128,6 +131,42 @@ async def test_a_service_is_told_whose_subject_it_is(headers: dict[str, str], co
     assert len(said) == count
     assert all(one.startswith("policies.fair.jwt.headers.x-user: issuers may have equal subjects") for one in said)
     assert await told(tmp_path, ["fair"], {"jwt": {**A, "headers": headers}}) == []
+
+
+async def test_tokens_of_an_issuer_without_an_audience_are_warned_of(tmp_path: Path) -> None:
+    taken = "not written, so tokens that were made for other services are taken too (RFC 8725 section 3.9)"
+    bare = {"issuer": "https://c.example", "secret": SECRET}
+    assert await told(tmp_path, ["fair"], {"jwt": bare}) == [f"policies.fair.jwt.audience: {taken}"]
+    assert await told(tmp_path, ["fair"], {"jwt": {"issuers": [A, bare]}}) == [
+        f"policies.fair.jwt.issuers[1].audience: {taken}"
+    ]
+
+
+PAGES = [
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs/adr").glob("*.md"),
+    *(ROOT / "examples").rglob("*.md"),
+    ROOT / "README.md",
+]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
+BLOCKS += [path.read_text() for path in (ROOT / "examples").rglob("*.yaml")]
+
+
+def test_no_token_of_our_examples_is_without_an_audience() -> None:
+    found = [one for block in BLOCKS for one in tokens(yaml.safe_load(block))]
+    assert len(found) >= 5
+    for one in found:
+        assert all(issuer.get("audience") for issuer in one.get("issuers", [one])), one
+
+
+def tokens(data: Any) -> list[dict[str, Any]]:
+    """The settings of `jwt` policies anywhere in it."""
+    if isinstance(data, list):
+        return [found for one in data for found in tokens(one)]
+    if not isinstance(data, dict):
+        return []
+    mine = [one for key, one in data.items() if key == "jwt" and isinstance(one, dict)]
+    return mine + [found for one in data.values() for found in tokens(one)]
 
 
 async def test_the_scheme_tells_apart_what_has_no_issuer(tmp_path: Path) -> None:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
 
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call, Encoding, Payload
-from protogw.errors import BodyTooLarge, Unauthenticated
+from protogw.errors import BodyTooLarge, Overloaded, Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
 from protogw.policies.authentication import Authentication, AuthenticationSettings
-from protogw.policies.base import PolicySettings
+from protogw.policies.base import PolicySettings, Tools
 from protogw.policies.signature_keys import SignatureKey, read, table
+from protogw.stores.base import CounterStore, StoreError, Window
+from protogw.stores.memory import MemoryCounters
 from protogw.values import LISTED, Bytes, Positive, Seconds
 from protogw.watching import changes, stamp_of
 
@@ -68,6 +71,9 @@ class HttpSignatureSettings(AuthenticationSettings):
     """Signatures must have a nonce. One that is there counts once, whether or not it must be."""
     nonces: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     """Nonces that are remembered, for as long as their signatures are young enough; beyond these, the oldest is not."""
+    store: Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)] = ""
+    """`redis://host:6379/0`, so that a nonce counts once for all gateways. Default: once for this node, whose workers
+    ask each other. A nonce that cannot be asked for is refused as UNAVAILABLE."""
     tag: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     """The `tag` of signatures that are meant for this gateway; needed where requests carry several."""
 
@@ -94,9 +100,16 @@ class HttpSignature(Authentication):
         from protogw.policies.signature_verifier import Verifier
 
         self._verifier = Verifier(max_age_s=settings.max_age, leeway_s=settings.leeway, tag=settings.tag)
-        self._nonces: TTLCache[tuple[str, str], object] = TTLCache(
-            settings.nonces, settings.max_age + 2 * settings.leeway + 1
-        )
+        kept_s = settings.max_age + 2 * settings.leeway + 1
+        self._nonces: TTLCache[tuple[str, str], object] = TTLCache(settings.nonces, kept_s)
+        self._once = (Window(amount=1, per_s=kept_s, burst=1),)
+        self._others: CounterStore | None = None
+        """Whom a nonce may have been shown to as well: other workers, or other gateways."""
+
+    def equip(self, tools: Tools) -> None:
+        super().equip(tools)
+        store = tools.counters(self._settings.store)
+        self._others = None if isinstance(store, MemoryCounters) else store
 
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("a signature is needed", "Signature")
@@ -117,11 +130,11 @@ class HttpSignature(Authentication):
         for name in self._settings.covers:
             if name not in found.covered and not (name in _IN_TARGET and "@target-uri" in found.covered):
                 raise Unauthenticated(f"the signature does not cover {name}", "Signature")
-        self._use(call, found.key, found.nonce)
+        await self._use(call, found.key, found.nonce)
         return found.identity
 
-    def _use(self, call: Call, key: str, nonce: str | None) -> None:
-        """Remember that this nonce has been used; raises Unauthenticated when it was before."""
+    async def _use(self, call: Call, key: str, nonce: str | None) -> None:
+        """Remember that this nonce has been used; raises Unauthenticated when it was before, here or elsewhere."""
         if nonce is None:
             if self._settings.nonce:
                 raise Unauthenticated("the signature has no nonce", "Signature")
@@ -132,6 +145,16 @@ class HttpSignature(Authentication):
         if used is not None and (socket is None or used != socket):
             raise Unauthenticated("the signature's nonce was used before", "Signature")
         self._nonces[key, nonce] = socket if socket is not None else True
+        if self._others is None or used is not None:
+            return
+        name = sha256(f"{key}\0{nonce}".encode()).hexdigest()
+        try:
+            taken = await self._others.take(f"{self.name} nonce {name}", 1, self._once)
+        except StoreError as error:
+            self._nonces.pop((key, nonce), None)
+            raise Overloaded("the signature's nonce cannot be looked up") from error
+        if not taken[0].allowed:
+            raise Unauthenticated("the signature's nonce was used before", "Signature")
 
     async def _body(self, call: Call, head: RequestHead) -> bytes | None:
         """The body to compare a digest with; None when none is looked at. Raises BodyTooLarge, Unauthenticated."""

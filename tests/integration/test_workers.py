@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hmac
+import http.client
 import json
 import os
 import signal
@@ -201,6 +204,25 @@ def test_a_worker_that_is_killed_leaves_the_others_serving_and_comes_back(servic
         assert len(load.failures) == failed
         assert set(load.statuses) == {200}
         assert "worker 0 ended (SIGKILL)" in running.output
+
+
+def test_a_nonce_counts_once_whichever_worker_it_is_shown_to(service: Backend, tmp_path: Path) -> None:
+    secret = "a secret of more than thirty-two characters"
+    key = {"id": "k", "consumer": "shop", "algorithm": "hmac-sha256", "secret": secret}
+    signed = {"http_signature": {"keys": [key], "covers": "@method", "nonce": True}}
+    with workers(kits(service, policies={"signed": signed}, use=["signed"]), tmp_path) as running:
+        for number in range(4):
+            told = f'("@method");created={int(time.time())};keyid="k";nonce="n{number}"'
+            base = f'"@method": GET\n"@signature-params": {told}'.encode()
+            value = base64.b64encode(hmac.digest(secret.encode(), base, "sha256")).decode()
+            headers = {"signature-input": f"s={told}", "signature": f"s=:{value}:"}
+            statuses = []
+            for _ in range(8):  # each over a connection of its own, which is any worker's
+                client = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+                client.request("GET", "/v1/echo/x", headers=headers)
+                statuses.append(client.getresponse().status)
+                client.close()
+            assert statuses == [200] + [401] * 7
 
 
 def test_a_worker_that_finds_a_broken_file_says_so_and_comes_back_with_a_good_one(

@@ -7,7 +7,7 @@ import base64
 import datetime
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,12 +23,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
-from protogw.errors import BodyTooLarge, Unauthenticated
+from protogw.errors import BodyTooLarge, Overloaded, Unauthenticated
 from protogw.policies import http_signature, signature_keys
 from protogw.policies.http_signature import HttpSignature, HttpSignatureSettings
 from protogw.policies.signature_verifier import _ALGORITHMS, Signed, Verifier
+from protogw.stores.base import StoreError, Taken, Window
+from protogw.stores.memory import MemoryCounters
 from protogw.wire.http import HTTP_1_1, Peer, RequestHead
 from tests.support import rpc
+from tests.support.counted import Counted
 from tests.support.tokens import tools
 
 SECRET = "a secret of more than thirty-two characters"
@@ -296,6 +299,54 @@ async def test_the_calls_of_one_socket_share_the_nonce_that_opened_it() -> None:
             await one(made, forward)
         else:
             assert "used before" in await refused(one, made)
+
+
+class Elsewhere:
+    """A store of nonces that several gateways ask."""
+
+    def __init__(self) -> None:
+        self.seen = MemoryCounters(clock=lambda: 1000.0)
+        self.down = False
+
+    async def take(self, key: str, cost: int, windows: Sequence[Window]) -> Sequence[Taken]:
+        if self.down:
+            raise StoreError("down")
+        return self.seen.take_now(key, cost, windows)
+
+    async def close(self) -> None: ...
+
+
+class Tools(Counted):
+    def __init__(self, store: Elsewhere) -> None:
+        super().__init__()
+        self.store = store
+
+    def counters(self, url: str) -> Elsewhere:
+        assert url == "redis://nonces"
+        return self.store
+
+
+async def test_a_nonce_counts_once_for_all_gateways_that_share_a_store() -> None:
+    store, sharing = Elsewhere(), [policy(store="redis://nonces") for _ in range(2)]
+    for one in sharing:
+        one.equip(Tools(store))  # type: ignore[arg-type]
+    head = signed(nonce="n1")
+    await sharing[0](call(head), forward)
+    assert await refused(sharing[1], call(head)) == "the signature's nonce was used before"
+    await sharing[1](call(signed(nonce="n2")), forward)
+    store.down = True
+    head = signed(nonce="n3")
+    with pytest.raises(Overloaded):
+        await sharing[0](call(head), forward)
+    store.down = False
+    await sharing[0](call(head), forward)
+    # What opened a socket is asked for once, however many calls the socket carries.
+    head = signed(nonce="n4")
+    for _ in range(2):
+        made = call(head)
+        made.attributes = {"connection": "a"}
+        await sharing[0](made, forward)
+    assert await refused(sharing[1], made) == "the signature's nonce was used before"
 
 
 async def test_nonces_that_are_remembered_are_bounded() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -14,10 +13,11 @@ from pydantic_core import ErrorDetails
 
 from protogw.config.checks import check
 from protogw.config.document import NOTHING, Document
-from protogw.config.faults import ConfigError, Fault, Place, shown
+from protogw.config.faults import ConfigError, Fault, Place
 from protogw.config.kinds import Kinds
 from protogw.config.model import Config, configured
 from protogw.config.reader import read
+from protogw.config.sentences import of_one_value, sentence
 from protogw.words import hint
 
 _LATER: Mapping[str, frozenset[str]] = {
@@ -49,8 +49,7 @@ def inspect(
         config = model.model_validate(document.data)
         config.lies_in(Path(path).absolute().parent)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
-            _report(document, model, details)
+        _report(document, model, error.errors(include_url=False))
     check(document, kinds)
     faults = sorted(
         set(document.faults), key=lambda fault: (document.files.index(fault.file), fault.line, fault.column, fault.path)
@@ -58,23 +57,26 @@ def inspect(
     return (None if faults else config), faults, document
 
 
-def _report(document: Document, model: type[BaseModel], error: ErrorDetails) -> None:
-    place: Place = tuple(step for step in error["loc"] if step != "[key]")
-    known = document.known(place)
-    value = document.value(known)
-    if value is NOTHING:
-        return  # its fault is already told
-    kind = error["type"]
-    if kind == "too_short" and isinstance(value, list) and len(value) >= (error.get("ctx") or {}).get("min_length", 1):
-        return  # it is short only of its items with faults, which are told
-    if kind == "extra_forbidden":
-        document.fault(place, _unknown(model, place), key=True)
-    elif kind == "missing":
-        document.fault(place, "is missing", key=True)
-    else:
-        of_key = "[key]" in error["loc"]
+def _report(document: Document, model: type[BaseModel], errors: Iterable[ErrorDetails]) -> None:
+    alike: dict[tuple[Place, bool], list[ErrorDetails]] = {}
+    for error in errors:
+        place: Place = tuple(step for step in error["loc"] if step != "[key]")
+        known = document.known(place)
+        value = document.value(known)
+        if value is NOTHING:
+            continue  # its fault is already told
+        kind = error["type"]
+        if kind == "too_short" and isinstance(value, list) and len(value) >= error.get("ctx", {}).get("min_length", 1):
+            continue  # it is short only of its items with faults, which are told
+        if kind == "extra_forbidden":
+            document.fault(place, _unknown(model, place), key=True)
+        elif kind == "missing":
+            document.fault(place, "is missing", key=True)
+        else:
+            alike.setdefault((known, "[key]" in error["loc"]), []).append(error)
+    for (known, of_key), found in alike.items():
         written = known[-1] if of_key and known else document.written(known)
-        document.fault(known, _sentence(error, written), key=of_key)
+        document.fault(known, sentence(of_one_value(found, written), written), key=of_key)
 
 
 def _unknown(model: type[BaseModel], place: Place) -> str:
@@ -135,65 +137,3 @@ def _stripped(annotation: Any) -> Any:
             annotation = inner[0]
         else:
             return annotation
-
-
-_EXPECTED = {
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "dict_type": "a mapping",
-    "mapping_type": "a mapping",
-    "tuple_type": "a list",
-    "list_type": "a list",
-    "set_type": "a list",
-    "frozen_set_type": "a list",
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "finite_number": "a finite number",
-}
-_BOUNDS = {
-    "greater_than": ("more than", "gt"),
-    "greater_than_equal": ("at least", "ge"),
-    "less_than": ("less than", "lt"),
-    "less_than_equal": ("at most", "le"),
-}
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:g}"
-
-
-def _sentence(error: ErrorDetails, written: object) -> str:
-    """What is wrong with a value, in the config's own words."""
-    kind = error["type"]
-    context: dict[str, Any] = error.get("ctx") or {}
-    if kind in _EXPECTED:
-        if kind == "string_type" and isinstance(written, (int, float)):
-            return f'expected text, got {shown(written)}: write it in quotes, "{written}"'
-        return f"expected {_EXPECTED[kind]}, got {shown(written)}"
-    if kind in ("literal_error", "enum"):
-        words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        guess = hint(written, words) if isinstance(written, str) else ""
-        return f"{shown(written)} is not allowed here{guess or '; there are ' + ', '.join(words)}"
-    if kind in _BOUNDS:
-        word, key = _BOUNDS[kind]
-        return f"must be {word} {_number(context[key])}, got {shown(written)}"
-    if kind in ("too_short", "string_too_short"):
-        return "must not be empty"
-    if kind in ("too_long", "string_too_long"):
-        return f"is longer than {context['max_length']}"
-    if kind == "string_pattern_mismatch" and "redis" in str(context.get("pattern")):
-        return f"{shown(written)} is not a store: write redis://HOST:6379/0, rediss://… or unix:///PATH"
-    if kind == "string_pattern_mismatch":
-        return f"{shown(written)} has characters that are not allowed here"
-    message = error["msg"]
-    about_value = message.startswith(("is ", "has ")) and not isinstance(written, (dict, list))
-    if kind == "value_refused" or about_value:
-        return f"{shown(written)} {message}"
-    message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return message[:1].lower() + message[1:]

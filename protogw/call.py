@@ -214,6 +214,10 @@ PARTIAL = "partial"
 policy need not refuse the whole call for them."""
 
 
+ASKED_BY = "asked_by"
+"""Attribute of a call that is one of several of a request: equal for all of them, and for no other request's."""
+
+
 RENEWED = "renewed"
 """Attribute of a call whose client can say anew who it is while it runs: a function that returns the metadata that it
 would be made with now."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Encoding, Payload
+from protogw.call import ASKED_BY, Call, Encoding, Payload
 from protogw.errors import BodyTooLarge, Overloaded, Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
@@ -41,6 +41,9 @@ _IN_TARGET: Final = frozenset(("@authority", "@path", "@query", "@scheme", "@req
 """What @target-uri covers, too."""
 
 _COVERED: Final = ("@method", "@authority", "@path", "@query")
+
+_ELSEWHERE: Final = object()
+"""Who has used a nonce that was shown to another worker or gateway: no request of this one."""
 
 _BODILESS: Final = frozenset((b"GET", b"HEAD"))
 
@@ -105,6 +108,8 @@ class HttpSignature(Authentication):
         self._once = (Window(amount=1, per_s=kept_s, burst=1),)
         self._others: CounterStore | None = None
         """Whom a nonce may have been shown to as well: other workers, or other gateways."""
+        self._asking: dict[tuple[str, str], asyncio.Task[bool | None]] = {}
+        """Nonces that they are asked for right now."""
 
     def equip(self, tools: Tools) -> None:
         super().equip(tools)
@@ -139,22 +144,39 @@ class HttpSignature(Authentication):
             if self._settings.nonce:
                 raise Unauthenticated("the signature has no nonce", "Signature")
             return
-        # The calls of one socket all come with the request that opened it.
-        socket = call.attributes.get("connection") if call.attributes is not None else None
-        used = self._nonces.get((key, nonce))
-        if used is not None and (socket is None or used != socket):
+        # The calls of one socket all come with the request that opened it, and so do the fields of a GraphQL query.
+        attributes = call.attributes or {}
+        request = attributes.get("connection") or attributes.get(ASKED_BY)
+        shown = (key, nonce)
+        used = self._nonces.get(shown)
+        if used is None:
+            self._nonces[shown] = request or True
+            if self._others is not None:
+                asking = asyncio.get_running_loop().create_task(self._first(self._others, shown), name="a nonce")
+                self._asking[shown] = asking
+        elif request is None or used != request:
             raise Unauthenticated("the signature's nonce was used before", "Signature")
-        self._nonces[key, nonce] = socket if socket is not None else True
-        if self._others is None or used is not None:
-            return
-        name = sha256(f"{key}\0{nonce}".encode()).hexdigest()
+        if self._asking and (known := self._asking.get(shown)) is not None:
+            # Shielded: the calls of one request wait for the same answer, and one may be given up.
+            first = await asyncio.shield(known)
+            if first is None:
+                raise Overloaded("the signature's nonce cannot be looked up")
+            if not first:
+                raise Unauthenticated("the signature's nonce was used before", "Signature")
+
+    async def _first(self, others: CounterStore, shown: tuple[str, str]) -> bool | None:
+        """Whether nobody else has been shown this nonce; None when that cannot be told."""
+        name = sha256("\0".join(shown).encode()).hexdigest()
         try:
-            taken = await self._others.take(f"{self.name} nonce {name}", 1, self._once)
-        except StoreError as error:
-            self._nonces.pop((key, nonce), None)
-            raise Overloaded("the signature's nonce cannot be looked up") from error
+            taken = await others.take(f"{self.name} nonce {name}", 1, self._once)
+        except StoreError:
+            self._nonces.pop(shown, None)
+            return None
+        finally:
+            del self._asking[shown]
         if not taken[0].allowed:
-            raise Unauthenticated("the signature's nonce was used before", "Signature")
+            self._nonces[shown] = _ELSEWHERE
+        return taken[0].allowed
 
     async def _body(self, call: Call, head: RequestHead) -> bytes | None:
         """The body to compare a digest with; None when none is looked at. Raises BodyTooLarge, Unauthenticated."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hmac
 import http.client
 import json
 import os
@@ -26,6 +24,7 @@ from tests.support import kit
 from tests.support.backend import Backend
 from tests.support.gateway import config_of, written
 from tests.support.processes import Program, free_port, until
+from tests.support.signing import POLICY, signature
 
 if sys.platform != "linux":
     pytest.skip("ports are shared as Linux shares them", allow_module_level=True)
@@ -207,15 +206,9 @@ def test_a_worker_that_is_killed_leaves_the_others_serving_and_comes_back(servic
 
 
 def test_a_nonce_counts_once_whichever_worker_it_is_shown_to(service: Backend, tmp_path: Path) -> None:
-    secret = "a secret of more than thirty-two characters"
-    key = {"id": "k", "consumer": "shop", "algorithm": "hmac-sha256", "secret": secret}
-    signed = {"http_signature": {"keys": [key], "covers": "@method", "nonce": True}}
-    with workers(kits(service, policies={"signed": signed}, use=["signed"]), tmp_path) as running:
+    with workers(kits(service, policies={"signed": POLICY}, use=["signed"]), tmp_path) as running:
         for number in range(4):
-            told = f'("@method");created={int(time.time())};keyid="k";nonce="n{number}"'
-            base = f'"@method": GET\n"@signature-params": {told}'.encode()
-            value = base64.b64encode(hmac.digest(secret.encode(), base, "sha256")).decode()
-            headers = {"signature-input": f"s={told}", "signature": f"s=:{value}:"}
+            headers = signature(f"n{number}")
             statuses = []
             for _ in range(8):  # each over a connection of its own, which is any worker's
                 client = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)

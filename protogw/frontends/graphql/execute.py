@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from protogw.call import PARTIAL, RENEWED, Call, Encoding, Metadata, Payload, Withheld
+from protogw.call import ASKED_BY, PARTIAL, RENEWED, Call, Encoding, Metadata, Payload, Withheld
 from protogw.descriptors.to_graphql_model import RootField
 from protogw.errors import BadUpstream, Code, GatewayError, InternalError, InvalidRequest, Status
 from protogw.frontends.enveloped import close, written
@@ -46,6 +46,7 @@ class Origin:
         "operation",
         "peer",
         "renewed",
+        "request",
         "saw",
         "started",
         "timeout",
@@ -63,8 +64,10 @@ class Origin:
         timeout: float | None,
         saw: Saw,
         ended: Ended | None = None,
+        request: object = None,
     ) -> None:
-        """`saw` is told of each call before it is made, `ended` afterwards."""
+        """`saw` is told of each call before it is made, `ended` afterwards. `request` is what stands for the HTTP
+        request that brought it, where that has brought others."""
         self.kind = kind
         self.gateway = handle
         self.head = head
@@ -74,6 +77,7 @@ class Origin:
         self.timeout = timeout
         self.saw = saw
         self.ended = ended
+        self.request = request or object()
         self.operation: Operation | None = None
         """What its calls are made for; set once it is known, before the first of them."""
         self.renewed: Callable[[], Metadata] | None = None
@@ -90,7 +94,7 @@ class Origin:
             payload=Payload(request, Encoding.PROTO, root.method.input.codec),
             timeout=self.timeout,
         )
-        call.attributes = {"cost": cost, PARTIAL: True}
+        call.attributes = {"cost": cost, PARTIAL: True, ASKED_BY: self.request}
         if self.renewed is not None:
             call.attributes[RENEWED] = self.renewed
         self.saw(call)

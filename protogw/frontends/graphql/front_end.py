@@ -217,6 +217,7 @@ class Graphql:
             return
         loop = asyncio.get_running_loop()
         ended = self.recorder.called if self.recorder is not None else None
+        request = object()
 
         def origin(metadata: Metadata) -> Origin:
             return Origin(
@@ -229,6 +230,7 @@ class Graphql:
                 timeout=None,
                 saw=_unseen,
                 ended=ended,
+                request=request,
             )
 
         leaving: set[asyncio.Task[None]] = set()

@@ -236,7 +236,7 @@ class Delivery:
 
     def shown(self) -> dict[str, Any]:
         """What the admin address says of it."""
-        found: dict[str, Any] = {"route": self.place}
+        found: dict[str, Any] = {"route": self.place, "name": self._route.name}
         if len(self._route.to) > 1:
             found["upstreams"] = {
                 name: {"weight": side.weight, "calls": side.calls, "fallbacks": side.fallbacks}

@@ -119,7 +119,8 @@ def test_blue_and_green_change_places_on_the_admin_address(
         assert (status, shown["upstreams"]["old"]) == (200, {"weight": 0, "calls": 5, "fallbacks": 0})
         assert [echo(port) for _ in range(5)] == [200] * 5
         assert ask(admin, "/routes")[1]["echo"]["upstreams"]["new"] == {"weight": 100, "calls": 5, "fallbacks": 0}
-        assert ask(admin, "/routes/echo")[1]["route"] == "routes[0]"
+        shown = ask(admin, "/routes/echo")[1]
+        assert (shown["route"], shown["name"]) == ("routes[0]", "echo")
         assert "/routes" in ask(admin, "/")[1]["paths"]
 
 

@@ -12,7 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from protogw.entry_files import FileFault, read_entries
 from protogw.identity import Identity
@@ -49,11 +59,21 @@ Entries = Mapping[Name, Consumer]
 _ENTRIES = TypeAdapter(dict[Name, Consumer])
 
 
-def _entries_or_file(value: Any) -> Any:
-    return parse_file(value) if isinstance(value, str) else value
+class _OrFile:
+    """Entries, or a file of them: by what is written, so that faults of entries are told as theirs."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(_entries_or_file, handler.generate_schema(Entries))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(core), {"format": "path", "type": "string"}]}
 
 
-ConsumersOrFile = Annotated[Entries | Path, BeforeValidator(_entries_or_file)]
+def _entries_or_file(value: Any, entries: ValidatorFunctionWrapHandler) -> Any:
+    return parse_file(value) if isinstance(value, str) else entries(value)
+
+
+ConsumersOrFile = Annotated[Entries | Path, _OrFile()]
 
 
 class Consumers:

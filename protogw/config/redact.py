@@ -9,7 +9,13 @@ from protogw.config.document import NOTHING, Document
 from protogw.config.faults import Place
 from protogw.words import HIDDEN, USER_INFO
 
-_SECRET_KEY = re.compile(r"secret|password|passwd|token|api_?key|credential|authorization|hash$", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"secret|passw(?:or)?d|passphrase|token|(?:api|access|private|signing)[_-]?key|credential|authorization|hash$",
+    re.IGNORECASE,
+)
+
+_SENT = frozenset((("metrics", "headers"), ("tracing", "headers"), ("websocket_options", "headers")))
+"""Where fields stand that the gateway sends for itself: what they are called says nothing of what is a token."""
 
 
 def redacted(document: Document) -> Any:
@@ -19,6 +25,7 @@ def redacted(document: Document) -> Any:
 
 def _shown(document: Document, place: Place, value: Any, *, hidden: bool) -> Any:
     if isinstance(value, dict):
+        hidden = hidden or place[-2:] in _SENT
         return {
             key: _shown(document, (*place, key), inner, hidden=hidden or bool(_SECRET_KEY.search(key)))
             for key, inner in value.items()

@@ -304,7 +304,10 @@ def test_a_shown_config_has_no_secret_in_it(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(
         'listeners: { public: { address: file:port } }\nupstreams: { a: { grpc: ["${WHERE}"] } }\n'
-        "policies: { p: { cors: { api_key: s3cret, client-secret: [s3cret], url: redis://u:s3cret@x } } }\n"
+        "policies: { p: { cors: { api_key: s3cret, client-secret: [s3cret], url: redis://u:s3cret@x,"
+        " set: { x-api-key: s3cret, x-passphrase: s3cret, x-user: sub }, headers: { x-user: sub } } } }\n"
+        "metrics: { otlp: http://c:4318, headers: { x-team: s3cret } }\n"
+        'tracing: { otlp: http://c:4318, headers: { x-team: s3cret, x-env: "${WHERE}" } }\n'
     )
     _, _, document = inspect(path, KINDS, {"WHERE": "s3cret:1"})
     shown = redacted(document)
@@ -312,6 +315,10 @@ def test_a_shown_config_has_no_secret_in_it(tmp_path: Path) -> None:
     assert shown["listeners"]["public"]["address"] == "file:port"
     assert shown["upstreams"]["a"]["grpc"] == ["${WHERE}"]
     assert shown["policies"]["p"]["cors"]["url"] == "redis://***@x"
+    assert (
+        shown["policies"]["p"]["cors"]["set"]["x-user"] == shown["policies"]["p"]["cors"]["headers"]["x-user"] == "sub"
+    )
+    assert shown["tracing"]["headers"] == {"x-team": "***", "x-env": "${WHERE}"}
 
 
 json_values = st.recursive(

@@ -146,7 +146,7 @@ def routes(
 def explain(
     config: ConfigFile,
     request: Annotated[
-        str, Parameter(help="`GET /v1/shelves/1`, a method such as Library/GetShelf, or `tcp LISTENER`.")
+        str, Parameter(help="`GET /v1/shelves/1`, a method such as Library/GetShelf, or `tcp LISTENER [SERVER_NAME]`.")
     ],
     /,
     *,

@@ -50,14 +50,14 @@ def raw_way(config: Config, request: str) -> dict[str, Any] | None:
         raise CommandFailed(f"no listener with the name {name!r} passes {kind} through{hint(name, listeners)}")
     assert listener.raw is not None
     settings = listener.raw[1]
+    ways = dict(KINDS.passthroughs[kind].ways(settings))
     way: dict[str, Any] = {
         "request": request,
         "listener": f"{name} ({listener.address})",
         "passthrough": f"{kind}: {summary(KINDS.passthroughs[kind])}",
         "sources": _sources(listener),
-        "first": _first(listener, server_name),
+        "first": _first(listener, None if "" in ways else server_name),
     }
-    ways = dict(KINDS.passthroughs[kind].ways(settings))
     upstream = ways.get("") or Names({what: to for what, to in ways.items() if what}).find(server_name)
     upstream = upstream or ways.get("otherwise")
     if upstream is None:
@@ -83,13 +83,13 @@ def _sources(listener: Listener) -> str:
     return allowed + denied
 
 
-def _first(listener: Listener, server_name: str) -> str:
-    """What is read before a connection is carried."""
+def _first(listener: Listener, server_name: str | None) -> str:
+    """What is read before a connection is carried; no name is looked for when it is None."""
     steps = []
     if listener.proxy_protocol:
         steps.append(f"a PROXY header from {', '.join(map(str, listener.trusted_proxies))}")
     if listener.tls is not None:
         steps.append("TLS is ended")
-    if server_name:
-        steps.append(f"a ClientHello that asks for {server_name}")
+    if server_name is not None:
+        steps.append(f"a ClientHello that {f'asks for {server_name}' if server_name else 'names no server'}")
     return ", then ".join(steps) or "nothing"

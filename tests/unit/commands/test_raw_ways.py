@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+import yaml
 
 from protogw.commands.configured import from_data
 from protogw.commands.raw_ways import raw_rows, raw_way
 from protogw.commands.terminal import CommandFailed
 from protogw.config import Config
+from tests.support.processes import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,21 @@ def test_a_name_is_followed_to_its_upstream(config: Config, request_: str, upstr
 
 
 @pytest.mark.parametrize(
+    ("request_", "first"),
+    [
+        ("tcp secure a.example", "a ClientHello that asks for a.example"),
+        ("tcp secure", "a ClientHello that names no server"),
+        ("tcp else", "a ClientHello that names no server"),
+        ("udp dns a.example", "nothing"),
+    ],
+)
+def test_a_name_is_read_where_it_decides(config: Config, request_: str, first: str) -> None:
+    way = raw_way(config, request_)
+    assert way is not None
+    assert way["first"] == first
+
+
+@pytest.mark.parametrize(
     ("request_", "why"),
     [("tcp secure c.example", "nobody has the name c.example"), ("tcp secure", "the client names no server")],
 )
@@ -85,6 +104,17 @@ def test_a_client_that_is_refused_is_told_so(config: Config, request_: str, why:
     way = raw_way(config, request_)
     assert way is not None
     assert way["refused"] == why
+
+
+def test_the_docs_show_what_is_told() -> None:
+    written = (ROOT / "examples" / "tcp-sni" / "gateway.yaml").read_text()
+    data = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", written))
+    data["upstreams"]["inside"]["tls"] = True  # its certificates are made when it runs
+    way = raw_way(from_data(data), "tcp secure shop.b.example")
+    assert way is not None
+    page = (ROOT / "docs" / "cli.md").read_text()
+    for key, value in list(way.items())[1:]:
+        assert f"  {key:<12} {value}\n" in page
 
 
 def test_a_listener_that_there_is_not_is_an_error_with_a_guess(config: Config) -> None:

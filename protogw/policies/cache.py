@@ -37,6 +37,8 @@ _COMPLAIN_S = 10.0
 MOST_BEHIND = 64
 """Answers that are fetched anew in the background at once; beyond that, stale ones stay stale a little longer."""
 BEHIND_S = 15.0
+SKEW_S = 60.0
+"""How far the clocks of gateways that share answers may differ."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 
@@ -155,6 +157,8 @@ class Cache:
             return await forward(call)
         store = self._store
         entry = store.get_now(asked.key) if isinstance(store, MemoryCache) else await self._looked_up(asked)
+        if entry is not None and entry.made_s > self._clock() + SKEW_S:
+            entry = None  # this clock was put back: it would be fresh for as long as that
         if entry is not None:
             age = max(0.0, self._clock() - entry.made_s)
             if age < entry.fresh_s and not entry.asks_first and _will_take(said, age):

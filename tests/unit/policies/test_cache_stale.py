@@ -159,3 +159,13 @@ async def test_what_must_be_asked_about_each_time_is() -> None:
     )
     assert [text(await kept.ask(get())) for _ in range(2)] == ["body 1"] * 2
     assert kept.service.count == 3
+
+
+async def test_an_answer_of_the_future_is_not_given_when_the_clock_was_put_back() -> None:
+    kept = Kept(FRESH)
+    assert text(await kept.ask(call())) == "1"
+    kept.clock.now -= 30  # another gateway's clock may be as far off
+    assert text(await kept.ask(call())) == "1"
+    kept.clock.now -= 3600
+    assert text(await kept.ask(call())) == "2"
+    assert text(await kept.ask(call())) == "2"

@@ -24,11 +24,11 @@ from protogw.errors import GatewayError, Overloaded, Unauthenticated, UpstreamEr
 from protogw.fetching import Fetcher, FetchError
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
-from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication, claim, texts
+from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication
 from protogw.policies.base import PolicySettings, Tools
-from protogw.policies.claims import ClaimPath, WebAddress, scopes_of
+from protogw.policies.claims import ClaimPath, Naming, WebAddress, check_audience, invalid_token, lasts_until
 from protogw.policies.credentials import PlaceList, Places
-from protogw.policies.tokens.compact import TokenFault, instant
+from protogw.policies.tokens.compact import TokenFault
 from protogw.values import LISTED, Positive, refuse
 
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ class Introspection(PlacedAuthentication):
         self._challenge = f'Bearer realm="{settings.realm}"'
         self._places = Places(settings.places, "Bearer", hide=settings.hide, challenge=self._challenge)
         self._audience = frozenset(settings.audience)
-        self._subject = settings.subject.split(".")
-        self._consumer = settings.consumer.split(".") if settings.consumer is not None else None
-        self._groups = settings.groups.split(".")
+        self._naming = Naming(self.kind, subject=settings.subject, consumer=settings.consumer, groups=settings.groups)
         self._tls: SSLContext | None = None
         self._headers, self._form = _client(settings)
         self._good: LRUCache[bytes, tuple[Identity, float]] = LRUCache(settings.cache)
@@ -143,7 +141,7 @@ class Introspection(PlacedAuthentication):
             raise self._refused(str(fault)) from fault
 
     def _refused(self, why: str) -> Unauthenticated:
-        return Unauthenticated(why, f'{self._challenge}, error="invalid_token", error_description="{why}"')
+        return invalid_token(why, self._challenge)
 
     async def _ask(self, digest: bytes, token: bytes) -> Identity:
         """Who the issuer says that it is: once for all who ask at the same time. Raises TokenFault, GatewayError."""
@@ -198,31 +196,11 @@ class Introspection(PlacedAuthentication):
         """Who an answer names; raises TokenFault when the token is worth nothing here and now."""
         if said.get("active") is not True:
             raise TokenFault("the token is not active")
-        expires, begins = instant(said, "exp"), instant(said, "nbf")
-        now = time.time()
-        if expires is not None and expires <= now:
-            raise TokenFault("the token has expired")
-        if begins is not None and begins > now:
-            raise TokenFault("the token is not valid yet")
+        expires_at = lasts_until(said)
         if self._settings.issuer is not None and said.get("iss") != self._settings.issuer:
             raise TokenFault("the token's issuer is not trusted")
-        if self._audience and self._audience.isdisjoint(texts(said.get("aud"))):
-            raise TokenFault("the token is for another audience")
-        subject = claim(said, self._subject)
-        if not isinstance(subject, str) or not subject:
-            raise TokenFault("the token names nobody")
-        consumer = claim(said, self._consumer) if self._consumer is not None else ""
-        issuer = said.get("iss")
-        return Identity(
-            subject=subject,
-            scheme=self.kind,
-            consumer=consumer if isinstance(consumer, str) else "",
-            issuer=issuer if isinstance(issuer, str) else "",
-            groups=texts(claim(said, self._groups)),
-            scopes=scopes_of(said),
-            claims=said,
-            expires_at=expires,
-        )
+        check_audience(said, self._audience)
+        return self._naming.identity(said, expires_at)
 
     async def run(self) -> None:
         """Give up what is being asked at the gateway's end."""

@@ -22,9 +22,9 @@ from protogw.call import Call
 from protogw.errors import Overloaded, Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile, parse_file
-from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication, claim, texts
+from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication, claim
 from protogw.policies.base import PolicySettings, Tools
-from protogw.policies.claims import ClaimPath, scopes_of, web_address
+from protogw.policies.claims import ClaimPath, Naming, check_audience, invalid_token, lasts_until, web_address
 from protogw.policies.credentials import PlaceList, Places
 from protogw.policies.tokens.compact import Compact, TokenFault, instant
 from protogw.policies.tokens.keys import ALGORITHMS, KeyFault, KeyRing, UnknownKey, key_of_pem, key_of_secret
@@ -164,13 +164,17 @@ class Jwt(PlacedAuthentication):
         self._settings = settings
         self._challenge = f'Bearer realm="{settings.realm}"'
         self._places = Places(settings.places, "Bearer", hide=settings.hide, challenge=self._challenge)
-        self._groups = settings.groups.split(".")
-        self._subject = settings.subject.split(".")
-        self._consumer = settings.consumer.split(".") if settings.consumer is not None else None
         self._required = [path.split(".") for path in settings.require]
         self._typ = settings.typ.lower().removeprefix("application/") if settings.typ is not None else None
         self._trusted: tuple[_Trusted, ...] = ()
         self.several_issuers = len(settings.issuers) > 1
+        self._naming = Naming(
+            self.kind,
+            subject=settings.subject,
+            consumer=settings.consumer,
+            groups=settings.groups,
+            several_issuers=self.several_issuers,
+        )
         self._cache: LRUCache[bytes, Identity] = LRUCache(max(1, settings.cache))
 
     @property
@@ -258,8 +262,7 @@ class Jwt(PlacedAuthentication):
         return identity
 
     def _refused(self, why: str) -> Unauthenticated:
-        said = why.replace('"', "'").replace("\\", "/").encode("ascii", "replace").decode()
-        return Unauthenticated(why, f'{self._challenge}, error="invalid_token", error_description="{said}"')
+        return invalid_token(why, self._challenge)
 
     async def _verified(self, token: bytes) -> Identity:
         """Whose token it is; raises TokenFault, or Overloaded while the keys are not there."""
@@ -287,41 +290,18 @@ class Jwt(PlacedAuthentication):
 
     def _identity(self, compact: Compact, trusted: _Trusted) -> Identity:
         """What a token with a good signature says; raises TokenFault where that is not good now, or not for us."""
-        claims, settings = compact.claims, self._settings
-        now, leeway = time.time(), settings.leeway
-        expires, begins = instant(claims, "exp"), instant(claims, "nbf")
+        claims = compact.claims
+        expires_at = lasts_until(claims, self._settings.leeway)
         instant(claims, "iat")
-        if expires is None and settings.require_exp:
+        if expires_at is None and self._settings.require_exp:
             raise TokenFault("the token never expires")
-        if expires is not None and expires + leeway <= now:
-            raise TokenFault("the token has expired")
-        if begins is not None and begins - leeway > now:
-            raise TokenFault("the token is not valid yet")
-        if trusted.audience:
-            audience = claims.get("aud")
-            if trusted.audience.isdisjoint(texts(audience)):
-                raise TokenFault("the token is for another audience")
+        check_audience(claims, trusted.audience)
         if self._typ is not None and compact.typ != self._typ:
             raise TokenFault("the token is of another type")
         for path in self._required:
             if claim(claims, path) is None:
                 raise TokenFault(f"the token has no {'.'.join(path)}")
-        subject = claim(claims, self._subject)
-        if not isinstance(subject, str) or not subject:
-            raise TokenFault(f"the token has no {settings.subject}")
-        consumer = claim(claims, self._consumer) if self._consumer is not None else ""
-        issuer = claims.get("iss")
-        return Identity(
-            subject=subject,
-            scheme=self.kind,
-            consumer=consumer if isinstance(consumer, str) else "",
-            issuer=issuer if isinstance(issuer, str) else "",
-            groups=texts(claim(claims, self._groups)),
-            scopes=scopes_of(claims),
-            claims=claims,
-            expires_at=expires + leeway if expires is not None else None,
-            several_issuers=self.several_issuers,
-        )
+        return self._naming.identity(claims, expires_at)
 
     async def run(self) -> None:
         """Keep the keys fresh, until cancelled."""

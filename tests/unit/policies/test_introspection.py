@@ -77,8 +77,8 @@ async def test_the_issuer_is_told_who_asks(how: str) -> None:
         (answer(exp=1), "expired"),
         (answer(exp="x"), "no time"),
         (answer(nbf=int(time.time()) + 600), "not valid yet"),
-        (answer(sub=None), "names nobody"),
-        (answer(sub=["ann"]), "names nobody"),
+        (answer(sub=None), "has no sub"),
+        (answer(sub=["ann"]), "has no sub"),
         (answer(iss="https://evil.example"), "not trusted"),
         (answer(iss="https://idp.example", aud="other"), "another audience"),
     ],
@@ -92,6 +92,11 @@ async def test_other_tokens_are_refused(said: bytes, reason: str) -> None:
         with pytest.raises(Unauthenticated, match=reason):
             await one(call(), forward)
     assert len(web.asked) == 1
+
+
+async def test_when_the_token_was_made_is_the_issuers_business() -> None:
+    one = policy(Web({URL: answer(iat="yesterday")}))
+    await one(call(), forward)
 
 
 @pytest.mark.parametrize("broken", [DOWN, 500, 401, 302, b"<html>", b"[]", b"[" * 5000])

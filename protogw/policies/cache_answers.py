@@ -10,7 +10,7 @@ from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, Payload
 from protogw.counting import Count
 from protogw.errors import OK, Code, Detail, Status
 from protogw.policies.cache_key import Asked
-from protogw.policies.freshness import Rules, freshness, matches, unchanged_since
+from protogw.policies.freshness import Freshness, Rules, freshness, matches, unchanged_since
 from protogw.stores.entries import Entry, Pairs
 from protogw.wire.http import HOP_BY_HOP, ResponseHead
 
@@ -92,17 +92,7 @@ class Answers:
         news = [pair for pair in told if pair[0] in said]
         fields = self._kept((*kept, *news))
         found = freshness((*kept, *news), rules, now)
-        if found is None:
-            return None
-        return replace(
-            known,
-            fields=fields,
-            made_s=now - found.age_s,
-            fresh_s=found.fresh_s,
-            stale_s=found.stale_s,
-            error_s=found.error_s,
-            asks_first=found.asks_first,
-        )
+        return _dated(replace(known, fields=fields), found, now) if found is not None else None
 
     async def entry(
         self, call: Call, asked: Asked, reply: Reply, rules: Rules, negative_s: float, now: float
@@ -121,15 +111,13 @@ class Answers:
         if status.code is not Code.OK:
             if not negative_s or status.code is not Code.NOT_FOUND:
                 return None
-            rules = rules._replace(ttl_s=negative_s, most_s=negative_s, stale_s=0.0, error_s=0.0)
+            rules = _negative(rules, negative_s)
         elif payload is None:
             return None
-        found = freshness(fields, rules, now)
-        if found is None or _varies(fields, asked) or (payload is not None and len(payload.data) > self._most):
+        found = _usable(fields, reply.metadata.pairs, asked, rules, now)
+        if found is None or (payload is not None and len(payload.data) > self._most):
             return None
         kept = self._kept(reply.metadata.pairs)
-        if found.asks_first and _field(kept, b"etag") is None and _field(kept, b"last-modified") is None:
-            return None
         return self._fitting(
             Entry(
                 name=asked.name,
@@ -142,26 +130,21 @@ class Answers:
                 details=tuple((detail.type_url.encode(), detail.value) for detail in status.details),
                 tags=self._tags_of(fields),
                 etag=self._etag_of(kept, payload.data) if payload is not None else b"",
-                made_s=now - found.age_s,
-                fresh_s=found.fresh_s,
-                stale_s=found.stale_s,
-                error_s=found.error_s,
-                asks_first=found.asks_first,
-            )
+            ),
+            found,
+            now,
         )
 
     async def _opaque(
         self, asked: Asked, reply: Reply, head: ResponseHead, rules: Rules, negative_s: float, now: float
     ) -> Entry | None:
         if head.status in _NOT_FOUND and negative_s:
-            rules = rules._replace(ttl_s=negative_s, most_s=negative_s, stale_s=0.0, error_s=0.0)
+            rules = _negative(rules, negative_s)
         elif head.status not in _STATUSES:
             return None
         fields = (*head.headers, *reply.metadata.pairs)
-        found = freshness(fields, rules, now)
-        if found is None or _varies(fields, asked) or _endless(_field(head.headers, b"content-type") or b""):
-            return None
-        if found.asks_first and _field(fields, b"etag") is None and _field(fields, b"last-modified") is None:
+        found = _usable(fields, fields, asked, rules, now)
+        if found is None or _endless(_field(head.headers, b"content-type") or b""):
             return None
         length = _field(head.headers, b"content-length")
         if length is not None and length.isdigit() and int(length) > self._most:
@@ -183,12 +166,9 @@ class Answers:
                 status=head.status,
                 tags=self._tags_of(fields),
                 etag=self._etag_of(fields, body) if head.status in (200, 203) else b"",
-                made_s=now - found.age_s,
-                fresh_s=found.fresh_s,
-                stale_s=found.stale_s,
-                error_s=found.error_s,
-                asks_first=found.asks_first,
-            )
+            ),
+            found,
+            now,
         )
 
     async def _whole(self, reply: Reply, payloads: AsyncIterator[Payload]) -> bool:
@@ -215,8 +195,8 @@ class Answers:
             return b""
         return b'W/"%b"' % sha256(body).hexdigest()[:22].encode()
 
-    def _fitting(self, entry: Entry) -> Entry | None:
-        return entry if entry.size <= self._most else None
+    def _fitting(self, entry: Entry, found: Freshness, now: float) -> Entry | None:
+        return _dated(entry, found, now) if entry.size <= self._most else None
 
     def _kept(self, fields: Pairs) -> Pairs:
         return tuple([pair for pair in fields if pair[0] not in _MOMENTARY and pair[0] != self._tags])
@@ -283,6 +263,33 @@ def _field(fields: Pairs, name: bytes) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+def _negative(rules: Rules, negative_s: float) -> Rules:
+    """The rules for what was not found."""
+    return rules._replace(ttl_s=negative_s, most_s=negative_s, stale_s=0.0, error_s=0.0)
+
+
+def _usable(fields: Pairs, validating: Pairs, asked: Asked, rules: Rules, now: float) -> Freshness | None:
+    """How long an answer with these fields is of use; None when it must not be kept, or its service must be asked first
+    and there is nothing to ask by."""
+    found = freshness(fields, rules, now)
+    if found is None or _varies(fields, asked):
+        return None
+    if found.asks_first and _field(validating, b"etag") is None and _field(validating, b"last-modified") is None:
+        return None
+    return found
+
+
+def _dated(entry: Entry, found: Freshness, now: float) -> Entry:
+    return replace(
+        entry,
+        made_s=now - found.age_s,
+        fresh_s=found.fresh_s,
+        stale_s=found.stale_s,
+        error_s=found.error_s,
+        asks_first=found.asks_first,
+    )
 
 
 def _holds(asked: Asked, answer: Pairs) -> bool:

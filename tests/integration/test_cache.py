@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +16,7 @@ from tests.support.backend import Backend
 from tests.support.drivers import Connect, ConnectJson, Driver, Grpc, GrpcWeb, GrpcWebText
 from tests.support.gateway import Running, config_of, gateway
 from tests.support.graphql_driver import Graphql
+from tests.support.plain import Plain, serving
 from tests.support.raw import Http1, Http2
 from tests.support.redis import RedisServer
 
@@ -142,8 +141,7 @@ def test_a_method_that_there_is_not_is_told_when_the_schema_is_known(tmp_path: P
 # ---- plain HTTP
 
 
-class Site(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Site(Plain):
     count: ClassVar[int] = 0
 
     def do_GET(self) -> None:
@@ -164,28 +162,19 @@ class Site(http.server.BaseHTTPRequestHandler):
         if status == 200:
             self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Running]:
     Site.count = 0
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    config = config_of(
-        {"site": {"http": [f"http://127.0.0.1:{server.server_address[1]}"]}},
-        policies={"kept": {"cache": {}}},
-        use=["kept"],
-        routes=[{"match": {"path": "/**"}, "to": "site"}],
-    )
-    with gateway(config, tmp_path) as running:
-        yield running
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Site) as port:
+        config = config_of(
+            {"site": {"http": [f"http://127.0.0.1:{port}"]}},
+            policies={"kept": {"cache": {}}},
+            use=["kept"],
+            routes=[{"match": {"path": "/**"}, "to": "site"}],
+        )
+        with gateway(config, tmp_path) as running:
+            yield running
 
 
 def ask(port: int, target: str, *fields: tuple[str, str], verb: str = "GET") -> tuple[int, bytes, str | None]:
@@ -217,41 +206,23 @@ def test_a_page_is_asked_about_before_it_is_given_again(site: Running) -> None:
     assert ask(site.port, "/tagged", ("if-none-match", 'W/"v1"')) == (304, b"", "revalidated")
 
 
-class Shelf(http.server.BaseHTTPRequestHandler):
+class Shelf(Plain):
     """A REST service that says whether what was asked for has changed."""
 
-    protocol_version = "HTTP/1.1"
     conditions: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
         condition = self.headers["if-none-match"]
         self.conditions.append(condition)
         body = b'{"text":"rest"}' if condition != '"v1"' else b""
-        self.send_response(200 if body else 304)
-        self.send_header("etag", '"v1"')
-        self.send_header("cache-control", "no-cache")
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        fields = {"etag": '"v1"', "cache_control": "no-cache", "content_type": "application/json"}
+        self.answer(body, 200 if body else 304, **fields)
 
 
 def test_a_rest_service_is_asked_whether_its_answer_still_holds(tmp_path: Path) -> None:
     Shelf.conditions.clear()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Shelf)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    config = config_of(
-        {"kit": {"rest": [f"http://127.0.0.1:{server.server_address[1]}"], "schema": "kit.pb"}},
-        policies={"kept": {"cache": {}}},
-        use=["kept"],
-    )
     (tmp_path / "kit.pb").write_bytes(kit.DESCRIPTOR_SET)
-    with gateway(config, tmp_path) as running:
+    with serving(Shelf) as port, gateway(shelf(port), tmp_path) as running:
         client = Grpc(running.port)
         found = [client.call("Look", kit.message("a")) for _ in range(2)]
         client.close()
@@ -262,9 +233,11 @@ def test_a_rest_service_is_asked_whether_its_answer_still_holds(tmp_path: Path) 
         held = ask(running.port, "/v1/look/a", *CALLER, ("if-none-match", '"v1"'))
     assert (held[0], held[1]) == (304, b"")
     assert Shelf.conditions == [None, '"v1"', '"v1"']
-    server.shutdown()
-    server.server_close()
-    thread.join()
+
+
+def shelf(port: int) -> dict[str, Any]:
+    upstreams = {"kit": {"rest": [f"http://127.0.0.1:{port}"], "schema": "kit.pb"}}
+    return config_of(upstreams, policies={"kept": {"cache": {}}}, use=["kept"])
 
 
 # ---- shared through Redis

@@ -4,9 +4,7 @@ head alone is never asked, in any protocol and version of HTTP; who may go on is
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +14,7 @@ from protogw.descriptors.from_proto import load_descriptor_set
 from tests.support import kit
 from tests.support.backend import Backend, backend
 from tests.support.gateway import Running, config_of, gateway
+from tests.support.plain import Plain, serving
 from tests.support.processes import require_tool, run
 from tests.support.raw import Cut, Http1, Http2
 
@@ -57,10 +56,8 @@ REFUSING: dict[str, tuple[Any, int]] = {
 GRPC_STATUS = {401: "16", 429: "8", 403: "7"}
 
 
-class Service(BaseHTTPRequestHandler):
+class Service(Plain):
     """Plain HTTP: says what it was sent."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = b""
@@ -68,13 +65,7 @@ class Service(BaseHTTPRequestHandler):
             body += self.rfile.read(size)
             self.rfile.readline()
         self.rfile.readline()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.answer(body)
 
 
 class Services(NamedTuple):
@@ -84,14 +75,8 @@ class Services(NamedTuple):
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[Services]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    with backend() as made:
-        yield Services(made, server.server_address[1])
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Service) as plain, backend() as made:
+        yield Services(made, plain)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +13,17 @@ from protogw.assembly import KINDS, AssemblyError, build
 from protogw.config import load
 from tests.support.certificates import Authority
 from tests.support.gateway import config_of, gateway, written
+from tests.support.plain import Plain, serving
 from tests.support.raw import Http1
 from tests.support.tokens import jwks, key, token
 
 
-class Keys(BaseHTTPRequestHandler):
+class Keys(Plain):
     """A key set, and what sends elsewhere for one."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         body = jwks(key()) if self.path == "/jwks" else b""
-        self.send_response(200 if self.path == "/jwks" else 302)
-        self.send_header("location", "/jwks")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.answer(body, 200 if body else 302, location="/jwks")
 
 
 @pytest.fixture
@@ -46,15 +36,8 @@ def port(authority: Authority) -> Iterator[int]:
     pair = authority.issue("idp", names=["localhost", "127.0.0.1"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.cert, pair.key)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Keys, context) as made:
+        yield made
 
 
 def config(settings: dict[str, Any]) -> dict[str, Any]:

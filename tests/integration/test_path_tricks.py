@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import socket
-import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.support import kit
 from tests.support.backend import Backend, backend
 from tests.support.gateway import config_of, gateway
+from tests.support.plain import Plain, serving
 
 TRICKS = [
     b"/admin",
@@ -72,35 +70,24 @@ TRICKS = [
 ]
 
 
-class Recording(http.server.BaseHTTPRequestHandler):
-    """Keeps each path that it is asked for."""
+class Recording(Plain):
+    """Keeps each path that it is asked for; bodies are left unread, so a connection is for one request."""
 
+    protocol_version = "HTTP/1.0"
     paths: list[str]
 
     def do_GET(self) -> None:
         self.paths.append(self.path)
-        self.send_response(200)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
+        self.answer(b"ok")
 
     do_POST = do_DELETE = do_GET
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
 def behind() -> Iterator[tuple[int, list[str]]]:
     paths: list[str] = []
-    kind = type("Kept", (Recording,), {"paths": paths})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1], paths
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(type("Kept", (Recording,), {"paths": paths})) as port:
+        yield port, paths
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from http.client import HTTPResponse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +21,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from protogw.policies import authentication
 from tests.support.certificates import Authority
 from tests.support.gateway import Running, config_of, gateway
+from tests.support.plain import Plain, serving
 from tests.support.processes import require_tool, run
 from tests.support.raw import Http1, Http2
 from tests.support.tokens import SECRET, forged
@@ -30,34 +30,20 @@ EXPIRES = int(time.time()) + 3600
 TOKEN = forged({"alg": "HS256"}, {"sub": "ann", "exp": EXPIRES}, SECRET.encode()).decode()
 
 
-class Echo(BaseHTTPRequestHandler):
+class Echo(Plain):
     """Answers with the fields that it was sent, as a list of pairs."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if self.headers.get("transfer-encoding"):
             while int(self.rfile.readline(), 16):
                 self.rfile.readline()
-        body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.answer(json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode())
 
 
 @pytest.fixture(scope="module")
 def echo() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Echo) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")

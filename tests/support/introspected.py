@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+
+from tests.support.plain import Plain
 
 
-class _Endpoint(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class _Endpoint(Plain):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        body = json.dumps({"active": True, "sub": "ann"}).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.answer(json.dumps({"active": True, "sub": "ann"}).encode())
 
 
 @cache

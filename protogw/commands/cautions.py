@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel
@@ -49,7 +49,7 @@ def cautions(config: Config, policies: Mapping[str, object]) -> list[str]:
         if isinstance(policy, Cautious)
         for caution in policy.cautions()
     ]
-    return [*found, *_subjects(config, policies)]
+    return [*found, *_subjects(config, policies), *_clients(config, policies)]
 
 
 def _subjects(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
@@ -76,6 +76,25 @@ def _subjects(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
                 yield f"policies.{name}.{kind}{path}: {_said(expression, whose)}"
 
 
+def _clients(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
+    """Where clients who share a stream are known by names that clients of another policy may have too."""
+    for index, route in enumerate(config.routes):
+        if route.fan_in is None or route.fan_in.identify != "identity":
+            continue
+        use = (policies[name] for name in (config.use if route.use is None else route.use))
+        last = [policy for policy in use if isinstance(policy, Vouches) and policy.namespaces][-1:]
+        for policy in last:
+            # One policy with several issuers names them in what it calls its callers.
+            if len(policy.namespaces) > 1 and not getattr(policy, "several_issuers", False):
+                yield f"routes[{index}].fan_in.identify: {_callers(policy.namespaces)}, and get each other's replies"
+
+
+def _callers(whose: Collection[Namespace]) -> str:
+    names = sorted(quoted(issuer) if issuer else scheme for scheme, issuer in whose)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"callers of {' and '.join(names[:_SHOWN])}{more} may have the same subject"
+
+
 def _distinct(whose: set[Namespace], told: Sequence[str]) -> bool:
     """Whether these parts of an identity tell the namespaces apart."""
     return len({("scheme" in told and scheme, "issuer" in told and issuer) for scheme, issuer in whose}) == len(whose)
@@ -84,9 +103,7 @@ def _distinct(whose: set[Namespace], told: Sequence[str]) -> bool:
 def _said(expression: Expression, whose: set[Namespace]) -> str:
     parts = (("issuer",), ("scheme",), ("scheme", "issuer"))
     needed = [f"identity.{part}" for part in next(one for one in parts if _distinct(whose, one))]
-    names = sorted(quoted(issuer) if issuer else scheme for scheme, issuer in whose)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    callers = f"callers of {' and '.join(names[:_SHOWN])}{more} may have the same subject"
+    callers = _callers(whose)
     if expression.text == "identity.subject":
         key = ' + "|" + '.join([*needed, expression.text])
         return f"{callers}: write {key}"

@@ -78,7 +78,8 @@ async def _deeper(config: Config, document: Document, wanted: Wanted) -> tuple[l
             offering = gateway.offering
             assert offering is not None
             _, _, faults = offering.compose()
-            told = dict.fromkeys((*faults, *cautions(config, gateway.policies)))
+            told = dict.fromkeys(faults)
+            seldom_meant = cautions(config, gateway.policies)
             for name, door in gateway.doors.items():
                 for front_end in door.front_ends:
                     found: Iterable[str] = getattr(front_end, "faults", ())
@@ -87,7 +88,7 @@ async def _deeper(config: Config, document: Document, wanted: Wanted) -> tuple[l
     except (AssemblyError, CommandFailed) as error:
         return _placed(document, str(error).splitlines()), []
     errors = _placed(document, (fault for fault in told if fault.startswith("routes[")))
-    warnings = _placed(document, (fault for fault in told if not fault.startswith("routes[")))
+    warnings = _placed(document, [*(fault for fault in told if not fault.startswith("routes[")), *seldom_meant])
     errors += broken
     if wanted.connect:
         unreachable = (f"upstreams.{name}: its schema is not known: {reason}" for name, reason in unknown.items())

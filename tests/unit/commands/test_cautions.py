@@ -133,6 +133,18 @@ async def test_a_service_is_told_whose_subject_it_is(headers: dict[str, str], co
     assert await told(tmp_path, ["fair"], {"jwt": {**A, "headers": headers}}) == []
 
 
+@pytest.mark.parametrize(("use", "count"), [("either", 1), ("some", 1), ("both", 0), ("one", 0), ("open", 0)])
+async def test_clients_who_share_a_stream_are_told_apart(use: str, count: int, tmp_path: Path) -> None:
+    route = {"match": {"call": "chat.v1.Chat/Talk"}, "use": use, "fan_in": {"identify": "identity", "reply_key": "to"}}
+    said = await told(tmp_path, [], routes=[route])
+    assert len(said) == count
+    for one in said:
+        assert one.startswith("routes[0].fan_in.identify: callers of ")
+        assert one.endswith("may have the same subject, and get each other's replies")
+    by_connection = {**route, "fan_in": {"reply_key": "to"}}
+    assert await told(tmp_path, [], routes=[by_connection]) == []
+
+
 async def test_tokens_of_an_issuer_without_an_audience_are_warned_of(tmp_path: Path) -> None:
     taken = "not written, so tokens that were made for other services are taken too (RFC 8725 section 3.9)"
     bare = {"issuer": "https://c.example", "secret": SECRET}

@@ -90,7 +90,10 @@ def sentence(error: ErrorDetails, written: object) -> str:
         word, key = _BOUNDS[kind]
         return f"must be {word} {_number(context[key])}, got {shown(written)}"
     if kind in ("too_short", "string_too_short"):
-        return "must not be empty"
+        least = context["min_length"]
+        # What is too short may be a secret, and is not shown.
+        what = "characters" if kind == "string_too_short" else "entries"
+        return f"must have at least {least} {what}" if written and least > 1 else "must not be empty"
     if kind in ("too_long", "string_too_long"):
         return f"is longer than {context['max_length']}"
     if kind == "string_pattern_mismatch" and "redis" in str(context.get("pattern")):

@@ -12,12 +12,13 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import quote, urlencode
 
 import orjson
 from cachebox import LRUCache
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from protogw.call import Call
 from protogw.errors import GatewayError, Overloaded, Unauthenticated, UpstreamError
@@ -85,6 +86,12 @@ class IntrospectionSettings(AuthenticationSettings):
     """Answers that are remembered."""
     realm: Annotated[str, Field(pattern=r"^[ -!#-\[\]-~]+$", max_length=100)] = "protogw"
     """What refusals call the place that the token is for."""
+
+    @model_validator(mode="after")
+    def _somebodys(self) -> Self:
+        if self.client_secret is not None and self.client_id is None:
+            raise PydanticCustomError("client", "{reason}", {"reason": "has a client_secret and no client_id"})
+        return self
 
 
 class Introspection(PlacedAuthentication):

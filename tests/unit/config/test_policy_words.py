@@ -18,6 +18,12 @@ from tests.support.gateway import config_of, written
         ({"authorize": {"rules": [{"groups": "a", "wehn": "true"}]}}, "rules[0].wehn", 'did you mean "when"?'),
         ({"authorize": {"rules": []}}, "rules", "must not be empty"),
         (
+            {"api_key": {"keys": [{"consumer": "a", "key": "short"}]}},
+            "keys[0].key",
+            "must have at least 16 characters",
+        ),
+        ({"introspection": {"url": "https://x", "client_secret": "s"}}, "", "has a client_secret and no client_id"),
+        (
             {"authorize": {"rules": [{"when": 'identity.clams.tenant == "a"'}]}},
             "rules[0].when",
             "identity has no clams, but claims, consumer, groups, issuer, metadata, scheme, scopes, subject",
@@ -36,3 +42,4 @@ def test_a_wrong_setting_is_told_once_and_where_it_is(tmp_path: Path, policy: An
     assert fault.path == ".".join(part for part in ("policies.one", kind, path) if part)
     assert said in fault.message
     assert fault.line
+    assert "short" not in fault.message

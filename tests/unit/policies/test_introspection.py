@@ -170,7 +170,15 @@ async def test_whatever_the_issuer_answers_a_call_goes_on_as_somebody_or_is_refu
         assert made.identity.subject == said["sub"]
 
 
-@pytest.mark.parametrize("settings", [{"url": "idp.example"}, {"client_secret": "a\r\nb"}, {"remember": "0s"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "idp.example"},
+        {"client_id": "gw", "client_secret": "a\r\nb"},
+        {"client_id": None, "client_secret": "a secret of nobody's"},
+        {"remember": "0s"},
+    ],
+)
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         policy(Web(), **settings)

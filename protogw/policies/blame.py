@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Wraps(Protocol):
+    """A policy whose code is somebody else's: of the object that it wraps."""
+
+    @property
+    def wrapped(self) -> object: ...
+
+
+def _module(policy: object) -> str:
+    """The module that the policy's code is in."""
+    return type(policy.wrapped if isinstance(policy, Wraps) else policy).__module__
 
 
 def culprit(error: BaseException, policies: Mapping[str, object]) -> str:
@@ -15,7 +29,7 @@ def culprit(error: BaseException, policies: Mapping[str, object]) -> str:
     names = {id(policy): name for name, policy in policies.items()}
     modules: dict[str, str] = {}
     for name, policy in policies.items():
-        modules.setdefault(type(policy).__module__, name)
+        modules.setdefault(_module(policy), name)
     found = ""
     trace = error.__traceback__
     while trace is not None:
@@ -27,7 +41,7 @@ def culprit(error: BaseException, policies: Mapping[str, object]) -> str:
             module = frame.f_globals.get("__name__", "")
             owner = modules.get(module, "")
             # Of several policies of one module, the one that is on the way already is the likelier.
-            name = found if owner and found and type(policies[found]).__module__ == module else owner
+            name = found if owner and found and _module(policies[found]) == module else owner
         if name:
             found = name
         trace = trace.tb_next

@@ -104,6 +104,10 @@ class Python:
         self._policy = settings.policy(settings.settings)
 
     @property
+    def wrapped(self) -> object:
+        return self._policy
+
+    @property
     def query_names(self) -> frozenset[bytes]:
         return self._policy.query_names if isinstance(self._policy, ReadsQuery) else frozenset()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
-from protogw.policy import Call, Forbidden, Handler, Policy, Reply, Settings, read, write
+from protogw.policy import Call, Forbidden, Handler, Payload, PayloadStream, Policy, Reply, Settings, read, write
 
 
 class TenantSettings(Settings):
@@ -49,6 +50,31 @@ class Raising(Policy[Settings]):
 class Leaving(Policy[Settings]):
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         sys.exit(3)
+
+
+class Breaking(Policy[Settings]):
+    """Fails at the second message of a stream."""
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        reply = await forward(call)
+        if reply.payloads is not None:
+            reply.payloads = _Broken(reply.payloads)
+        return reply
+
+
+class _Broken(PayloadStream):
+    def __init__(self, payloads: AsyncIterator[Payload]) -> None:
+        self._payloads = payloads
+        self._read = 0
+
+    async def __anext__(self) -> Payload:
+        self._read += 1
+        if self._read == 2:
+            raise KeyError("a secret of the policy")
+        return await anext(self._payloads)
+
+    async def aclose(self) -> None:
+        """Nothing is open here."""
 
 
 class Nonsense(Policy[Settings]):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protogw.assembly import KINDS, AssemblyError
-from protogw.call import Reply
+from protogw.call import Call, Encoding, Payload, Reply
 from protogw.config import ConfigError, load
 from protogw.errors import Code
+from protogw.policies.blame import culprit
 from protogw.policies.python import Python, PythonSettings
+from protogw.policies.rate_limit import RateLimit
 from protogw.testing import Playing, call_of
 from tests.support.tenants import Working
 
@@ -137,6 +139,25 @@ async def test_one_that_raises_fails_that_call_closed_and_is_named_in_the_log(
         assert (answer.code, answer.text) == (Code.INTERNAL, "internal error")
         assert running.service().calls == []
     assert any("policies.mine: a fault" in record.message for record in caplog.records)
+
+
+async def test_one_that_raises_in_a_stream_is_named_too() -> None:
+    policy = Python(PythonSettings.model_validate("tests.support.tenants:Breaking"))
+
+    async def messages() -> AsyncIterator[Payload]:
+        for _ in range(3):
+            yield Payload(b"{}", Encoding.JSON)
+
+    async def forward(call: Call) -> Reply:
+        return Reply(payloads=messages())
+
+    reply = await policy(call_of("Down"), forward)
+    assert reply.payloads is not None
+    with pytest.raises(KeyError) as caught:
+        async for _ in reply.payloads:
+            pass
+    assert culprit(caught.value, {"fair": RateLimit, "mine": policy}) == "mine"
+    assert culprit(caught.value, {"fair": RateLimit}) == ""
 
 
 async def test_one_that_answers_nonsense_fails_that_call_closed_and_is_named(caplog: pytest.LogCaptureFixture) -> None:

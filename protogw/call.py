@@ -201,8 +201,8 @@ GZIP_REQUEST, GZIP_REPLY = 1, 2
 """Bits of Call.gzip: the request's messages may be GzipPayloads; the client takes a reply's messages gzipped."""
 
 
-Notes: TypeAlias = tuple[tuple[bytes, int], ...]
-"""Fields whose values are numbers, which no message can be split with."""
+Notes: TypeAlias = tuple[tuple[bytes, ...], tuple[int, ...]]
+"""The names of fields, few and always the same, and their values: numbers, which no message can be split with."""
 
 VALIDATORS = "validators"
 """Attribute of a call: fields by which a service is asked whether an answer still holds. Whoever sets it takes a reply
@@ -310,7 +310,7 @@ class Call:
         self.reply: Reply | None = None
         """What it was answered with, for the log; set by the gateway."""
         self.upstream = ""
-        self.notes: Notes = ()
+        self.notes: Notes | None = None
         """What a policy has for the client beside whatever the answer is: fields that are others for each call. Apart,
         so that what is made of a reply's own fields is made once."""
         self.tries: Tries | None = None
@@ -325,7 +325,10 @@ class Call:
 
     def noted(self) -> tuple[Header, ...]:
         """The notes as fields."""
-        return tuple([(name, b"%d" % number) for name, number in self.notes])
+        if self.notes is None:
+            return ()
+        names, numbers = self.notes
+        return tuple(zip(names, [b"%d" % number for number in numbers], strict=True))
 
     @property
     def expired(self) -> bool:

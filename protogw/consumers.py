@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -87,6 +87,7 @@ class Consumers:
         self._names: dict[tuple[str, str], str] = {}
         # By identity, which is held here, so that its id stays its own.
         self._memo: dict[tuple[int, str], tuple[Identity, Identity]] = {}
+        self._told: list[Callable[[], None]] = []
         if isinstance(written, Path):
             self._take(_read(written), f"{written}: ")
         else:
@@ -107,6 +108,12 @@ class Consumers:
                         raise ValueError(f"{place}{name}.subjects.{policy}: {subject} is {other} already")
         self._entries, self._names = entries, names
         self._memo.clear()
+        for tell in self._told:
+            tell()
+
+    def when_changed(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever whom the config knows may have changed."""
+        self._told.append(tell)
 
     def known(self, policy: str, identity: Identity, *, several_issuers: bool = False) -> Identity:
         """The identity with its consumer's name, groups and metadata, as far as the config knows it."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import orjson
 from pydantic import PlainValidator, WithJsonSchema
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 Reader = Callable[[Call, "Payload | None"], Any]
 """Reads a value of a call; the payload is the message at hand where that is not the call's own."""
+
+
+class Key(Protocol):
+    """Reads a value of a call as text."""
+
+    def __call__(self, call: Call, payload: Payload | None = None) -> str: ...
+
 
 MAX_LENGTH: Final = 4096
 """Characters of one expression."""
@@ -142,11 +149,28 @@ _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
 }
 """The roots whose members are known beforehand."""
 
-_FAST: Final[Mapping[str, Reader]] = {
-    "identity.subject": lambda call, _: call.identity.subject if call.identity is not None else "",
-    "identity.consumer": lambda call, _: call.identity.consumer if call.identity is not None else "",
-    "peer.address": lambda call, _: call.peer.host,
-    "peer.identity": lambda call, _: call.peer.identity,
+
+def _subject(call: Call, payload: Payload | None = None) -> str:
+    return call.identity.subject if call.identity is not None else ""
+
+
+def _consumer(call: Call, payload: Payload | None = None) -> str:
+    return call.identity.consumer if call.identity is not None else ""
+
+
+def _address(call: Call, payload: Payload | None = None) -> str:
+    return call.peer.host
+
+
+def _name(call: Call, payload: Payload | None = None) -> str:
+    return call.peer.identity
+
+
+_FAST: Final[Mapping[str, Key]] = {
+    "identity.subject": _subject,
+    "identity.consumer": _consumer,
+    "peer.address": _address,
+    "peer.identity": _name,
 }
 """The usual keys, read without making what is around them."""
 
@@ -154,7 +178,7 @@ _FAST: Final[Mapping[str, Reader]] = {
 class Expression:
     """One expression, compiled. `reads_message` says whether it needs the request's fields."""
 
-    __slots__ = ("_read", "reads_message", "text")
+    __slots__ = ("_read", "key", "reads_message", "text")
 
     def __init__(self, text: str) -> None:
         """Raises ValueError whose message follows the expression: `"…" is not an expression: …`."""
@@ -171,13 +195,14 @@ class Expression:
                 _check_member(root, member)
             self._read = _compiled_cel(text, roots)
             self.reads_message = "message" in roots
+        self.key: Key = _FAST.get(text, self._key)
+        """Its value as a key: text as it is, other values as JSON, "" for what is not there."""
 
     def value(self, call: Call, payload: Payload | None = None) -> Any:
         """Its value; raises ExpressionError, or InvalidRequest when the message it reads is none."""
         return self._read(call, payload)
 
-    def key(self, call: Call, payload: Payload | None = None) -> str:
-        """Its value as a key: text as it is, other values as JSON, "" for what is not there."""
+    def _key(self, call: Call, payload: Payload | None = None) -> str:
         try:
             value = self._read(call, payload)
         except ExpressionError:

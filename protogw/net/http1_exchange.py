@@ -375,8 +375,8 @@ class Http1Exchange:
         """The fields that go with whatever answer it is."""
         added = encode_fields(self.extra) if self.extra else b""
         if self.call is not None and self.call.notes:
-            notes = self.call.notes
-            added += _NOTE * len(notes) % sum(notes, ())
+            names, numbers = self.call.notes
+            added += (_NOTED.get(names) or _noted(names)) % numbers
         return added
 
     async def write(self, data: bytes) -> None:
@@ -460,7 +460,14 @@ class Http1Exchange:
 
 _WITHOUT_BODY = frozenset((204, 304))
 
-_NOTE = b"%b: %d\r\n"
+_NOTED: dict[tuple[bytes, ...], bytes] = {}
+"""The lines of a call's notes without their numbers, by the names."""
+
+
+def _noted(names: tuple[bytes, ...]) -> bytes:
+    lines = _NOTED[names] = b"".join([b"%b: %%d\r\n" % name for name in names])
+    return lines
+
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")

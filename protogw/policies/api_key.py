@@ -18,13 +18,13 @@ from typing import Annotated, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
-from protogw.call import Call, Reply
+from protogw.call import Call, Metadata, Reply
 from protogw.entry_files import FileFault, read_entries
 from protogw.errors import Unauthenticated
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
 from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication
-from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.base import Folding, Handler, PolicySettings, Tools
 from protogw.policies.credentials import PlaceList, Places
 from protogw.watching import Stamp, changes, stamp_of
 
@@ -33,7 +33,7 @@ log = logging.getLogger("protogw")
 WATCH_S = 2.0
 """How often a file of keys is looked at for changes."""
 MAX_FILE = 64 << 20
-_KEPT = 4096
+_KEPT, _SHARED = 4096, 256
 
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
@@ -91,7 +91,7 @@ class ApiKeySettings(AuthenticationSettings):
         return self
 
 
-class ApiKey(PlacedAuthentication):
+class ApiKey(Folding, PlacedAuthentication):
     """Takes calls that carry a known key; the key says which consumer calls."""
 
     kind: ClassVar[str] = "api_key"
@@ -107,21 +107,48 @@ class ApiKey(PlacedAuthentication):
         # Keys that were found by their digest, by themselves: whoever guesses learns nothing from this either, since
         # it takes an equal (and secretly keyed) hash to have one compared.
         self._met: dict[bytes, Identity] = {}
+        # Who was admitted by which metadata, and what goes on then. By identity: equal heads share one Metadata, which
+        # is never changed, held here so that its id stays its own.
+        self._admitted: dict[int, tuple[Metadata, Identity, Metadata]] = {}
         if self._file is not None:
             self._known = _table((*settings.keys, *_read(self._file)))
             self._stamp = stamp_of(self._file)
 
+    def equip(self, tools: Tools) -> None:
+        super().equip(tools)
+        if self._consumers is not None:
+            self._consumers.when_changed(self._admitted.clear)
+
     def wanted(self) -> Unauthenticated:
         return Unauthenticated("an API key is needed", "ApiKey")
 
-    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
+    def around(self, forward: Handler) -> Handler:
+        admitted = self._admitted.get
+
+        def run(call: Call) -> Awaitable[Reply]:
+            known = admitted(id(call.metadata))
+            if known is None:
+                self._admit_new(call)
+            else:
+                call.metadata = known[2]
+                call.identity = known[1]
+            return forward(call)
+
+        return run
+
+    def _admit_new(self, call: Call) -> None:
+        metadata = call.metadata
         try:
             identity = self._found(call)
         except Unauthenticated:
             self._not_taken.value += 1
             raise
         self.let_in(call, identity)
-        return forward(call)
+        # Where nothing but the metadata decides, and for ever.
+        if identity is not None and identity.expires_at is None and not self.query_names:
+            if len(self._admitted) >= _SHARED:
+                self._admitted.clear()
+            self._admitted[id(metadata)] = (metadata, call.identity, call.metadata)
 
     async def authenticate(self, call: Call) -> Identity | None:
         return self._found(call)
@@ -155,6 +182,7 @@ class ApiKey(PlacedAuthentication):
                 continue
             self._known = _table((*self._written, *entries))
             self._met.clear()
+            self._admitted.clear()
             log.info("policies.%s: %s: %d keys", self.name, file, len(self._known))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -42,6 +43,17 @@ class Policy(Protocol):
         Only a policy whose very purpose it is (retries, hedging) forwards more than once.
         """
         ...
+
+
+class Folding(ABC):
+    """A policy that makes its own link of each chain, so that what its settings decide is decided once."""
+
+    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
+        return self.around(forward)(call)
+
+    @abstractmethod
+    def around(self, forward: Handler) -> Handler:
+        """What carries calls through this policy and then on with `forward`; asked for after `equip`."""
 
 
 class Tools(Protocol):
@@ -267,7 +279,13 @@ def chain(policies: Sequence[Policy], innermost: Handler) -> Handler:
 
 
 def _link(policy: Policy, forward: Handler) -> Handler:
+    called: object = type(policy).__call__
+    # A subclass that handles calls in its own way is called in that way.
+    if isinstance(policy, Folding) and called is Folding.__call__:
+        return policy.around(forward)
+    step = policy.__call__
+
     def run(call: Call) -> Awaitable[Reply]:
-        return policy(call, forward)
+        return step(call, forward)
 
     return run

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from protogw.call import Call, Notes
 
 
+FIELDS: Final = (b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset")
+"""The three fields (draft-ietf-httpapi-ratelimit-headers-06, section 5)."""
+
+
 def left(limit: int, remaining: int, reset_s: float) -> Notes:
-    """The three fields (draft-ietf-httpapi-ratelimit-headers-06, section 5)."""
-    return (
-        (b"ratelimit-limit", limit),
-        (b"ratelimit-remaining", remaining),
-        (b"ratelimit-reset", math.ceil(reset_s)),
-    )
+    return FIELDS, (limit, remaining, math.ceil(reset_s))
 
 
 def tell(call: Call, notes: Notes) -> None:
     """Have the client told; of several limits, of the one that leaves the least."""
-    if not call.notes or notes[1][1] <= call.notes[1][1]:
+    if call.notes is None or notes[1][1] <= call.notes[1][1]:
         call.notes = notes

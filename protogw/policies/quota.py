@@ -184,7 +184,7 @@ class Quota:
             return await forward(call)
         remaining = max(0, int(allowance.amount - spent.used))
         self._show(who, plan, allowance, spent.used, ends)
-        notes = left(allowance.amount, remaining, until - now) if self._settings.headers else ()
+        notes = left(allowance.amount, remaining, until - now) if self._settings.headers else None
         if not spent.allowed:
             self._refused.value += 1
             call.notes = notes  # what another limit leaves is not what counts
@@ -193,7 +193,7 @@ class Quota:
             )
             raise LimitReached(f"the quota of {self._name} is used up", max(1.0, wait_s))
         self._allowed.value += 1
-        if notes:
+        if notes is not None:
             tell(call, notes)
         return await forward(call)
 

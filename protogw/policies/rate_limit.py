@@ -19,9 +19,9 @@ from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.counting import Count
 from protogw.errors import LimitReached, Overloaded
 from protogw.expressions import ExpressionText, of_head
-from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.policies.base import Folding, Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
-from protogw.policies.left import left, tell
+from protogw.policies.left import FIELDS, left, tell
 from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
 from protogw.stores.memory import MemoryCounters
 from protogw.values import LISTED, PerTime
@@ -62,7 +62,7 @@ class RateLimitSettings(PolicySettings):
         return self
 
 
-class RateLimit:
+class RateLimit(Folding):
     """Lets through so many calls, messages or bytes in so much time, for each value of a key."""
 
     kind: ClassVar[str] = "rate_limit"
@@ -86,10 +86,8 @@ class RateLimit:
         self._store: CounterStore = MemoryCounters()
         lone = self._calls and len(self._windows) == 1 and algorithm is Algorithm.TOKEN_BUCKET
         self._bucket = self._windows[0] if lone and isinstance(settings.cost, int) else None
-        """The only window, where that is a token bucket of calls with a fixed cost: the usual limit, counted without
-        waiting or listing anything where the counters are in memory."""
+        """The only window, where that is a token bucket of calls with a fixed cost."""
         self._memory: MemoryCounters | None = None
-        self._limit = self._windows[0].amount
         self._told_s = -math.inf
         self.failures = 0
         """Wishes that the store did not answer."""
@@ -109,33 +107,61 @@ class RateLimit:
     def of_head(self) -> bool:
         return self._calls and of_head(self._by, self._cost)
 
-    def __call__(self, call: Call, forward: Handler) -> Awaitable[Reply]:
-        key = self._name if self._by is None else self._prefix + self._by.key(call)
-        if self._bucket is None or self._memory is None:
-            return self._asked(key, call, forward)
-        taken = self._memory.take_bucket(key, self._cost, self._bucket)  # type: ignore[arg-type]
-        if not taken.allowed:
-            raise self._refusal(call, taken)
-        self._allowed.value += 1
-        if self._headers:
-            tell(call, left(self._limit, taken.remaining, taken.reset_s))
-        return forward(call)
+    def around(self, forward: Handler) -> Handler:
+        if self._memory is None or self._bucket is None:
+
+            def ask(call: Call) -> Awaitable[Reply]:
+                return self._asked(self._key(call), call, forward)
+
+            return ask
+        return self._counting(self._memory, self._bucket, forward)
+
+    def _counting(self, memory: MemoryCounters, bucket: Window, forward: Handler) -> Handler:
+        """The usual limit: a token bucket of calls in memory, counted without waiting or listing anything."""
+        assert isinstance(self._cost, int)
+        cost, headers, allowed, amount = self._cost, self._headers, self._allowed, bucket.amount
+        prefix, value = (self._name, _all_alike) if self._by is None else (self._prefix, self._by.key)
+        take = memory.taker(cost, bucket)
+        tolerance, per_s = bucket.tolerance_s, 1.0 / bucket.emission_s
+
+        def run(call: Call) -> Awaitable[Reply]:
+            key = prefix + value(call)
+            room = take(key)
+            if room < 0.0:
+                taken = memory.take_bucket(key, cost, bucket)
+                if not taken.allowed:
+                    raise self._refusal(call, bucket, taken)
+                room = tolerance - taken.reset_s
+            allowed.value += 1
+            if headers:
+                notes = FIELDS, (amount, int(room * per_s + 1e-6), math.ceil(tolerance - room))
+                if call.notes is None:
+                    call.notes = notes
+                else:
+                    tell(call, notes)
+            return forward(call)
+
+        return run
+
+    def _key(self, call: Call) -> str:
+        return self._name if self._by is None else self._prefix + self._by.key(call)
 
     async def _asked(self, key: str, call: Call, forward: Handler) -> Reply:
-        """The same where there is more to look at, or to wait for."""
-        taken: Taken | None = None
+        """Count where there is more to look at, or to wait for."""
+        least: tuple[Window, Taken] | None = None
         if self._calls:
-            taken = await self._take(key, call, None)
+            least = await self._take(key, call, None)
         elif call.payloads is not None:
             call.payloads = _Counted(self, key, call, call.payloads)
         elif call.payload is not None:
-            taken = await self._take(key, call, call.payload)
-        if taken is not None and self._headers:
-            tell(call, left(self._limit, taken.remaining, taken.reset_s))
+            least = await self._take(key, call, call.payload)
+        if least is not None and self._headers:
+            window, taken = least
+            tell(call, left(window.amount, taken.remaining, taken.reset_s))
         return await forward(call)
 
-    async def _take(self, key: str, call: Call, payload: Payload | None) -> Taken | None:
-        """What is left once this is taken, of the window with the least; raises LimitReached."""
+    async def _take(self, key: str, call: Call, payload: Payload | None) -> tuple[Window, Taken] | None:
+        """The window that leaves the least once this is taken, and what it leaves; raises LimitReached."""
         cost = self._cost_of(call, payload)
         store = self._store
         try:
@@ -151,16 +177,17 @@ class RateLimit:
             if self._open:
                 return None
             raise Overloaded("the rate limit cannot be looked up") from error
-        refused = [taken for taken in found if not taken.allowed]
+        judged = tuple(zip(self._windows, found, strict=True))
+        refused = [one for one in judged if not one[1].allowed]
         if not refused:
             self._allowed.value += 1
-            return min(found, key=_remaining)
-        raise self._refusal(call, max(refused, key=_retry))
+            return min(judged, key=_remaining)
+        raise self._refusal(call, *max(refused, key=_retry))
 
-    def _refusal(self, call: Call, taken: Taken) -> LimitReached:
+    def _refusal(self, call: Call, window: Window, taken: Taken) -> LimitReached:
         self._refused.value += 1
         # What another leaves is not what counts.
-        call.notes = left(self._limit, taken.remaining, taken.reset_s) if self._headers else ()
+        call.notes = left(window.amount, taken.remaining, taken.reset_s) if self._headers else None
         return LimitReached(f"the limit of {self._name} is reached", taken.retry_s)
 
     def _cost_of(self, call: Call, payload: Payload | None) -> int:
@@ -179,12 +206,16 @@ class RateLimit:
             log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
 
 
-def _remaining(taken: Taken) -> int:
-    return taken.remaining
+def _all_alike(call: Call) -> str:
+    return ""
 
 
-def _retry(taken: Taken) -> float:
-    return taken.retry_s
+def _remaining(judged: tuple[Window, Taken]) -> int:
+    return judged[1].remaining
+
+
+def _retry(judged: tuple[Window, Taken]) -> float:
+    return judged[1].retry_s
 
 
 class _Counted(PassingPayloads):

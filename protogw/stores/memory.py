@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from protogw.stores.base import Algorithm, Taken, Window
-from protogw.stores.windows import State, bucket, expires, judge
+from protogw.stores.windows import State, bucket, expires, judge, slack
 
 MOST_KEYS = 100_000
 """Each is some 300 bytes. A key that is forgotten starts anew, so a flood of keys frees others of their limits at the
@@ -64,6 +64,38 @@ class MemoryCounters:
             else:
                 known[0] = after
         return taken
+
+    def taker(self, cost: int, window: Window) -> Callable[[str], float]:
+        """What takes `cost` from this token bucket of a key, over and over, and returns for how long the rest of it
+        lasts, in seconds: its tolerance at the most. Negative where nothing was taken, as `take_bucket` then tells.
+
+        The arithmetic of `windows.bucket`, for limits that every call passes.
+        """
+        clock, known = self._clock, self._buckets.get
+        spent, tolerance = window.emission_s * cost, window.tolerance_s
+
+        def take(key: str) -> float:
+            bucket = known(key)
+            now = clock()
+            if bucket is None:
+                if tolerance < spent:
+                    return -1.0
+                self._buckets[key] = [now + spent]
+                self._make_room(now)
+                return tolerance - spent
+            arrival = bucket[0]
+            if arrival < now:
+                arrival = now
+            arrival += spent
+            room = now + tolerance - arrival
+            if room < 0.0:
+                if room < -slack(now):
+                    return room
+                room = 0.0
+            bucket[0] = arrival
+            return room
+
+        return take
 
     def _make_room(self, now: float) -> None:
         """Let go of what says nothing any more, a few with each new key, and of what says least where there are too

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from protogw.stores.base import Algorithm, Taken, Window
 
-_new = tuple.__new__
-
 
 class State(NamedTuple):
     """A token bucket's `first` is its theoretical arrival time (`second` is unused); a sliding window's are the counts
@@ -42,13 +40,16 @@ def bucket(window: Window, arrival: float, cost: int, now: float) -> tuple[Taken
     emission = window.emission_s
     reach = now + window.tolerance_s
     after = arrival + emission * cost
-    # A hair of slack, so that what is due at this very moment is not refused by rounding.
-    if after - reach > 1e-9 * (now if now > 1.0 else 1.0):
+    if after - reach > slack(now):
         retry = after - reach if cost <= window.burst else window.per_s
         return Taken(False, max(0, int((reach - arrival) / emission + 1e-6)), arrival - now, retry), arrival
-    remaining = int((reach - after) / emission + 1e-6)
-    # For every call that is let through: a NamedTuple's own constructor costs three times as much.
-    return _new(Taken, (True, remaining if remaining > 0 else 0, after - now, 0.0)), after
+    return Taken(True, max(0, int((reach - after) / emission + 1e-6)), after - now, 0.0), after
+
+
+def slack(now: float) -> float:
+    """By how many seconds something may come early, so that what is due at this very moment is not refused by
+    rounding."""
+    return 1e-9 * max(1.0, now)
 
 
 def _sliding(window: Window, state: State | None, cost: int, now: float) -> tuple[Taken, State]:

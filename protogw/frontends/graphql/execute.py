@@ -220,7 +220,7 @@ class Executor:
         finally:
             call.ended()
             if call.notes:
-                names = [name for name, _ in call.notes]
+                names = call.notes[0]
                 metadata[:] = [pair for pair in metadata if pair[0] not in names]
                 metadata.extend(call.noted())
             if ended is not None:

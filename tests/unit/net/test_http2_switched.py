@@ -67,7 +67,7 @@ async def test_what_policies_note_goes_with_the_answer() -> None:
     (stream,) = server.streams
     stream.extra = ((b"x-extra", b"1"),)
     stream.call = Call(None, Metadata(), front_end="http", peer=stream.peer, started=0.0)
-    stream.call.notes = ((b"ratelimit-remaining", 7),)
+    stream.call.notes = ((b"ratelimit-remaining",), (7,))
     stream.switch(((b"x-a", b"b"),))
     await settle()
     assert server.frames.said() == [f"{SWITCHED}, x-extra: 1, ratelimit-remaining: 7"]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from protogw import __version__
 from protogw.commands.terminal import CommandFailed, colours
 from protogw.config.observing import signal_url
-from protogw.observe.access_log import AccessLog, coloured_line, console_line
+from protogw.observe.access_log import AccessLog, coloured_line, console_line, each
 from protogw.observe.analytics import Analytics
 from protogw.observe.analytics_store import Store
 from protogw.observe.connection_log import console_connection, json_connection
-from protogw.observe.json_line import json_line
+from protogw.observe.json_line import json_lines
 from protogw.observe.line_sink import LineSink
 from protogw.observe.log_fields import chosen_line, dear, parts, template_line
 from protogw.observe.metrics import Metrics
@@ -152,12 +152,12 @@ def access_log(config: Config, lock: str = "") -> AccessLog | None:
         options["slow_s"] = written.slow
     if "{" in written.format:
         options["wants"] = dear(parts(written.format)[1::2])
-        return AccessLog(sink, template_line(written.format), console_connection, **options)
+        return AccessLog(sink, each(template_line(written.format)), console_connection, **options)
     if written.fields:
         options["wants"] = dear(written.fields)
-        return AccessLog(sink, chosen_line(written.fields), json_connection, **options)
+        return AccessLog(sink, each(chosen_line(written.fields)), json_connection, **options)
     terminal = stream is not None and stream.isatty()
     if written.format == "json" or (written.format == "auto" and not terminal):
-        return AccessLog(sink, json_line, json_connection, **options)
+        return AccessLog(sink, json_lines, json_connection, **options)
     shown = coloured_line if stream is not None and colours(stream) else console_line
-    return AccessLog(sink, shown, console_connection, **options)
+    return AccessLog(sink, each(shown), console_connection, **options)

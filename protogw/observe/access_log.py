@@ -10,7 +10,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -30,6 +30,8 @@ log = logging.getLogger("protogw")
 
 FLUSH_S: Final = 0.05
 FLUSH_LINES: Final = 128
+HANDED_BYTES: Final = 256 << 10
+"""So many lines are made in one go, and so much is handed over together: each time wakes another thread."""
 MAX_PATH, MAX_QUERY, MAX_AGENT, MAX_ID, MAX_ERROR = 1024, 512, 200, 128, 300
 COMPLAIN_S: Final = 10.0
 """A destination that fails is told of in the program's own log this often."""
@@ -121,12 +123,11 @@ _TOLD: Final = frozenset((b"user-agent", b"x-request-id", b"traceparent"))
 
 
 class Facts:
-    """What a head says, as it may be logged. `written` is for whoever makes lines, to keep what they share."""
+    """What a head says, as it may be logged."""
 
-    __slots__ = ("host", "request", "request_id", "trace_id", "user_agent", "written")
+    __slots__ = ("host", "request", "request_id", "trace_id", "user_agent")
 
     def __init__(self, head: RequestHead) -> None:
-        self.written: dict[tuple[object, ...], tuple[str, ...]] = {}
         self.request = requested(head)
         self.host = text(head.authority, MAX_PATH)
         self.user_agent: str | None = None
@@ -144,14 +145,32 @@ class Facts:
             self.trace_id = f"{parent.trace_id:032x}"
 
 
+def facts_of(head: RequestHead, known: dict[int, Facts]) -> Facts:
+    """What a head says; said once for each of a batch, since connections share the heads of equal requests."""
+    said = known.get(id(head))
+    if said is None:
+        said = known[id(head)] = Facts(head)
+    return said
+
+
+def each(line: Callable[[Entry, Facts], bytes]) -> Callable[[Iterable[Entry]], bytes]:
+    """Lines of which each is made by itself."""
+
+    def lines(entries: Iterable[Entry]) -> bytes:
+        facts: dict[int, Facts] = {}
+        return b"".join([line(entry, facts_of(entry[1], facts)) for entry in entries])
+
+    return lines
+
+
 class AccessLog:
-    """Records what the gateway's doors answered; `line` makes a request's line (this module's `console_line`,
-    json_line's, or log_fields'), `connection` its counterpart in connection_log."""
+    """Records what the gateway's doors answered; `lines` makes a batch's lines (json_line's, or `each` of this module's
+    `console_line` or of log_fields'), `connection` one of a connection that was passed through (connection_log's)."""
 
     def __init__(
         self,
         sink: LineSink,
-        line: Callable[[Entry, Facts], bytes],
+        lines: Callable[[Iterable[Entry]], bytes],
         connection: Callable[[float, Carried], bytes] | None = None,
         *,
         wants: bool = False,
@@ -168,13 +187,14 @@ class AccessLog:
         self._share = share
         self._slow_s = slow_s
         self._chance = chance
-        self._line = line
+        self._lines = lines
         self._connection = connection
         self._clock = clock
         self._loop = loop or asyncio.get_running_loop()
         self._entries: list[Entry] = []
         self._append = self._entries.append
-        self._carried: list[bytes] = []
+        self._made: list[bytes] = []
+        self._made_bytes = self._made_lines = 0
         self._timer: asyncio.TimerHandle | None = None
         self._told_dropped = 0
         self._told_at = 0.0
@@ -194,7 +214,12 @@ class AccessLog:
             if method is not None and not call.composite:
                 name = method.full_name
             if error is None:
-                code = _code(call, status)
+                # By its reply, unless its client went away before there was one.
+                reply = call.reply
+                if reply is None:
+                    code = -1 if status else Code.CANCELLED
+                elif method is not None:
+                    code = reply.status.code
             if code > 0 or call.trace is not None or call.tries is not None or call.composite or self._wants:
                 more = More(call, elapsed_s, error, wants=self._wants)
         elif error is not None:
@@ -233,37 +258,42 @@ class AccessLog:
     def carried(self, what: Carried) -> None:
         """Keep the line of a connection that was passed through."""
         if self._connection is not None:
-            self._carried.append(self._connection(self._clock(), what))
-            self._flush_soon(len(self._carried))
+            self._keep(self._connection(self._clock(), what), 1)
+            self._flush_soon(0)
 
     def _flush_soon(self, waiting: int) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(FLUSH_S, self.flush)
         elif waiting >= FLUSH_LINES:
-            self.flush()
+            self._make()
+
+    def _make(self) -> None:
+        """Make the lines of what was recorded."""
+        entries = self._entries
+        if entries:
+            self._keep(self._lines(entries), len(entries))
+            entries.clear()
+
+    def _keep(self, block: bytes, lines: int) -> None:
+        self._made.append(block)
+        self._made_lines += lines
+        self._made_bytes += len(block)
+        if self._made_bytes >= HANDED_BYTES:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._made:
+            self._sink.write(b"".join(self._made), self._made_lines)
+            self._made.clear()
+            self._made_bytes = self._made_lines = 0
 
     def flush(self) -> None:
         """Make the lines of what was recorded, and hand them over."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        entries = self._entries
-        if self._carried:
-            self._sink.write(b"".join(self._carried), len(self._carried))
-            self._carried.clear()
-        if entries:
-            line = self._line
-            lines: list[bytes] = []
-            facts: dict[int, Facts] = {}
-            for entry in entries:
-                head = entry[1]
-                # Connections share the heads of equal requests, so much of a batch is said only once.
-                said = facts.get(id(head))
-                if said is None:
-                    said = facts[id(head)] = Facts(head)
-                lines.append(line(entry, said))
-            self._sink.write(b"".join(lines), len(entries))
-            entries.clear()
+        self._make()
+        self._hand_over()
         if self._sink.dropped != self._told_dropped:
             self._complain()
 
@@ -289,14 +319,6 @@ class AccessLog:
     @property
     def dropped(self) -> int:
         return self._sink.dropped
-
-
-def _code(call: Call, status: int) -> int:
-    """How a call ended that raised no error: by its reply, or its client went away before there was one."""
-    reply = call.reply
-    if reply is None:
-        return Code.CANCELLED if not status else -1
-    return reply.status.code if call.method is not None else -1
 
 
 CODES = {int(code): code.name for code in Code}

@@ -10,8 +10,8 @@ import fcntl
 import os
 import select
 import threading
-from collections import deque
 from collections.abc import Sequence
+from queue import SimpleQueue
 from typing import Final
 
 MAX_WAITING_BYTES = 8 << 20
@@ -29,29 +29,33 @@ class LineSink:
         pipe takes only 4 KiB in one piece."""
         self.path = path
         self._lock = os.open(lock, os.O_RDWR | os.O_CLOEXEC) if lock else -1
-        self.dropped = 0
-        """Blocks' lines that found no room or could not be written."""
         self.error = ""
         """Why the last write failed, empty while writing works."""
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[bytes, int]] = deque()
-        self._size = 0
-        self._there_is_more = threading.Condition()
+        self._waiting: SimpleQueue[tuple[bytes, int] | None] = SimpleQueue()
+        self._taking = threading.Lock()
+        # Each number is written by one side only: by those who hand over, under their lock, or by the thread.
+        self._taken = self._refused = 0
+        self._done = self._lost = 0
         self._closing = False
         self._reopening = False
         self._fd = self._open()
         self._thread = threading.Thread(target=self._run, name=f"log {path}", daemon=True)
         self._thread.start()
 
+    @property
+    def dropped(self) -> int:
+        """Blocks' lines that found no room or could not be written."""
+        return self._refused + self._lost
+
     def write(self, block: bytes, lines: int) -> None:
         """Hand over a block of whole lines; never waits for the destination."""
-        with self._there_is_more:
-            if self._size + len(block) > self._max_waiting or self._closing:
-                self.dropped += lines
+        with self._taking:
+            if self._taken - self._done + len(block) > self._max_waiting or self._closing:
+                self._refused += lines
                 return
-            self._waiting.append((block, lines))
-            self._size += len(block)
-            self._there_is_more.notify()
+            self._taken += len(block)
+            self._waiting.put((block, lines))
 
     def reopen(self) -> None:
         """Open the path anew before the next write: the file has been moved away."""
@@ -59,9 +63,10 @@ class LineSink:
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits, but not for longer than this."""
-        with self._there_is_more:
-            self._closing = True
-            self._there_is_more.notify()
+        with self._taking:
+            if not self._closing:
+                self._closing = True
+                self._waiting.put(None)
         self._thread.join(timeout_s)
 
     def _open(self) -> int:
@@ -72,17 +77,19 @@ class LineSink:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def _run(self) -> None:
-        while True:
-            with self._there_is_more:
-                while not self._waiting and not self._closing:
-                    self._there_is_more.wait()
-                if not self._waiting:
+        # Each step of another thread takes the interpreter away from the loop, so there are few.
+        waiting = self._waiting
+        while (one := waiting.get()) is not None:
+            batch = [one]
+            while len(batch) < _BATCH and not waiting.empty():
+                another = waiting.get()
+                if another is None:
+                    waiting.put(None)
                     break
-                batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+                batch.append(another)
             self._write(batch)
-            with self._there_is_more:
-                # Counted only now: what is being written is still held.
-                self._size -= sum(len(block) for block, _ in batch)
+            # Counted only now: what is being written is still held.
+            self._done += sum([len(block) for block, _ in batch])
         os.close(self._fd)
         if self._lock >= 0:
             os.close(self._lock)
@@ -94,7 +101,7 @@ class LineSink:
                 fresh = self._open()
                 os.close(self._fd)
                 self._fd = fresh
-            data = b"".join(block for block, _ in batch)
+            data = b"".join([block for block, _ in batch])
             if self._lock < 0:
                 self._write_all(data)
             else:
@@ -106,8 +113,7 @@ class LineSink:
             self.error = ""
         except OSError as error:
             self.error = error.strerror or str(error)
-            with self._there_is_more:
-                self.dropped += sum(lines for _, lines in batch)
+            self._lost += sum([lines for _, lines in batch])
 
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
@@ -119,4 +125,4 @@ class LineSink:
                     select.select([], [self._fd], [], 1.0)
 
     def __repr__(self) -> str:
-        return f"<LineSink {self.path} {self._size} bytes waiting, {self.dropped} lines dropped>"
+        return f"<LineSink {self.path} {self._taken - self._done} bytes waiting, {self.dropped} lines dropped>"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from protogw.call import NO_METADATA, Call, Composite, Metadata, Reply, Tries
 from protogw.errors import Code, GatewayError, Status
 from protogw.identity import Identity
-from protogw.observe.access_log import AccessLog, console_line
-from protogw.observe.json_line import json_line
+from protogw.observe.access_log import AccessLog, console_line, each
+from protogw.observe.json_line import json_lines
 from protogw.observe.log_fields import chosen_line, dear, known, names, parts, template_line
 from protogw.observe.tracing import Trace
 from tests.support.rpc import UNARY, Exchange, head
@@ -42,20 +42,20 @@ async def line(made: Exchange, form: Any, error: GatewayError | None = None, sec
 
 
 async def test_a_template_says_its_fields_in_its_own_words() -> None:
-    form = template_line('{client} [{time}] "{request}" {status} {code} {duration_ms}ms {consumer}/{subject}')
+    form = each(template_line('{client} [{time}] "{request}" {status} {code} {duration_ms}ms {consumer}/{subject}'))
     said = await line(exchange(), form)
     assert said == ('127.0.0.1:50000 [2025-11-25T01:50:22.062Z] "GET /v1/x?token=***" 200 OK 500.0ms shop/alice\n')
 
 
 async def test_what_is_not_there_is_a_dash_and_quotes_cannot_be_forged() -> None:
-    form = template_line('{header.x-tenant} "{user_agent}"')
+    form = each(template_line('{header.x-tenant} "{user_agent}"'))
     said = await line(exchange(("user-agent", 'a" 200 "b')), form)
     assert said == '- "a\\x22 200 \\x22b"\n'
 
 
 async def test_a_line_of_chosen_fields_has_these_and_no_others() -> None:
     wanted = ("method", "header.x-tenant", "reply.x-cache", "deadline_left_ms", "tries")
-    said = await line(exchange(("x-tenant", "t-1")), chosen_line(wanted), wants=dear(wanted))
+    said = await line(exchange(("x-tenant", "t-1")), each(chosen_line(wanted)), wants=dear(wanted))
     assert json.loads(said) == {
         "method": "kit.v1.Echo/Unary",
         "header.x-tenant": "t-1",
@@ -70,7 +70,7 @@ async def test_a_line_of_chosen_fields_has_these_and_no_others() -> None:
 )
 async def test_fields_that_carry_credentials_are_named_without_their_value(name: str) -> None:
     made = exchange((name.partition(".")[2], "canary"))
-    for form in (template_line("{" + name + "}"), chosen_line([name])):
+    for form in (each(template_line("{" + name + "}")), each(chosen_line([name]))):
         said = await line(made, form, wants=True)
         assert "***" in said
         assert "canary" not in said
@@ -78,7 +78,7 @@ async def test_fields_that_carry_credentials_are_named_without_their_value(name:
 
 async def test_a_usual_line_says_who_called_and_which_trace_it_is() -> None:
     made = exchange(("traceparent", f"00-{TRACE}-00f067aa0ba902b7-00"))
-    said = json.loads(await line(made, json_line))
+    said = json.loads(await line(made, json_lines))
     assert (said["consumer"], said["trace_id"]) == ("shop", TRACE)
 
 
@@ -86,12 +86,12 @@ async def test_a_recorded_trace_is_named_by_the_id_that_it_has_here() -> None:
     made = exchange()
     assert made.call is not None
     made.call.trace = Trace(7, 0, b"")
-    assert json.loads(await line(made, json_line))["trace_id"] == f"{7:032x}"
+    assert json.loads(await line(made, json_lines))["trace_id"] == f"{7:032x}"
 
 
 async def test_what_went_wrong_is_said_in_words_with_what_was_left_of_the_time() -> None:
     said = json.loads(
-        await line(exchange(status=503), json_line, GatewayError("it\x1b[31m broke", code=Code.UNAVAILABLE))
+        await line(exchange(status=503), json_lines, GatewayError("it\x1b[31m broke", code=Code.UNAVAILABLE))
     )
     assert (said["code"], said["error"], said["deadline_left_ms"]) == ("UNAVAILABLE", "it\\x1b[31m broke", 1500.0)
 
@@ -100,7 +100,7 @@ async def test_a_stream_that_failed_midway_says_so_though_http_said_200() -> Non
     made = exchange()
     assert made.call is not None
     made.call.reply = Reply(status=Status(Code.DATA_LOSS, "cut in the middle"))
-    said = json.loads(await line(made, json_line))
+    said = json.loads(await line(made, json_lines))
     assert (said["status"], said["code"], said["error"]) == (200, "DATA_LOSS", "cut in the middle")
 
 
@@ -108,10 +108,10 @@ async def test_tries_are_told_when_there_was_more_than_one() -> None:
     made = exchange()
     assert made.call is not None
     made.call.tries = Tries()
-    assert "tries" not in json.loads(await line(made, json_line))
+    assert "tries" not in json.loads(await line(made, json_lines))
     made.call.tries.number = 3
-    assert json.loads(await line(made, json_line))["tries"] == 3
-    assert "in 3 tries" in await line(made, console_line)
+    assert json.loads(await line(made, json_lines))["tries"] == 3
+    assert "in 3 tries" in await line(made, each(console_line))
 
 
 async def test_a_graphql_request_names_its_operation_and_how_many_calls_it_made() -> None:
@@ -121,10 +121,10 @@ async def test_a_graphql_request_names_its_operation_and_how_many_calls_it_made(
     made.call = whole = Composite(first, "query", "Shelves")
     whole.calls = 3
     whole.part_ended(first, Status(Code.NOT_FOUND, "no shelf"))
-    said = json.loads(await line(made, json_line))
+    said = json.loads(await line(made, json_lines))
     assert (said["operation"], said["calls"], said["code"]) == ("query Shelves", 3, "NOT_FOUND")
     assert said["method"] is None
-    assert "query Shelves" in await line(made, console_line)
+    assert "query Shelves" in await line(made, each(console_line))
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ async def test_a_graphql_request_names_its_operation_and_how_many_calls_it_made(
 async def test_a_sample_leaves_out_only_what_went_well_and_quickly(how: dict[str, Any], written: bool) -> None:
     made = exchange(status=how.pop("status", 200))
     how.setdefault("seconds", 0.1)
-    said = await line(made, json_line, share=0.1, slow_s=1.0, chance=lambda: 0.5, **how)
+    said = await line(made, json_lines, share=0.1, slow_s=1.0, chance=lambda: 0.5, **how)
     assert bool(said) is written
-    assert await line(exchange(), json_line, share=0.1, chance=lambda: 0.05)
+    assert await line(exchange(), json_lines, share=0.1, chance=lambda: 0.05)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,6 @@ def test_any_template_is_taken_or_refused_with_a_reason(template: str) -> None:
 async def test_no_client_can_begin_a_line_of_its_own(value: str) -> None:
     everything = " ".join("{" + name + "}" for name in names()) + " {header.x-any}"
     made = exchange(("x-any", value), ("user-agent", value))
-    said = await line(made, template_line(everything), wants=True)
+    said = await line(made, each(template_line(everything)), wants=True)
     assert said.count("\n") == 1
     assert said[:-1].isprintable()

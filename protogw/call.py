@@ -201,8 +201,14 @@ GZIP_REQUEST, GZIP_REPLY = 1, 2
 """Bits of Call.gzip: the request's messages may be GzipPayloads; the client takes a reply's messages gzipped."""
 
 
-Notes: TypeAlias = tuple[tuple[bytes, ...], tuple[int, ...]]
-"""The names of fields, few and always the same, and their values: numbers, which no message can be split with."""
+class NoteNames(tuple[bytes, ...]):
+    """Names of fields. `made` is what a transport has made of them."""
+
+    made: bytes | None = None
+
+
+Notes: TypeAlias = tuple[NoteNames, tuple[int, ...]]
+"""The names of fields, always the same, and their values: numbers, which no message can be split with."""
 
 VALIDATORS = "validators"
 """Attribute of a call: fields by which a service is asked whether an answer still holds. Whoever sets it takes a reply

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -169,6 +169,8 @@ class Gateway:
         self.draining = False
         self.caches: dict[str, Purged] = {}
         """The policies that keep answers, by name."""
+        self.streams: Callable[[Call, Handler], Awaitable[Reply]] | None = None
+        """Watches the messages of described calls that are streams: carries such a call with what it is handed."""
         self.offering: Offering | None = None
         """What makes catalog and router; None until assembled."""
         self.watchers: list[Callable[[Catalog], None]] = []
@@ -182,8 +184,8 @@ class Gateway:
         route = self.router.match(call)
         call.route = route
         timeout = call.timeout
+        method = call.method
         if timeout is None:
-            method = call.method
             # A method that takes one message may be carried for a client that sends many (a fan-in).
             lone = method is not None and method.unary and call.payloads is None
             timeout = route.unary_timeout if lone else route.stream_timeout
@@ -194,7 +196,12 @@ class Gateway:
                 raise DeadlineExceeded
             call.arm(self._loop, timeout)
         try:
-            reply = await (route.handler if call.late is None else route.late)(call)
+            carry = route.handler if call.late is None else route.late
+            streams = self.streams
+            if streams is not None and method is not None and (call.payloads is not None or method.server_streaming):
+                reply = await streams(call, carry)
+            else:
+                reply = await carry(call)
             if not isinstance(reply, Reply):
                 raise TypeError(f"a policy answered a call with {type(reply).__name__}")
             call.reply = reply

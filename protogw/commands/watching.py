@@ -60,8 +60,6 @@ class Watching:
 
     def around(self, handle: Handler) -> Handler:
         """What handles calls, with what watches them around it."""
-        if self.metrics is not None:
-            handle = self.metrics.around(handle)
         return self.tracer.around(handle) if self.tracer is not None else handle
 
     @property
@@ -94,6 +92,7 @@ class Watching:
             return {}
         from protogw.observe.exposition import Exposition, Lag
 
+        gateway.streams = metrics.streamed
         metrics.routed(gateway.router, gateway.pools)
         gateway.watchers.append(lambda _: metrics.routed(gateway.router, gateway.pools))
         lag = self._lag = Lag(asyncio.get_running_loop())

@@ -18,7 +18,7 @@ from protogw.wire.http1_answer import CONTINUE, STATUS_LINES, answer_fields
 from protogw.wire.http1_chunked import ChunkedDecoder, encode_fields, encode_last_chunk
 
 if TYPE_CHECKING:
-    from protogw.call import Call
+    from protogw.call import Call, NoteNames
     from protogw.net.http1_server import Http1ServerConnection
     from protogw.net.tunnel import Tunnel
 
@@ -376,7 +376,7 @@ class Http1Exchange:
         added = encode_fields(self.extra) if self.extra else b""
         if self.call is not None and self.call.notes:
             names, numbers = self.call.notes
-            added += (_NOTED.get(names) or _noted(names)) % numbers
+            added += (names.made or _noted(names)) % numbers
         return added
 
     async def write(self, data: bytes) -> None:
@@ -460,13 +460,11 @@ class Http1Exchange:
 
 _WITHOUT_BODY = frozenset((204, 304))
 
-_NOTED: dict[tuple[bytes, ...], bytes] = {}
-"""The lines of a call's notes without their numbers, by the names."""
 
-
-def _noted(names: tuple[bytes, ...]) -> bytes:
-    lines = _NOTED[names] = b"".join([b"%b: %%d\r\n" % name for name in names])
-    return lines
+def _noted(names: NoteNames) -> bytes:
+    """The lines of a call's notes without their numbers."""
+    names.made = b"".join([b"%b: %%d\r\n" % name for name in names])
+    return names.made
 
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")

@@ -7,7 +7,7 @@ written once for all of them; times and sizes are each request's own.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -18,35 +18,29 @@ if TYPE_CHECKING:
     from protogw.observe.access_log import More
 
 
-_THOUSANDTHS: Final = [f".{number:03}" for number in range(1000)]
-
-
 def json_lines(entries: Iterable[Entry]) -> bytes:
     """Each request as one JSON object."""
     facts: dict[int, Facts] = {}
     known: dict[tuple[object, ...], tuple[str, str, str]] = {}
     lines: list[str] = []
-    millisecond = -1
-    time = ""
+    # The time as it is written until it is later than this.
+    time, since, until = "", 0.0, 0.0
     for entry in entries:
         at, head, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s, identity, more = (
             entry
         )
-        # The batch holds every head and identity, so their ids are their own.
-        key = (id(head), client, front_end, method, upstream, status, code, id(identity))
+        # The batch holds every identity, so an id is its own.
+        key = (head, client, front_end, method, upstream, status, code, id(identity))
         said = known.get(key)
         if said is None:
             said = known[key] = _shared(entry, facts_of(head, facts))
         who, before, after = said
         if more is not None:
             after = _members(_after(upstream, facts_of(head, facts), identity) | _rest(more))
-        if millisecond != (now := int(at * 1000.0)):
-            millisecond = now
-            time = timestamp(at)
-        # In whole microseconds, since a float's digits cost five times as much.
-        taken = int(elapsed_s * 1e6 + 0.5)
+        if not since <= at < until:
+            time, since, until = timestamp(at), at, (int(at * 1000.0) + 1) / 1000.0
         lines.append(
-            f'{{"time":"{time}",{who}:{port}",{before},"duration_ms":{taken // 1000}{_THOUSANDTHS[taken % 1000]},'
+            f'{{"time":"{time}",{who}:{port}",{before},"duration_ms":{elapsed_s * 1e3:.3f},'
             f'"bytes_in":{received},"bytes_out":{sent},{after}}}\n'
         )
     return "".join(lines).encode()

@@ -7,7 +7,7 @@ label sets beyond a number share one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
@@ -125,7 +125,8 @@ class Metrics:
         elif reply is not None and reply.head is None:
             code = reply.status.code
         else:
-            code = of_status(exchange.status)
+            status = exchange.status
+            code = 0 if 0 < status < 400 else of_status(status)
         # A route is of one method, or of opaque HTTP.
         try:
             series = self._known[call.route, front_end, code]
@@ -206,27 +207,12 @@ class Metrics:
 
     # --- messages of streams ------------------------------------------------------------------------------------------
 
-    def around(self, handle: Handler) -> Handler:
-        """The same handler, whose streams' messages are counted; unary calls pass as they are."""
-
-        def counted(call: Call) -> Awaitable[Reply]:
-            method = call.method
-            if method is None or (call.payloads is None and not method.server_streaming):
-                return handle(call)
-            return self._counted(call, handle)
-
-        return counted
-
-    async def _counted(self, call: Call, handle: Handler) -> Reply:
-        asked = None
-        if call.payloads is not None:
-            # Which count it is follows from the route, which is not found yet.
-            asked = call.payloads = _Messages(call.payloads, Count())
-        reply = await handle(call)
+    async def streamed(self, call: Call, carry: Handler) -> Reply:
+        """Carry a call of a described method that is a stream, whose messages are counted."""
         found = self._messages_of(call)
-        if asked is not None:
-            found.received.value += asked.count.value
-            asked.count = found.received
+        if call.payloads is not None:
+            call.payloads = _Messages(call.payloads, found.received)
+        reply = await carry(call)
         if reply.payloads is not None:
             reply.payloads = _Messages(reply.payloads, found.sent)
         return reply

@@ -21,27 +21,28 @@ class Recorder(RequestRecorder, ConnectionRecorder, Protocol):
 def all_of(*recorders: Recorder | None) -> Recorder | None:
     """What tells all of these; the one itself when there is only one, None for none."""
     found = [one for one in recorders if one is not None]
-    if len(found) < 2:
-        return found[0] if found else None
-    return _Several(found)
+    together: Recorder | None = None
+    for one in reversed(found):
+        together = one if together is None else _Both(one, together)
+    return together
 
 
-class _Several:
-    """Tells each in turn."""
+class _Both:
+    """Tells one and then the other."""
 
-    def __init__(self, recorders: list[Recorder]) -> None:
-        self._record = tuple(one.record for one in recorders)
-        self._called = tuple(one.called for one in recorders)
-        self._carried = tuple(one.carried for one in recorders)
+    def __init__(self, one: Recorder, other: Recorder) -> None:
+        self._record, self._then_record = one.record, other.record
+        self._called, self._then_called = one.called, other.called
+        self._carried, self._then_carried = one.carried, other.carried
 
     def record(self, exchange: Recorded, elapsed_s: float, error: GatewayError | None, front_end: str) -> None:
-        for record in self._record:
-            record(exchange, elapsed_s, error, front_end)
+        self._record(exchange, elapsed_s, error, front_end)
+        self._then_record(exchange, elapsed_s, error, front_end)
 
     def called(self, call: Call, elapsed_s: float, error: GatewayError | None) -> None:
-        for called in self._called:
-            called(call, elapsed_s, error)
+        self._called(call, elapsed_s, error)
+        self._then_called(call, elapsed_s, error)
 
     def carried(self, what: Carried) -> None:
-        for carried in self._carried:
-            carried(what)
+        self._carried(what)
+        self._then_carried(what)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from protogw.call import NoteNames
+
 if TYPE_CHECKING:
     from protogw.call import Call, Notes
 
 
-FIELDS: Final = (b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset")
+FIELDS: Final = NoteNames((b"ratelimit-limit", b"ratelimit-remaining", b"ratelimit-reset"))
 """The three fields (draft-ietf-httpapi-ratelimit-headers-06, section 5)."""
 
 

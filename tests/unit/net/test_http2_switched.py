@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from protogw.call import Call, Metadata
+from protogw.call import Call, Metadata, NoteNames
 from protogw.errors import InvalidRequest
 from protogw.net.http2_server import Http2ServerConnection
 from protogw.net.http2_switched import SwitchableStream
@@ -67,7 +67,7 @@ async def test_what_policies_note_goes_with_the_answer() -> None:
     (stream,) = server.streams
     stream.extra = ((b"x-extra", b"1"),)
     stream.call = Call(None, Metadata(), front_end="http", peer=stream.peer, started=0.0)
-    stream.call.notes = ((b"ratelimit-remaining",), (7,))
+    stream.call.notes = (NoteNames((b"ratelimit-remaining",)), (7,))
     stream.switch(((b"x-a", b"b"),))
     await settle()
     assert server.frames.said() == [f"{SWITCHED}, x-extra: 1, ratelimit-remaining: 7"]

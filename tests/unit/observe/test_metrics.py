@@ -216,31 +216,19 @@ async def test_the_messages_of_streams_are_counted_each_way() -> None:
             yield Payload(b"{}", Encoding.JSON)
 
     async def handle(call: Call) -> Reply:
-        call.route = ROUTE
         assert call.payloads is not None
         taken = [payload async for payload in call.payloads]
         return Reply(payloads=messages(len(taken) + 2))
 
     metrics = Metrics()
     call = Call(CHAT, NO_METADATA, front_end="grpc", peer=exchange().peer, started=0.0, payloads=messages(3))
-    reply = await metrics.around(handle)(call)
+    call.route = ROUTE
+    reply = await metrics.streamed(call, handle)
     assert reply.payloads is not None
     assert len([payload async for payload in reply.payloads]) == 5
     found = await shown(metrics)
     assert found["protogw_stream_messages_received_total"] == {("grpc", "Chat", "kit.v1.Echo", "kit"): 3}
     assert found["protogw_stream_messages_sent_total"] == {("grpc", "Chat", "kit.v1.Echo", "kit"): 5}
-
-
-async def test_a_unary_call_passes_the_counting_of_messages_untouched() -> None:
-    async def handle(call: Call) -> Reply:
-        return Reply()
-
-    metrics = Metrics()
-    call = Call(UNARY, NO_METADATA, front_end="grpc", peer=exchange().peer, started=0.0)
-    waiting = metrics.around(handle)(call)
-    assert waiting.__qualname__.endswith("handle")  # type: ignore[attr-defined]
-    await waiting
-    assert metrics.messages == {}
 
 
 async def test_what_policies_count_is_shown_with_its_words() -> None:

@@ -211,7 +211,8 @@ class AccessLog:
             method = call.method
             upstream = call.upstream
             identity = call.identity
-            if method is not None and not call.composite:
+            composite = type(call) is Composite
+            if method is not None and not composite:
                 name = method.full_name
             if error is None:
                 # By its reply, unless its client went away before there was one.
@@ -220,7 +221,7 @@ class AccessLog:
                     code = -1 if status else Code.CANCELLED
                 elif method is not None:
                     code = reply.status.code
-            if code > 0 or call.trace is not None or call.tries is not None or call.composite or self._wants:
+            if code > 0 or call.trace is not None or call.tries is not None or composite or self._wants:
                 more = More(call, elapsed_s, error, wants=self._wants)
         elif error is not None:
             more = More(None, elapsed_s, error, wants=False)

@@ -97,7 +97,8 @@ class RateLimit(Folding):
         self._name = tools.name
         self._prefix = f"{tools.name} "
         self._store = tools.counters(self._url)
-        self._memory = self._store if isinstance(self._store, MemoryCounters) else None
+        # Its own, so that keys need not say whose they are.
+        self._memory = self._store.apart() if isinstance(self._store, MemoryCounters) else None
         name, what = "rate_limit_decisions", "Calls, messages or pieces that a rate limit judged."
         self._allowed = tools.count(name, what, outcome="allowed")
         self._refused = tools.count(name, what, outcome="refused")
@@ -120,12 +121,12 @@ class RateLimit(Folding):
         """The usual limit: a token bucket of calls in memory, counted without waiting or listing anything."""
         assert isinstance(self._cost, int)
         cost, headers, allowed, amount = self._cost, self._headers, self._allowed, bucket.amount
-        prefix, value = (self._name, _all_alike) if self._by is None else (self._prefix, self._by.key)
+        key_of = _all_alike if self._by is None else self._by.key
         take = memory.taker(cost, bucket)
         tolerance, per_s = bucket.tolerance_s, 1.0 / bucket.emission_s
 
         def run(call: Call) -> Awaitable[Reply]:
-            key = prefix + value(call)
+            key = key_of(call)
             room = take(key)
             if room < 0.0:
                 taken = memory.take_bucket(key, cost, bucket)

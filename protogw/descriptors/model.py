@@ -247,8 +247,11 @@ class Method:
     full_name: str = field(init=False)
     path: bytes = field(init=False)
     """The gRPC and Connect path: b"/package.Service/Method"."""
+    unary: bool = field(init=False)
+    """One message each way."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "unary", not (self.client_streaming or self.server_streaming))
         object.__setattr__(self, "full_name", f"{self.service}/{self.name}")
         object.__setattr__(self, "path", f"/{self.service}/{self.name}".encode())
 
@@ -256,10 +259,6 @@ class Method:
     def annotated(self) -> tuple[HttpRule, ...]:
         """The bindings of its own schema: how a REST service behind is to be asked."""
         return self.http if self.described is None else self.described
-
-    @property
-    def unary(self) -> bool:
-        return not (self.client_streaming or self.server_streaming)
 
     @property
     def shape(self) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import ClassVar
 
 import pytest
 
-from protogw.call import NO_METADATA, Call, Reply
+from protogw.call import NO_METADATA, Call, Payload, Reply
 from protogw.descriptors.catalog import Catalog
 from protogw.errors import Code, DeadlineExceeded, GatewayError, InternalError, NotOffered
 from protogw.frontends.base import FrontEndSettings
@@ -21,6 +21,7 @@ from protogw.routing.router import HttpRoute, Router
 from protogw.wire.forwarded import Proxies
 from protogw.wire.http import Header, Peer, RequestHead
 from protogw.wire.path_template import parse
+from tests.support import rpc
 
 PEER = Peer("127.0.0.1", 1)
 
@@ -267,3 +268,28 @@ async def test_the_front_end_of_a_shared_head_is_found_once_for_what_is_offered(
     assert choosy.asked == 2
     assert head.taken is not None
     assert head.taken[1] is last
+
+
+async def test_what_watches_streams_carries_those_alone() -> None:
+    gateway = Gateway({})
+    carried: list[Call] = []
+
+    async def watch(call: Call, carry: Callable[[Call], Awaitable[Reply]]) -> Reply:
+        carried.append(call)
+        return await carry(call)
+
+    async def none() -> AsyncIterator[Payload]:
+        return
+        yield
+
+    gateway.streams = watch
+    route = Route("route", Target())
+    gateway.router = Router({method.full_name: [route] for method in (rpc.UNARY, rpc.DOWN, rpc.UP)})
+    calls = [
+        Call(method, NO_METADATA, front_end="grpc", peer=PEER, started=0.0, payloads=payloads)
+        for method, payloads in ((rpc.UNARY, None), (rpc.DOWN, None), (rpc.UP, none()), (rpc.UNARY, none()))
+    ]
+    for call in calls:
+        await gateway.handle(call)
+        call.ended()
+    assert carried == calls[1:]

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from protogw import consumers
 from protogw.call import Call, Metadata, Reply
+from protogw.consumers import Consumers
 from protogw.errors import Unauthenticated
 from protogw.policies import api_key
 from protogw.policies.api_key import ApiKey, ApiKeySettings
@@ -132,8 +134,11 @@ async def test_a_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.
     one = policy(keys=[], file=file)
     task = asyncio.get_running_loop().create_task(one.run())
 
+    equal = Metadata(((b"x-api-key", KEY.encode()),))
+
     async def consumer() -> str:
-        made = call((b"x-api-key", KEY.encode()))
+        made = call()
+        made.metadata = equal  # as equal heads share it: nothing that is kept of it may outlive the file
         await one(made, forward)
         found: str = made.identity.consumer
         return found
@@ -160,6 +165,49 @@ async def test_a_changed_file_is_read_again(tmp_path: Path, monkeypatch: pytest.
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_whom_consumers_make_of_a_key_changes_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "WATCH_S", 0.005)
+    file = tmp_path / "consumers.yaml"
+    file.write_text("shop: { groups: [old] }\n")
+    known = Consumers(file)
+    task = asyncio.get_running_loop().create_task(known.run())
+
+    class Tools(Counted):
+        consumers = known
+
+    one = policy()
+    one.equip(Tools())  # type: ignore[arg-type]
+    equal = Metadata(((b"x-api-key", KEY.encode()),))
+
+    async def groups() -> frozenset[str]:
+        made = call()
+        made.metadata = equal
+        await one(made, forward)
+        found: frozenset[str] = made.identity.groups
+        return found
+
+    assert await groups() == {"staff", "old"}
+    file.write_text("shop: { groups: [fresh] }\n")
+    async with asyncio.timeout(5):
+        while await groups() != {"staff", "fresh"}:  # noqa: ASYNC110 (a file has no event)
+            await asyncio.sleep(0.002)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_equal_metadata_with_another_query_is_another_credential() -> None:
+    one = policy(**{"in": ["query.key", "header.x-api-key"]})
+    equal = Metadata(((b"x-api-key", KEY.encode()),))
+    first = call(query=b"")
+    first.metadata = equal
+    await one(first, forward)
+    second = call(query=b"key=another-key-of-some-length")
+    second.metadata = equal
+    with pytest.raises(Unauthenticated, match="differ"):
+        await one(second, forward)
 
 
 @pytest.mark.parametrize(

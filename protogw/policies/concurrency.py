@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,6 +16,8 @@ from protogw.errors import LimitReached, Overloaded
 from protogw.expressions import ExpressionText, of_head
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.slots import Slot, held
+from protogw.stores.base import StoreError
+from protogw.stores.places import Places, SharesPlaces
 from protogw.values import Seconds
 
 _RETRY_S = 1.0
@@ -53,15 +56,22 @@ class Concurrency:
         self._by = settings.by
         self._rooms: dict[str, _Room] = {}
         self._refused = Count()
+        self._name = "concurrency"
+        self._shared: Places | None = None
+        """The places of the node, where other processes have some of them."""
+        self._entered = 0
 
     def equip(self, tools: Tools) -> None:
+        self._name = tools.name
+        store = tools.counters("")
+        self._shared = store.places if isinstance(store, SharesPlaces) else None
         self._refused = tools.count("concurrency_refused", "Calls that found no place.")
         tools.gauge("concurrency_running", "Calls that have a place.", lambda: self.running)
 
     @property
     def running(self) -> int:
-        """Calls that run now."""
-        return sum(room.running for room in self._rooms.values())
+        """Calls that run now, in this process."""
+        return self._entered + sum(room.running for room in self._rooms.values())
 
     @property
     def of_head(self) -> bool:
@@ -69,6 +79,8 @@ class Concurrency:
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         key = "" if self._by is None else self._by.key(call)
+        if self._shared is not None:
+            return await self._among(self._shared, key, call, forward)
         settings = self._settings
         room = self._rooms.get(key)
         if call.late is not None:  # see slots
@@ -89,6 +101,31 @@ class Concurrency:
             slot.free()
             raise
         return held(reply, slot)
+
+    async def _among(self, shared: Places, key: str, call: Call, forward: Handler) -> Reply:
+        """The same where other processes share the places."""
+        settings = self._settings
+        if call.late is not None:
+            await call.arrive()
+        name = f"{self._name} {key}"
+        try:
+            entered = await shared.enter(name, settings.limit, settings.pending, settings.wait)
+        except StoreError as error:
+            raise Overloaded("places cannot be looked up", retry_after_s=_RETRY_S) from error
+        if not entered:
+            raise self._refusal()
+        self._entered += 1
+        slot = Slot(partial(self._left, shared, name))
+        try:
+            reply = await forward(call)
+        except BaseException:
+            slot.free()
+            raise
+        return held(reply, slot)
+
+    def _left(self, shared: Places, name: str) -> None:
+        self._entered -= 1
+        shared.leave(name)
 
     async def _wait(self, room: _Room) -> None:
         """Until a place is this call's; raises LimitReached or Overloaded."""

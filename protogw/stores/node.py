@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from protogw.stores.base import StoreError, Taken, Window
 from protogw.stores.memory import MOST_KEYS, MemoryCounters
+from protogw.stores.places import Places
 
 SHARE = 0.02
 """Of a limit, what all workers together may hold in advance."""
@@ -81,8 +82,16 @@ class NodeCounters:
     """A CounterStore of a worker. `share` is how many workers there are."""
 
     def __init__(
-        self, ask: Ask, share: int, *, most: int = MOST_KEYS, clock: Callable[[], float] = time.monotonic
+        self,
+        ask: Ask,
+        share: int,
+        *,
+        places: Places | None = None,
+        most: int = MOST_KEYS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.places = places
+        """Those of this node."""
         self.questions = 0
         """Times that somebody else had to be asked."""
         self._ask = ask

@@ -28,6 +28,7 @@ from protogw.descriptors.model import SchemaError
 from protogw.workers.channel import Channel
 from protogw.workers.counting import Counting
 from protogw.workers.orders import Orders, send_orders
+from protogw.workers.placing import Placing
 from protogw.workers.ports import Ports, with_ports
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Supervisor:
         self.workers: list[Worker] = []
         self.draining = False
         self.counting = Counting()
+        self.placing = Placing()
         self._config = config
         self._data = data
         self._folder = folder
@@ -250,6 +252,7 @@ class Supervisor:
         finally:
             worker.ready.clear()
             if channel is not None:
+                self.placing.gone(channel)
                 channel.close()
             else:
                 ours.close()
@@ -259,6 +262,8 @@ class Supervisor:
     def _heard(self, worker: Worker, channel: Channel, message: Mapping[str, Any]) -> None:
         if "take" in message:
             channel.send(self.counting.answer(message))
+        elif self.placing.heard(channel, message):
+            pass
         elif "ready" in message:
             worker.ready.set()
         elif "failed" in message:

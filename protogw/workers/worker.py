@@ -23,6 +23,7 @@ from protogw.stores.node import NodeCounters
 from protogw.workers.channel import Channel
 from protogw.workers.counting import Asking
 from protogw.workers.orders import Orders, read_orders
+from protogw.workers.placing import Entering
 
 log = logging.getLogger("protogw")
 
@@ -50,7 +51,7 @@ class _Named(logging.Filter):
 
 async def _serve(sock: socket.socket, orders: Orders) -> None:
     channel = await Channel.over(sock)
-    asking = Asking(channel)
+    asking, entering = Asking(channel), Entering(channel, orders.workers)
     try:
         config = configured(KINDS).model_validate(orders.data)
     except ValidationError as error:
@@ -63,7 +64,7 @@ async def _serve(sock: socket.socket, orders: Orders) -> None:
         index=orders.index,
         admin=orders.admin,
         log_lock=orders.log_lock,
-        counters=NodeCounters(asking, orders.workers),
+        counters=NodeCounters(asking, orders.workers, places=entering),
     )
 
     async def started(_: Gateway) -> None:
@@ -73,9 +74,13 @@ async def _serve(sock: socket.socket, orders: Orders) -> None:
 
     async def listen() -> None:
         async for message in channel.messages():
-            asking.answered(message)
+            if "took" in message:
+                asking.answered(message)
+            elif "entered" in message:
+                entering.answered(message)
         # Without a supervisor nobody starts anybody anew, and the port must be free for the next.
         asking.gone()
+        entering.gone()
         log.warning("the supervisor is gone: stopping")
         serving.stop()
 

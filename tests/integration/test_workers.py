@@ -218,6 +218,38 @@ def test_a_nonce_counts_once_whichever_worker_it_is_shown_to(service: Backend, t
             assert statuses == [200] + [401] * 7
 
 
+def test_so_many_calls_run_at_once_whichever_worker_they_came_to(service: Backend, tmp_path: Path) -> None:
+    few = {"concurrency": {"limit": 2, "by": "header.x-user"}}
+    plan = json.dumps({"text": "x", "plan": {"hang": True}}).encode()
+    with workers(kits(service, policies={"few": few}, use=["few"]), tmp_path) as running:
+        held = [Held(running.port, plan) for _ in range(2)]
+        until(lambda: service.counts.open == 2, 10, "two calls that run")
+        for _ in range(8):  # each over a connection of its own, which is any worker's
+            assert call(running.port, headers={"x-user": "ann"}) == 429
+        assert call(running.port, headers={"x-user": "bob"}) == 200
+        held[0].close()
+        until(lambda: call(running.port, headers={"x-user": "ann"}) == 200, 10, "a place that is free")
+        # What a worker had that is killed is free, too.
+        before = running.pids
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(set(running.pids) - set(before)) == 2, 60, "the workers' return")
+        assert call(running.port, headers={"x-user": "ann"}) == 200
+        held[1].close()
+
+
+class Held:
+    """A call that goes on until it is closed."""
+
+    def __init__(self, port: int, body: bytes) -> None:
+        self._client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        headers = {"content-type": "application/json", "x-user": "ann"}
+        self._client.request("POST", "/v1/echo", body=body, headers=headers)
+
+    def close(self) -> None:
+        self._client.close()
+
+
 def test_a_worker_that_finds_a_broken_file_says_so_and_comes_back_with_a_good_one(
     service: Backend, tmp_path: Path
 ) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
+import time
 from collections import deque
 from functools import partial
 from typing import Annotated, ClassVar, Literal, Self
@@ -20,7 +23,10 @@ from protogw.stores.base import StoreError
 from protogw.stores.places import Places, SharesPlaces
 from protogw.values import Seconds
 
+log = logging.getLogger("protogw")
+
 _RETRY_S = 1.0
+_COMPLAIN_S = 10.0
 _MOST_WAITING = 100_000
 
 
@@ -35,6 +41,11 @@ class ConcurrencySettings(PolicySettings):
     """Calls that may wait for a place, in their order, of each value."""
     wait: Seconds = 1.0
     """How long one waits at the most."""
+    store: Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)] = ""
+    """`redis://host:6379/0` to share the places between gateways; who waits is then let in in no order, and a gateway
+    that dies holds its places for half a minute. Default: this node's, which its workers share."""
+    on_error: Literal["open", "closed"] = "closed"
+    """What becomes of calls while the store cannot be asked: let through (and logged), or refused as UNAVAILABLE."""
     answer: Literal["resource_exhausted", "unavailable"] = "resource_exhausted"
     """What a call without a place gets: that its caller does too much (429), or that the gateway does (503)."""
 
@@ -60,10 +71,11 @@ class Concurrency:
         self._shared: Places | None = None
         """The places of the node, where other processes have some of them."""
         self._entered = 0
+        self._told_s = -math.inf
 
     def equip(self, tools: Tools) -> None:
         self._name = tools.name
-        store = tools.counters("")
+        store = tools.counters(self._settings.store)
         self._shared = store.places if isinstance(store, SharesPlaces) else None
         self._refused = tools.count("concurrency_refused", "Calls that found no place.")
         tools.gauge("concurrency_running", "Calls that have a place.", lambda: self.running)
@@ -111,6 +123,9 @@ class Concurrency:
         try:
             entered = await shared.enter(name, settings.limit, settings.pending, settings.wait)
         except StoreError as error:
+            self._complain(error)
+            if settings.on_error == "open":
+                return await forward(call)
             raise Overloaded("places cannot be looked up", retry_after_s=_RETRY_S) from error
         if not entered:
             raise self._refusal()
@@ -122,6 +137,13 @@ class Concurrency:
             slot.free()
             raise
         return held(reply, slot)
+
+    def _complain(self, error: StoreError) -> None:
+        now = time.monotonic()
+        if now - self._told_s >= _COMPLAIN_S:
+            self._told_s = now
+            become = "let through" if self._settings.on_error == "open" else "refused"
+            log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
 
     def _left(self, shared: Places, name: str) -> None:
         self._entered -= 1

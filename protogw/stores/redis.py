@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protogw.stores.base import Algorithm, Taken, Window
+from protogw.stores.places import Places
+from protogw.stores.redis_places import RedisPlaces
 from protogw.stores.server import Server
 
 TIMEOUT_S = 0.25
@@ -88,6 +90,13 @@ class RedisCounters:
         self._server = Server(url, timeout_s)
         self._script = self._server.client.register_script(_SCRIPT)
         self._prefix = prefix
+        self._places: RedisPlaces | None = None
+
+    @property
+    def places(self) -> Places | None:
+        if self._places is None:
+            self._places = RedisPlaces(self._server)
+        return self._places
 
     async def take(self, key: str, cost: int, windows: Sequence[Window]) -> Sequence[Taken]:
         # One hash tag, so that a cluster keeps a key's windows together.
@@ -101,4 +110,6 @@ class RedisCounters:
         return [Taken(bool(ok), int(left), reset / 1e6, retry / 1e6) for ok, left, reset, retry in found]
 
     async def close(self) -> None:
+        if self._places is not None:
+            await self._places.close()
         await self._server.close()

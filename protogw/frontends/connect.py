@@ -36,8 +36,8 @@ _EXACT = frozenset((404, 405, 415, 505))
 class ConnectSettings(FrontEndSettings):
     """`compression`: when replies are compressed, if the client accepts it: as its request was, always, or never.
 
-    `plain_json`: also take a POST of application/json that does not say that it is Connect; without it such a
-    request is REST's, which offers the same path.
+    `plain_json`: also take a POST of application/json to a method's own path that does not say that it is Connect;
+    without it such a request is REST's, which offers the same path.
     """
 
     compression: Compression = "mirror"
@@ -54,6 +54,8 @@ class Connect:
     def __init__(self, settings: ConnectSettings, bounds: Bounds) -> None:
         self._compression: Compression = settings.compression
         self._plain_json = settings.plain_json
+        self._plain: frozenset[bytes] = frozenset()
+        """The paths at which plain JSON is Connect's."""
         self._limit = bounds.body
         self._catalog = EMPTY
         self._targets = Targets[ConnectTarget](b"connect-timeout-ms")
@@ -61,6 +63,8 @@ class Connect:
     def offer(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._targets.clear()
+        if self._plain_json:
+            self._plain = frozenset(method.path for method in catalog.methods.values())
 
     def accepts(self, head: RequestHead) -> bool:
         content_type = head.content_type
@@ -79,7 +83,7 @@ class Connect:
             return content_type.startswith(STREAM) or content_type.partition(b";")[0].strip() == b"application/proto"
         if content_type.startswith(b"application/grpc"):
             return False
-        if self._plain_json and head.method == b"POST" and content_type.startswith(b"application/json"):
+        if head.path in self._plain and head.method == b"POST" and content_type.startswith(b"application/json"):
             return True
         return head.get(b"connect-protocol-version") is not None
 

@@ -554,6 +554,9 @@ def test_which_requests_are_connects(
 def test_plain_json_is_taken_when_the_setting_says_so() -> None:
     assert front(plain_json=True).accepts(rpc.head(UNARY, JSON))
     assert not front(plain_json=True).accepts(rpc.head(UNARY, JSON, method="PUT"))
+    # Other paths are REST's or GraphQL's.
+    assert not front(plain_json=True).accepts(rpc.head("/v1/echo", JSON))
+    assert not front(plain_json=True).accepts(rpc.head("/graphql", JSON))
 
 
 async def test_equal_heads_share_what_was_read_from_them() -> None:

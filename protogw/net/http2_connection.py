@@ -115,6 +115,13 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
         """The peer sent RST_STREAM."""
         raise NotImplementedError
 
+    def on_late_data(self, id: int, size: int, end: int) -> bool:
+        """DATA came for a stream that is not among the open ones; True says that all is done about it."""
+        return False
+
+    def on_late_reset(self, id: int) -> None:
+        """RST_STREAM came for a stream that is not among the open ones."""
+
     def on_settings_taken(self) -> None:
         """The peer has acknowledged settings of ours."""
 
@@ -269,7 +276,7 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
                     piece = http2.unpadded(flags, piece)
                 stream = streams.get(id)
                 if stream is None:
-                    self._stray_data(id, size)
+                    self._stray_data(id, size, flags & END_STREAM)
                 else:
                     stream.on_data(piece, flags & END_STREAM, size)
             elif kind == HEADERS and flags & END_HEADERS and not flags & (PADDED | HAS_PRIORITY):
@@ -292,7 +299,9 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
             self._settled = True
             self._strict = False
 
-    def _stray_data(self, id: int, size: int) -> None:
+    def _stray_data(self, id: int, size: int, end: int) -> None:
+        if self.on_late_data(id, size, end):
+            return
         if self.is_idle(id):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on a stream that is idle")
         if not self.was_reset(id):
@@ -328,6 +337,7 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
             stream = self.streams.get(id)
             if stream is None:
                 self.nuisance(1)
+                self.on_late_reset(id)
             else:
                 self.on_reset(stream, int.from_bytes(payload, "big"))
         elif kind == http2.GOAWAY:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from protogw.net.http2_connection import Http2Connection
+from protogw.net.http2_lingering import Lingering
 from protogw.net.http2_server_stream import ServerStream
 from protogw.net.http2_switched import SwitchableStream
 from protogw.net.limits import Limits
@@ -52,6 +53,8 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         self._last = 0
         self._skipped: list[tuple[int, int]] = []
         self._preface = PREFACE
+        self.unended = Lingering(self)
+        self._late = self.unended.streams
         self._tasks: set[asyncio.Task[None]] = set()
         self._final = False
         self._drained_s = 0.0
@@ -104,6 +107,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.unended.clear()
         for stream in list(self.streams.values()):
             self._drop(stream)
         if self.on_close is not None:
@@ -123,7 +127,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         if id <= self._last or not id & 1:
             stream = streams.get(id)
             if stream is None:
-                self._on_stray_block(id, block)
+                self._on_stray_block(id, end, block)
             else:
                 self._on_trailers(stream, end, block)
             return
@@ -151,7 +155,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             return
         assert isinstance(head, Http2RequestHead)
         assert self.peer is not None
-        if len(streams) >= self._most_streams:
+        if len(streams) + len(self._late) >= self._most_streams and not self.unended.make_room():
             self._refuse_unopened(id, ErrorCode.REFUSED_STREAM, "too many streams")
             return
         if head.refusal:
@@ -191,11 +195,14 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
             stream.remote_closed = True
             stream.on_arrival()
 
-    def _on_stray_block(self, id: int, block: bytes) -> None:
+    def _on_stray_block(self, id: int, end: int, block: bytes) -> None:
         try:
             self._decoder.decode(block)
         except (MalformedFields, FieldsTooLarge):
             pass  # only the compression state matters here
+        if id in self._late:
+            self.unended.on_trailers(id, end)
+            return
         if not id & 1 or any(low < id < high for low, high in self._skipped):
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a stream id that is even, or lower than one before")
         if not self.was_reset(id):
@@ -211,9 +218,10 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
     def _answer_unopened(self, id: int, end: int, status: int) -> None:
         """Answer a request that no front end is asked about."""
         self.put(self.headers(id, END_STREAM, encode([(b":status", b"%d" % status), (b"content-length", b"0")])))
-        if not end:
-            self.put(http2.rst_stream_frame(id, ErrorCode.NO_ERROR))
-        self.forget(id)
+        if end:
+            self.forget(id)
+        else:
+            self.unended.add(id, self.initial_receive_window)
         self.nuisance(5)
 
     async def _run(self, stream: ServerStream) -> None:
@@ -231,11 +239,25 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
         """The answer is sent whole: the stream is over, and what is left of the request is not wanted."""
         del self.streams[stream.id]
         if not stream.remote_closed:
-            self.put(http2.rst_stream_frame(stream.id, ErrorCode.NO_ERROR))
-            self.forget(stream.id)
+            self.unended.add(stream.id, stream.receive_window)
         stream.release()
         if self._final and not self.streams:
             self._finish()
+
+    def on_lingered(self) -> None:
+        """No stream lingers any more."""
+        if self._final and not self.streams:
+            self._finish()
+
+    def on_late_data(self, id: int, size: int, end: int) -> bool:
+        if id not in self._late:
+            return False
+        self.unended.on_data(id, size, end)
+        return True
+
+    def on_late_reset(self, id: int) -> None:
+        if id in self._late:
+            self.unended.leave(id)
 
     def on_reset(self, stream: ServerStream, code: int) -> None:
         self._drop(stream)
@@ -315,6 +337,8 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
                 self._finish()
 
     def _finish(self) -> None:
+        if self._late:
+            return  # `on_lingered` comes back to it
         self.flush()
         # Time to read what is still in our buffer; a client that has it all has only to close.
         unsent = self.transport.get_write_buffer_size()
@@ -332,6 +356,7 @@ class Http2ServerConnection(Http2Connection[ServerStream]):
     def _close(self, code: ErrorCode, reason: str) -> None:
         self.put(http2.goaway_frame(self._last, code, reason))
         self.end(_LINGER_S)
+        self.unended.clear()
         for stream in list(self.streams.values()):
             self._drop(stream)
 

@@ -51,10 +51,11 @@ def main() -> None:
     a, b, echo = (int(given[n]) if len(given) > n else port for n, port in enumerate((9001, 9002, 9007)))
     folder = Path(given[3] if len(given) > 3 else "certs")
     folder.mkdir(exist_ok=True)
-    for port, name, host in ((a, "a", "a.example"), (b, "b", "shop.b.example")):
-        server = secure(port, host, *certificate(folder, name, host))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    # Bound first: who finds the others listening finds this one too.
     with socketserver.UDPServer(("127.0.0.1", echo), Echo) as datagrams:
+        for port, name, host in ((a, "a", "a.example"), (b, "b", "shop.b.example")):
+            server = secure(port, host, *certificate(folder, name, host))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
         datagrams.serve_forever()
 
 

@@ -79,10 +79,9 @@ def save(outcomes: Sequence[Outcome], folder: Path, *, rounds: int, seconds: flo
     """Write name.json, name.md and name.png; the plot is left out where matplotlib is not installed."""
     folder.mkdir(parents=True, exist_ok=True)
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    machine = f"{platform.machine()}, {_processor()}, Python {platform.python_version()}"
     data = {
         "when": when,
-        "machine": machine,
+        "machine": machine(),
         "rounds": rounds,
         "seconds_a_round": seconds,
         "rows": [
@@ -103,7 +102,8 @@ def save(outcomes: Sequence[Outcome], folder: Path, *, rounds: int, seconds: flo
     rows = [_HEADINGS, tuple("---" if number < 2 else "---:" for number in range(len(_HEADINGS))), *_lines(outcomes)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     written[1].write_text(
-        f"# Measured {when}\n\n{machine}. {rounds} rounds of about {seconds:g} s for each gateway, in turn; medians.\n"
+        f"# Measured {when}\n\n"
+        f"{machine()}. {rounds} rounds of about {seconds:g} s for each gateway, in turn; medians.\n"
         "CPU is user and system time of the gateway's processes, from /proc. Compare within one run only.\n"
         f"The peer is {PEER} where the aim names no other.\n\n"
         f"{table}\n"
@@ -112,6 +112,11 @@ def save(outcomes: Sequence[Outcome], folder: Path, *, rounds: int, seconds: flo
     if _plot(outcomes, plot, when):
         written.append(plot)
     return written
+
+
+def machine() -> str:
+    """What measured."""
+    return f"{platform.machine()}, {_processor()}, Python {platform.python_version()}"
 
 
 def _processor() -> str:

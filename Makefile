@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests run in this many processes.
 JOBS   ?= 2
 
-.PHONY: help demo test check lint types contracts generate drift bench bench-quick faults limits balancers clean
+.PHONY: help demo test check lint types contracts generate drift bench bench-quick faults limits chain balancers clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ faults: $(VENV)/.dev ## services that die, hang, reset and flap under load, and 
 
 limits: $(VENV)/.dev ## what a rate limit lets through, by one process and by two workers
 	$(BIN)/python -m benchmarks.limits
+
+chain: $(VENV)/.bench ## what each policy of the usual chain adds to a call, beside Envoy's filters
+	$(BIN)/python -m benchmarks.chain
 
 balancers: $(VENV)/.bench ## simulate the balancers under uneven latency, into docs/balancers.svg
 	$(BIN)/python -m benchmarks.balancers

@@ -3,6 +3,8 @@
 A bare path is read by straight code; anything else is CEL (github.com/google/cel-spec), which always ends, touches
 nothing but the call, and whose regular expressions take linear time. Knows no protocol.
 
+    identity.key                       who calls, as a text that nobody else has: also where subjects of several issuers
+                                       or schemes are alike
     identity.subject · .consumer · .issuer · .scheme · .groups · .scopes · .claims.NAME · .metadata.NAME
     peer.address · peer.identity       the client's address, and the name its certificate vouches for
     header.NAME                        the first value of a field of the metadata
@@ -66,10 +68,11 @@ def identity_as_data(who: Identity) -> dict[str, Any]:
 
 def _identity(call: Call, payload: Payload | None) -> Mapping[str, Any]:
     who: Identity | None = call.identity
-    return _NOBODY if who is None else identity_as_data(who)
+    return _NOBODY if who is None else {"key": who.key, **identity_as_data(who)}
 
 
 _NOBODY: Final[Mapping[str, Any]] = {
+    "key": "",
     "subject": "",
     "consumer": "",
     "issuer": "",
@@ -150,6 +153,10 @@ _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
 """The roots whose members are known beforehand."""
 
 
+def _identity_key(call: Call, payload: Payload | None = None) -> str:
+    return call.identity.key if call.identity is not None else ""
+
+
 def _subject(call: Call, payload: Payload | None = None) -> str:
     return call.identity.subject if call.identity is not None else ""
 
@@ -167,6 +174,7 @@ def _name(call: Call, payload: Payload | None = None) -> str:
 
 
 _FAST: Final[Mapping[str, Key]] = {
+    "identity.key": _identity_key,
     "identity.subject": _subject,
     "identity.consumer": _consumer,
     "peer.address": _address,

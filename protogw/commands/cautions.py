@@ -101,12 +101,11 @@ def _distinct(whose: set[Namespace], told: Sequence[str]) -> bool:
 
 
 def _said(expression: Expression, whose: set[Namespace]) -> str:
-    parts = (("issuer",), ("scheme",), ("scheme", "issuer"))
-    needed = [f"identity.{part}" for part in next(one for one in parts if _distinct(whose, one))]
     callers = _callers(whose)
     if expression.text == "identity.subject":
-        key = ' + "|" + '.join([*needed, expression.text])
-        return f"{callers}: write {key}"
+        return f"{callers}: write identity.key"
+    parts = (("issuer",), ("scheme",), ("scheme", "issuer"))
+    needed = [f"identity.{part}" for part in next(one for one in parts if _distinct(whose, one))]
     return f"{callers}: look at {' and '.join(needed)} too"
 
 

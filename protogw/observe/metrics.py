@@ -134,7 +134,8 @@ class Metrics:
             series = self._found(call, front_end, code)
         series.buckets[bisect_left(self.bounds_s, elapsed_s)] += 1
         series.seconds += elapsed_s
-        series.bytes_in += exchange.bytes_in
+        if received := exchange.bytes_in:
+            series.bytes_in += received
         series.bytes_out += exchange.bytes_out
 
     def called(self, call: Call, elapsed_s: float, error: GatewayError | None) -> None:

@@ -158,8 +158,8 @@ class OfHead(Protocol):
 
     @property
     def of_head(self) -> bool:
-        """It never looks at it, so a client that holds it back is not asked for it before. Asked for each route once,
-        after `equip`."""
+        """It never looks at it, or asks for it itself, so a client that holds it back is not asked for it before. Asked
+        for each route once, after `equip`."""
         ...
 
 

@@ -102,7 +102,7 @@ use: [who, fair]
         )
     out, told = out_of(capsys, "check", config)
     assert "ok" in out
-    remedy = 'identity.issuer + "|" + identity.subject'
+    remedy = "identity.key"
     callers = 'callers of "https://idp.example" and api_key may have the same subject'
     assert told == f"warning: gateway.yaml:20:41: policies.fair.rate_limit.by: {callers}: write {remedy}\n"
     Path(config).write_text(Path(config).read_text().replace("identity.subject", f"'{remedy}'"))

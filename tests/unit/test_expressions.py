@@ -43,6 +43,8 @@ def call(identity: Identity | None = ANNA, message: bytes = b'{"text":"tea","num
 @pytest.mark.parametrize(
     ("text", "value"),
     [
+        ("identity.key", ANNA.key),
+        ('identity.key + ""', ANNA.key),
         ("identity.subject", "anna"),
         ("identity.consumer", "shop"),
         ("identity.groups", ["admin", "staff"]),

@@ -33,7 +33,7 @@ POLICIES: dict[str, Any] = {
     "open": {"any_of": ["one", "guest"]},
 }
 FAIR = {"rate_limit": {"rate": "1/second", "by": "identity.subject"}}
-ISSUER = 'write identity.issuer + "|" + identity.subject'
+ISSUER = "write identity.key"
 
 
 async def told(folder: Path, use: list[str], policy: Any = FAIR, **more: Any) -> list[str]:
@@ -111,6 +111,7 @@ async def test_every_expression_of_a_policy_is_looked_at(policy: Any, path: str,
 @pytest.mark.parametrize(
     "by",
     [
+        "identity.key",
         'identity.issuer + "|" + identity.subject',
         "identity.consumer",
         "header.subject",
@@ -183,5 +184,7 @@ def tokens(data: Any) -> list[dict[str, Any]]:
 
 async def test_the_scheme_tells_apart_what_has_no_issuer(tmp_path: Path) -> None:
     (said,) = await told(tmp_path, ["certs-or-keys", "fair"])
-    remedy = 'write identity.scheme + "|" + identity.subject'
-    assert said.endswith(f"callers of api_key and mtls may have the same subject: {remedy}")
+    assert said.endswith(f"callers of api_key and mtls may have the same subject: {ISSUER}")
+    condition = {"authorize": {"rules": [{"when": 'identity.subject == "ann"'}]}}
+    (said,) = await told(tmp_path, ["certs-or-keys", "fair"], condition)
+    assert said.endswith("callers of api_key and mtls may have the same subject: look at identity.scheme too")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from protogw.errors import Unauthenticated
 from protogw.identity import Identity
@@ -19,6 +19,18 @@ _SCOPES = ("scope", "scp")
 
 ClaimPath = Annotated[str, AfterValidator(claim_path)]
 """The path of a claim as a setting."""
+
+
+def _claim_or_none(value: object) -> object:
+    return None if value is False or value == "off" else value
+
+
+ClaimPathOrOff = Annotated[
+    ClaimPath | None,
+    BeforeValidator(_claim_or_none),
+    WithJsonSchema({"anyOf": [{"const": "off"}, {"const": False}, {"type": "string"}]}),
+]
+"""The same, or `off`, which is None, for no claim at all."""
 
 
 def web_address(value: str) -> str:

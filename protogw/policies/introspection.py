@@ -27,7 +27,15 @@ from protogw.identity import Identity
 from protogw.paths import ReadableFile
 from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication
 from protogw.policies.base import PolicySettings, Tools
-from protogw.policies.claims import ClaimPath, Naming, WebAddress, check_audience, invalid_token, lasts_until
+from protogw.policies.claims import (
+    ClaimPath,
+    ClaimPathOrOff,
+    Naming,
+    WebAddress,
+    check_audience,
+    invalid_token,
+    lasts_until,
+)
 from protogw.policies.credentials import PlaceList, Places
 from protogw.policies.tokens.compact import TokenFault
 from protogw.values import LISTED, Positive, refuse
@@ -76,8 +84,8 @@ class IntrospectionSettings(AuthenticationSettings):
     """Of these, at least one must be in the answer's `aud`."""
     subject: ClaimPath = "sub"
     """What of the answer names the caller."""
-    consumer: ClaimPath | None = "client_id"
-    """What of the answer names the consumer."""
+    consumer: ClaimPathOrOff = "client_id"
+    """What of the answer names the consumer; `off` for nothing."""
     groups: ClaimPath = "groups"
     """What of the answer has the caller's groups, a list or one."""
     remember: Annotated[Positive, Field(ge=1, le=3600)] = 60.0

@@ -24,7 +24,15 @@ from protogw.identity import Identity
 from protogw.paths import ReadableFile, parse_file
 from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication, claim
 from protogw.policies.base import PolicySettings, Tools
-from protogw.policies.claims import ClaimPath, Naming, check_audience, invalid_token, lasts_until, web_address
+from protogw.policies.claims import (
+    ClaimPath,
+    ClaimPathOrOff,
+    Naming,
+    check_audience,
+    invalid_token,
+    lasts_until,
+    web_address,
+)
 from protogw.policies.credentials import PlaceList, Places
 from protogw.policies.tokens.compact import Compact, TokenFault, instant
 from protogw.policies.tokens.keys import ALGORITHMS, KeyFault, KeyRing, UnknownKey, key_of_pem, key_of_secret
@@ -72,6 +80,9 @@ class TrustedIssuer(BaseModel):
     """A secret that the issuer shares with the gateway instead, at least 32 bytes (HS256), best as `${NAME}`."""
     algorithms: Annotated[tuple[Algorithm, ...], LISTED] = ()
     """The only algorithms wanted. Default: what each key is for."""
+    consumer: ClaimPathOrOff = None
+    """The claim that names the consumer: `azp`, `client_id`. Beside one of `issuers`: of its tokens alone, `off` when
+    they name none."""
     ca: ReadableFile | None = None
     """Who vouches for the servers that keys are fetched from, in PEM. Default: the system's authorities."""
 
@@ -113,8 +124,6 @@ class JwtSettings(AuthenticationSettings, TrustedIssuer):
     """What a token's `typ` must be: `at+jwt` takes access tokens alone (RFC 9068)."""
     subject: ClaimPath = "sub"
     """The claim that names the caller, which a token must have."""
-    consumer: ClaimPath | None = None
-    """The claim that names the consumer: `azp`, `client_id`."""
     groups: ClaimPath = "groups"
     """The claim with the caller's groups, a list or one: `realm_access.roles`."""
     cache: Annotated[int, Field(ge=0, le=1_000_000)] = 4096
@@ -145,12 +154,13 @@ class JwtSettings(AuthenticationSettings, TrustedIssuer):
 class _Trusted:
     """One issuer, ready to be asked."""
 
-    __slots__ = ("audience", "issuer", "source")
+    __slots__ = ("audience", "issuer", "naming", "source")
 
-    def __init__(self, settings: TrustedIssuer, source: KeySource) -> None:
+    def __init__(self, settings: TrustedIssuer, source: KeySource, naming: Naming) -> None:
         self.issuer = settings.issuer
         self.audience = frozenset(settings.audience)
         self.source = source
+        self.naming = naming
 
 
 class Jwt(PlacedAuthentication):
@@ -168,13 +178,6 @@ class Jwt(PlacedAuthentication):
         self._typ = settings.typ.lower().removeprefix("application/") if settings.typ is not None else None
         self._trusted: tuple[_Trusted, ...] = ()
         self.several_issuers = len(settings.issuers) > 1
-        self._naming = Naming(
-            self.kind,
-            subject=settings.subject,
-            consumer=settings.consumer,
-            groups=settings.groups,
-            several_issuers=self.several_issuers,
-        )
         self._cache: LRUCache[bytes, Identity] = LRUCache(max(1, settings.cache))
 
     @property
@@ -186,7 +189,7 @@ class Jwt(PlacedAuthentication):
     def equip(self, tools: Tools) -> None:
         super().equip(tools)
         written = self._settings.issuers or (self._settings,)
-        self._trusted = tuple(_Trusted(one, self._source(one, tools)) for one in written)
+        self._trusted = tuple(_Trusted(one, self._source(one, tools), self._naming(one)) for one in written)
         tools.gauge("token_keys", "Keys that verify tokens, of all issuers.", self._keys)
         fetched = [one.source for one in self._trusted if isinstance(one.source, Fetched)]
         if fetched:
@@ -198,6 +201,19 @@ class Jwt(PlacedAuthentication):
 
     def _keys(self) -> float:
         return float(sum(len(one.source.ring or ()) for one in self._trusted))
+
+    def _consumer(self, written: TrustedIssuer) -> str | None:
+        """The claim of its tokens that names the consumer."""
+        return written.consumer if "consumer" in written.model_fields_set else self._settings.consumer
+
+    def _naming(self, written: TrustedIssuer) -> Naming:
+        return Naming(
+            self.kind,
+            subject=self._settings.subject,
+            consumer=self._consumer(written),
+            groups=self._settings.groups,
+            several_issuers=self.several_issuers,
+        )
 
     def _source(self, written: TrustedIssuer, tools: Tools) -> KeySource:
         """Where its keys come from; raises ValueError naming the key of the config that is at fault."""
@@ -234,6 +250,12 @@ class Jwt(PlacedAuthentication):
         taken = "not written, so tokens that were made for other services are taken too (RFC 8725 section 3.9)"
         issuers = {f"issuers[{index}].": one for index, one in enumerate(settings.issuers)} or {"": settings}
         found = [f"{place}audience: {taken}" for place, one in issuers.items() if not one.audience]
+        naming = [one for one in settings.issuers if self._consumer(one) is not None]
+        if len(naming) > 1 and any("consumer" not in one.model_fields_set for one in naming):
+            found.append(
+                "consumer: tokens of each issuer may name the consumers that are another's clients: "
+                "write consumer beside the issuers that may name any, and consumer: off beside the others"
+            )
         if self.several_issuers and "issuer" not in settings.headers.values():
             unsaid = (
                 "issuers may have equal subjects, and the service is not told whose this is: let a field say issuer"
@@ -301,7 +323,7 @@ class Jwt(PlacedAuthentication):
         for path in self._required:
             if claim(claims, path) is None:
                 raise TokenFault(f"the token has no {'.'.join(path)}")
-        return self._naming.identity(claims, expires_at)
+        return trusted.naming.identity(claims, expires_at)
 
     async def run(self) -> None:
         """Keep the keys fresh, until cancelled."""

@@ -165,6 +165,26 @@ BLOCKS = [block for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", 
 BLOCKS += [path.read_text() for path in (ROOT / "examples").rglob("*.yaml")]
 
 
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"issuers": [A, B], "consumer": "azp"}, 1),
+        ({"issuers": [{**A, "consumer": "azp"}, B], "consumer": "client_id"}, 1),
+        ({"issuers": [A, {**B, "consumer": "off"}], "consumer": "azp"}, 0),
+        ({"issuers": [{**A, "consumer": "azp"}, B]}, 0),
+        ({"issuers": [{**A, "consumer": "azp"}, {**B, "consumer": "azp"}]}, 0),
+        ({"issuers": [A, B]}, 0),
+        ({**A, "consumer": "azp"}, 0),
+    ],
+)
+async def test_consumers_that_several_issuers_may_name_are_warned_of(
+    settings: dict[str, Any], count: int, tmp_path: Path
+) -> None:
+    said = await told(tmp_path, ["fair"], {"jwt": settings})
+    assert len(said) == count
+    assert all(one.startswith("policies.fair.jwt.consumer: tokens of each issuer may name") for one in said)
+
+
 def test_no_token_of_our_examples_is_without_an_audience() -> None:
     found = [one for block in BLOCKS for one in tokens(yaml.safe_load(block))]
     assert len(found) >= 5

@@ -52,6 +52,13 @@ async def test_an_active_token_says_who_calls() -> None:
     assert who.expires_at == who.claims["exp"]
 
 
+@pytest.mark.parametrize(("consumer", "named"), [("aud", "api"), ("nothing", ""), ("off", ""), (False, "")])
+async def test_what_names_the_consumer_is_a_setting(consumer: str | bool, named: str) -> None:
+    made = call()
+    await policy(Web({URL: answer(aud="api")}), consumer=consumer)(made, forward)
+    assert made.identity.consumer == named
+
+
 @pytest.mark.parametrize("how", ["basic", "post"])
 async def test_the_issuer_is_told_who_asks(how: str) -> None:
     web = Web({URL: answer()})

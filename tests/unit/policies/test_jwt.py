@@ -293,6 +293,34 @@ async def test_each_issuer_has_its_own_keys_and_audience() -> None:
     await refused(one, token(key("two"), iss=other, aud="api"))
 
 
+@pytest.mark.parametrize(
+    ("of_all", "of_one", "of_other", "named"),
+    [
+        ("azp", {}, {}, ("shop", "shop")),
+        (None, {"consumer": "azp"}, {}, ("shop", "")),
+        ("azp", {}, {"consumer": "off"}, ("shop", "")),
+        ("azp", {"consumer": "client_id"}, {}, ("web", "shop")),
+    ],
+)
+async def test_each_issuer_may_have_its_own_claim_that_names_the_consumer(
+    of_all: str | None, of_one: dict[str, Any], of_other: dict[str, Any], named: tuple[str, str]
+) -> None:
+    other = "https://other.example"
+    one = policy(
+        issuers=[
+            {"issuer": ISSUER, "key": pem(key()), "audience": AUDIENCE, **of_one},
+            {"issuer": other, "key": pem(key("two")), "audience": AUDIENCE, **of_other},
+        ],
+        consumer=of_all,
+    )
+    found = []
+    for signer, issuer in ((key(), ISSUER), (key("two"), other)):
+        made = bearing(token(signer, iss=issuer, azp="shop", client_id="web"))
+        await one(made, forward)
+        found.append(made.identity.consumer)
+    assert tuple(found) == named
+
+
 async def test_a_verified_token_is_remembered_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     one = policy()
     text = token()

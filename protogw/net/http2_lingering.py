@@ -34,13 +34,13 @@ class Lingering:
 
     def add(self, id: int, window: int) -> None:
         """The stream is answered, and its request has not ended."""
-        loop = self._connection.loop
-        due = loop.time() + LINGER_S
+        connection = self._connection
+        due = connection.loop.time() + LINGER_S
         self.streams[id] = (due, window)
-        if len(self.streams) > self._connection.limits.concurrent_streams:
-            self.make_room()
         if self._timer is None:
-            self._timer = loop.call_at(due, self._on_time)
+            self._timer = connection.loop.call_at(due, self._on_time)
+        if len(self.streams) + len(connection.streams) > connection.limits.concurrent_streams:
+            self.make_room()
 
     def on_data(self, id: int, size: int, end: int) -> None:
         """A DATA frame of `size` bytes came for a stream that lingers."""
@@ -48,8 +48,8 @@ class Lingering:
         connection.consumed(size)
         due, window = self.streams[id]
         if size > window:
-            self._reset(id, ErrorCode.FLOW_CONTROL_ERROR)
             connection.cut_short()
+            self._reset(id, ErrorCode.FLOW_CONTROL_ERROR)
         elif end:
             self.leave(id)
         else:
@@ -62,8 +62,8 @@ class Lingering:
         if end:
             self.leave(id)
         else:
-            self._reset(id, ErrorCode.PROTOCOL_ERROR)
             self._connection.cut_short()
+            self._reset(id, ErrorCode.PROTOCOL_ERROR)
 
     def leave(self, id: int) -> None:
         """The stream is over, and so, perhaps, is what a connection that drains has waited for."""

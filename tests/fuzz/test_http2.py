@@ -93,6 +93,7 @@ def test_a_server_survives_any_frames(sent: list[bytes], cuts: list[int], stuck:
         transport.stuck = stuck
         frames = Frames(transport)
         await feed(transport, frames, pieces(http2.PREFACE + settings_frame() + b"".join(sent), cuts))
+        assert len(connection.streams) + len(connection.unended.streams) <= SMALL.concurrent_streams
         for second in range(1, 700):
             connection.sweep(float(second))
         if transport.stuck:
@@ -102,6 +103,8 @@ def test_a_server_survives_any_frames(sent: list[bytes], cuts: list[int], stuck:
         transport.lose()
         await settle()
         assert not connection.streams
+        assert not connection.unended.streams
+        assert connection.unended._timer is None
         assert not connection._tasks
         assert connection.queued == 0
         assert not connection.ready

@@ -11,7 +11,7 @@ from protogw.wire import http2
 from protogw.wire.http2 import ErrorCode
 from tests.support.http2_peer import GET, POST, data, headers, settings
 from tests.support.transport import settle
-from tests.unit.net.test_http2_server import Gateway, opened
+from tests.unit.net.test_http2_server import Gateway, Waiting, opened
 
 REFUSED = ["1 HEADERS :status: 403, content-length: 2", "1 DATA no END_STREAM"]
 WINDOW = 256 << 10
@@ -143,6 +143,15 @@ async def test_heads_answered_without_being_served_are_bounded_alike() -> None:
     said = await gateway.say(*[headers(stream, large) for stream in (1, 3, 5, 7)])
     assert [word for word in said if "RST" in word] == ["1 RST_STREAM NO_ERROR"]
     assert list(gateway.connection.unended.streams) == [3, 5, 7]
+
+
+async def test_a_head_that_comes_while_all_streams_are_open_does_not_linger() -> None:
+    gateway = await opened(Waiting(), Limits(concurrent_streams=2, header_count=20))
+    await gateway.say(headers(1, POST), headers(3, POST))
+    large = [*POST, *[(b"x%d" % number, b"y") for number in range(30)]]
+    said = await gateway.say(headers(5, large))
+    assert said == ["5 HEADERS :status: 431, content-length: 0 END_STREAM", "5 RST_STREAM NO_ERROR"]
+    assert list(gateway.connection.streams) == [1, 3]
 
 
 async def test_a_connection_that_drains_closes_once_nothing_lingers() -> None:

@@ -348,7 +348,7 @@ class _Compiled:
             conditions = Conditions(host=match.host, headers=match.headers)
             verbs = tuple(verb.encode() for verb in match.method)
             target = self.delivery.opaque() if self.delivery is not None else self._target
-            self.http = HttpRoute(template=template, verbs=verbs, route=self._made(target, conditions))
+            self.http = HttpRoute(template=template, verbs=verbs, route=self._made(target, conditions, template.text))
         else:
             self._conditions = Conditions(host=match.host, headers=match.headers, path=match.path, verbs=match.method)
 
@@ -374,7 +374,7 @@ class _Compiled:
         target = sharing.target(self._name, self._route, method, self._target or target, faults)
         return self._made(target, self._conditions)
 
-    def _made(self, target: Target, conditions: Conditions) -> Route:
+    def _made(self, target: Target, conditions: Conditions, path: str = "") -> Route:
         rewrite = None
         written = self._route.rewrite
         if written is not None:
@@ -392,4 +392,5 @@ class _Compiled:
             rewrite=rewrite,
             stripped=self._stripped,
             title=self._route.name,
+            path=path,
         )

@@ -93,8 +93,8 @@ class Watching:
         from protogw.observe.exposition import Exposition, Lag
 
         gateway.streams = metrics.streamed
-        metrics.routed(gateway.router, gateway.pools)
-        gateway.watchers.append(lambda _: metrics.routed(gateway.router, gateway.pools))
+        metrics.routed(gateway.pools)
+        gateway.watchers.append(lambda _: metrics.routed(gateway.pools))
         lag = self._lag = Lag(asyncio.get_running_loop())
         log = self.access_log
         shown: Exposition = Exposition(

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from protogw.frontends.base import Handler, Recorded
     from protogw.passthrough.base import Carried
     from protogw.routing.route import Route
-    from protogw.routing.router import Router
 
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the duration histogram's buckets, in seconds."""
@@ -108,7 +107,6 @@ class Metrics:
         self._buckets = len(self.bounds_s) + 1
         self._known: dict[tuple[object, str, int], Series] = {}
         self._streams: dict[tuple[object, str], Messages] = {}
-        self._paths: dict[Route, str] = {}
         self._pools: Mapping[str, Addresses] = {}
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -178,7 +176,7 @@ class Metrics:
             return upstream, method.service, method.name
         if route is None:
             return upstream, UNKNOWN, UNKNOWN
-        return upstream, "", self._paths.get(route, route.name)
+        return upstream, "", route.path or route.name
 
     def _upstream(self, call: Call, route: Route) -> str:
         """The upstream that the call went to: of several, the one whose address it was."""
@@ -198,10 +196,9 @@ class Metrics:
             found = self.series.setdefault(labels, Series(self._buckets))
         return found
 
-    def routed(self, router: Router, pools: Mapping[str, Addresses] = _NO_POOLS) -> None:
-        """These routes are the ones from now on, and these the upstreams that they lead to."""
+    def routed(self, pools: Mapping[str, Addresses] = _NO_POOLS) -> None:
+        """The routes are others from now on, and these the upstreams that they lead to."""
         self._pools = pools
-        self._paths = {one.route: one.template.text for one in router.http}
         # Keyed by routes that nobody will come by again.
         self._known.clear()
         self._streams.clear()

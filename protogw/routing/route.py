@@ -136,6 +136,7 @@ class Route:
         "handler",
         "max_timeout",
         "name",
+        "path",
         "policies",
         "rewrite",
         "stream_timeout",
@@ -156,12 +157,14 @@ class Route:
         rewrite: Rewrite | None = None,
         stripped: Stripped | None = None,
         title: str | None = None,
+        path: str = "",
     ) -> None:
         """`name` is where the config has it (`routes[N]`), `title` what it is called there. `timeout` is for calls
         whose client names none: 15 s for unary ones by default, no bound for streams. `stripped` cleans calls before
-        any policy sees them."""
+        any policy sees them. `path` is the template of a plain HTTP route, which its calls are counted under."""
         self.name = name
         self.title = title or name
+        self.path = path
         self.target = target
         self.policies = tuple(policies)
         self.conditions = conditions

@@ -416,3 +416,17 @@ async def test_what_is_not_offered_is_reached_by_routes_alone(tmp_path: Path) ->
     assert "shop.v2.Catalog" not in made.catalog.services
     assert repr(made.router.match(call(made, "Get")).target) == "<Split shop 95 + beta 5>"
     made.stop()
+
+
+async def test_routes_of_plain_http_have_the_path_that_is_written_and_those_of_methods_none(tmp_path: Path) -> None:
+    routes = """
+      old: { http: ["127.0.0.1:3"] }
+    routes:
+      - { match: { path: "/old/{id}" }, to: old }
+      - { match: { host: old.test }, to: old }
+      - { match: { call: "shop.v1.Catalog/Get", headers: { x-beta: "1" } }, to: beta }
+    """
+    made = gateway(tmp_path, BASE + routes.lstrip("\n"))
+    assert [one.route.path for one in made.router.http] == ["/old/{id}", "/**"]
+    assert made.router.match(call(made, "Get", (b"x-beta", b"1"))).path == ""
+    made.stop()

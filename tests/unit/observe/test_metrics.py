@@ -19,9 +19,7 @@ from protogw.observe.outcome import of_status
 from protogw.observe.recorders import all_of
 from protogw.passthrough.base import Carried
 from protogw.routing.route import Route
-from protogw.routing.router import HttpRoute, Router
 from protogw.wire.http import ResponseHead
-from protogw.wire.path_template import parse
 from tests.support.rpc import CHAT, UNARY, Exchange, head
 
 
@@ -118,14 +116,21 @@ def test_a_client_that_went_away_before_the_reply_is_cancelled() -> None:
 
 def test_plain_http_counts_under_its_route_and_what_its_status_means() -> None:
     metrics = Metrics()
-    route = Route("routes[0]", Target())
-    metrics.routed(Router({}, [HttpRoute(template=parse("/legacy/**"), verbs=(), route=route)]))
+    route = Route("routes[0]", Target(), path="/legacy/**")
     for status in (200, 404, 502):
         reply = Reply(head=ResponseHead(status, ()))
         metrics.record(exchange(None, route=route, status=status, reply=reply), 0.1, None, "http")
     assert set(metrics.series) == {
         ("http", "kit", "", "/legacy/**", code) for code in ("OK", "NOT_FOUND", "UNAVAILABLE")
     }
+
+
+def test_plain_http_whose_route_has_gone_since_it_began_counts_under_its_path() -> None:
+    metrics = Metrics()
+    begun = exchange(None, route=Route("routes[0]", Target(), path="/legacy/**"))
+    metrics.routed()
+    metrics.record(begun, 0.1, None, "http")
+    assert [labels[3] for labels in metrics.series] == ["/legacy/**"]
 
 
 @pytest.mark.parametrize("status", [*range(100, 600), 0, 999])
@@ -167,7 +172,7 @@ def test_a_call_of_a_route_with_weights_counts_under_the_upstream_that_it_went_t
         between = (Member("kit"), Member("kit_v2"))
 
     metrics = Metrics()
-    metrics.routed(Router({}), {"kit": Pool("10.0.0.1:1"), "kit_v2": Pool("10.0.0.2:1")})
+    metrics.routed({"kit": Pool("10.0.0.1:1"), "kit_v2": Pool("10.0.0.2:1")})
     route = Route("routes[0]", Split())
     for address in ("10.0.0.1:1", "10.0.0.2:1", "10.0.0.2:1", "10.0.0.3:1"):
         made = exchange(route=route)
@@ -180,7 +185,7 @@ def test_a_call_of_a_route_with_weights_counts_under_the_upstream_that_it_went_t
 def test_routes_that_are_gone_are_not_kept() -> None:
     metrics = Metrics()
     metrics.record(exchange(), 0.1, None, "rest")
-    metrics.routed(Router({}))
+    metrics.routed()
     assert metrics._known == {}
     metrics.record(exchange(), 0.1, None, "rest")
     assert [sum(series.buckets) for series in metrics.series.values()] == [2]

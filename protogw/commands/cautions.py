@@ -18,6 +18,8 @@ Namespace: TypeAlias = tuple[str, str]
 _SUBJECT = re.compile(r"(?<![\w.])identity\s*\.\s*subject\b")
 _TOLD = {part: re.compile(rf"(?<![\w.])identity\s*\.\s*{part}\b") for part in ("scheme", "issuer")}
 _SHOWN = 3
+_OF_CONSUMERS = ("api_key", "http_signature")
+"""Policies each of whose keys is a consumer's."""
 
 
 @runtime_checkable
@@ -49,7 +51,7 @@ def cautions(config: Config, policies: Mapping[str, object]) -> list[str]:
         if isinstance(policy, Cautious)
         for caution in policy.cautions()
     ]
-    return [*found, *_subjects(config, policies), *_clients(config, policies)]
+    return [*found, *_subjects(config, policies), *_clients(config, policies), *_consumers(config, policies)]
 
 
 def _subjects(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
@@ -87,6 +89,31 @@ def _clients(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
             # One policy with several issuers names them in what it calls its callers.
             if len(policy.namespaces) > 1 and not getattr(policy, "several_issuers", False):
                 yield f"routes[{index}].fan_in.identify: {_callers(policy.namespaces)}, and get each other's replies"
+
+
+def _consumers(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
+    """Where an issuer that is asked names consumers, unasked for, beside others who name them too."""
+    naming = [name for name, policy in policies.items() if isinstance(policy, Vouches) and _names(config, name)]
+    for name in naming:
+        policy = config.policies[name]
+        if policy.kind != "introspection" or "consumer" in policy.settings.model_fields_set:
+            continue
+        others = ["consumers"] if config.consumers else [f"policies.{other}" for other in naming if other != name]
+        for other in others[:1]:
+            yield (
+                f"policies.{name}.introspection.consumer: its answers' client_id names consumers, as {other} does too, "
+                "so this issuer may name one of theirs: write consumer: off, or consumer: client_id if that is meant"
+            )
+
+
+def _names(config: Config, name: str) -> bool:
+    """Whether the policy names consumers; users of a `basic` file are none."""
+    policy = config.policies[name]
+    settings = policy.settings
+    if policy.kind in _OF_CONSUMERS or getattr(settings, "consumers", None):
+        return True
+    parts = (settings, *getattr(settings, "issuers", ()), *getattr(settings, "users", ()))
+    return any(getattr(part, "consumer", None) for part in parts)
 
 
 def _callers(whose: Collection[Namespace]) -> str:

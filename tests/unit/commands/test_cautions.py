@@ -185,6 +185,69 @@ async def test_consumers_that_several_issuers_may_name_are_warned_of(
     assert all(one.startswith("policies.fair.jwt.consumer: tokens of each issuer may name") for one in said)
 
 
+ASKED: dict[str, Any] = {"url": "https://idp.example/introspect"}
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQxMjM0NTY3OA$" + "A" * 43
+
+
+async def told_of_asked(folder: Path, settings: dict[str, Any], policies: dict[str, Any], **more: Any) -> list[str]:
+    config = config_of(
+        {"up": {"http": ["http://127.0.0.1:1"]}},
+        policies={"asked": {"introspection": {**ASKED, **settings}}, **policies},
+        **more,
+    )
+    loaded = load(written(config, folder), KINDS)
+    gateway = build(loaded)
+    try:
+        return cautions(loaded, gateway.policies)
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        POLICIES["keys"],
+        {"jwt": {**A, "consumer": "azp"}},
+        {"jwt": {"issuers": [{**A, "consumer": "azp"}, B]}},
+        {"mtls": {"consumers": {"dns:shop.example": "shop"}}},
+        {"anonymous": {"consumer": "guests"}},
+        {"basic": {"users": [{"name": "ann", "hash": HASH, "consumer": "shop"}]}},
+        {"introspection": {**ASKED, "consumer": "client_id"}},
+    ],
+)
+async def test_an_issuer_that_names_consumers_unasked_beside_others_is_warned_of(other: Any, tmp_path: Path) -> None:
+    (told_so,) = await told_of_asked(tmp_path, {}, {"other": other})
+    assert told_so == (
+        "policies.asked.introspection.consumer: its answers' client_id names consumers, as policies.other does too, "
+        "so this issuer may name one of theirs: write consumer: off, or consumer: client_id if that is meant"
+    )
+    for said in ("off", "client_id"):
+        assert await told_of_asked(tmp_path, {"consumer": said}, {"other": other}) == []
+
+
+async def test_an_issuer_that_names_consumers_of_the_config_unasked_is_warned_of(tmp_path: Path) -> None:
+    consumers = {"shop": {"groups": ["paying"]}}
+    (said,) = await told_of_asked(tmp_path, {}, {}, consumers=consumers)
+    assert said.startswith("policies.asked.introspection.consumer: ")
+    assert "as consumers does too" in said
+    assert await told_of_asked(tmp_path, {"consumer": "off"}, {}, consumers=consumers) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"jwt": A},
+        {"mtls": {}},
+        {"anonymous": {}},
+        {"basic": {"users": [{"name": "ann", "hash": HASH}]}},
+        {"introspection": {**ASKED, "consumer": "off"}},
+        {"authorize": {"rules": [{"consumers": "shop"}]}},
+    ],
+)
+async def test_an_issuer_that_alone_names_consumers_is_none_to_warn_of(other: Any, tmp_path: Path) -> None:
+    assert await told_of_asked(tmp_path, {}, {"other": other}) == []
+
+
 def test_no_token_of_our_examples_is_without_an_audience() -> None:
     found = [one for block in BLOCKS for one in tokens(yaml.safe_load(block))]
     assert len(found) >= 5

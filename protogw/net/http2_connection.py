@@ -209,8 +209,11 @@ class Http2Connection(asyncio.Protocol, Generic[S]):
     def end(self, within_s: float) -> None:
         """Everything is said: half-close, and take in what still comes until the peer has closed too.
 
-        Closing while bytes are unread would reset the connection, and with it what the peer has not read yet.
+        Closing while bytes are unread would reset the connection, and with it what the peer has not read yet. Harmless
+        when repeated: what has ended may be at fault too.
         """
+        if self.closed:
+            return
         self.flush()
         self.closed = True
         if self.transport.can_write_eof() and not self.transport.is_closing():

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from protogw.errors import GatewayError
+from protogw.net import http2_connection
 from protogw.net.http2_server import Http2ServerConnection
 from protogw.net.http2_server_stream import ServerStream
 from protogw.net.limits import Limits
@@ -483,6 +484,37 @@ async def test_draining_does_not_depend_on_an_answer_to_its_ping() -> None:
     await settle()
     assert gateway.frames.said()[-1] == "GOAWAY 0 NO_ERROR"
     assert gateway.transport.eof
+
+
+@pytest.mark.parametrize("last", [reset(1), http2.window_update_frame(1, 0)], ids=["reset", "refused"])
+async def test_a_drained_connection_whose_last_stream_is_one_cut_short_too_many_ends_once(
+    last: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last stream's end closes the connection, and the fault that it is would close it again: with a second timer,
+    that held the connection after it was lost."""
+    monkeypatch.setattr(http2_connection, "_RESETS", 0)
+    gateway = await opened(Waiting())
+    connection = gateway.connection
+    await gateway.say(headers(1, GET))
+    ended: list[asyncio.TimerHandle | None] = []
+    end = connection.end
+
+    def counted(within_s: float) -> None:
+        end(within_s)
+        ended.append(connection._ending)
+
+    monkeypatch.setattr(connection, "end", counted)
+    connection.drain()
+    gateway.sweep(3)
+    await gateway.say(last)
+    first, again = ended
+    assert first is not None
+    assert again is first
+    assert gateway.transport.eof
+    gateway.transport.close()
+    await settle()
+    assert first.cancelled()
+    assert gateway.closed == [connection]
 
 
 async def test_a_window_said_thousands_of_times_in_one_frame_is_applied_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,9 @@ log = logging.getLogger("protogw")
 
 BACKOFF_FIRST_S, BACKOFF_FACTOR, BACKOFF_MOST_S = 1.0, 1.6, 30.0
 """How long an endpoint that cannot be reached is left alone (gRPC's connection backoff, with a lower ceiling)."""
+RETRY_S = 1.0
+"""When calls that find no place may come back: the least that Retry-After can say, as nobody measures how long places
+are taken."""
 
 
 class Endpoint:
@@ -117,7 +120,8 @@ class Endpoint:
         """
         while (connection := self.available()) is None:
             if len(self._waiting) >= self._max_pending:
-                raise Overloaded(f"{self._max_pending} calls are waiting for a connection", where=self.label)
+                said = f"{self._max_pending} calls are waiting for a connection"
+                raise Overloaded(said, where=self.label, retry_after_s=RETRY_S)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             self._open_more()

@@ -14,7 +14,7 @@ from protogw.discovery.base import Address
 from protogw.errors import CircuitOpen, GatewayError, Overloaded, Unreachable
 from protogw.pools.base import Connector, Laned
 from protogw.pools.breaker import Breaker, Circuit, Trial
-from protogw.pools.endpoint import Endpoint
+from protogw.pools.endpoint import RETRY_S, Endpoint
 from protogw.pools.health import Health
 from protogw.pools.membership import members
 from protogw.pools.outlier import Outliers
@@ -337,7 +337,7 @@ class Pool:
 
     def _make_sure_of_room(self, most: int) -> None:
         if sum(endpoint.active for endpoint in self._endpoints) >= most:
-            raise Overloaded(f"{self.name}: {most} calls are in flight")
+            raise Overloaded(f"{self.name}: {most} calls are in flight", retry_after_s=RETRY_S)
 
     def _closed_of(
         self, breaker: Breaker[Endpoint], ready: tuple[Endpoint, ...], method: str, error: GatewayError | None

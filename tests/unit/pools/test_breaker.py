@@ -356,8 +356,9 @@ async def test_more_calls_than_a_pool_may_have_in_flight_are_refused_at_once() -
     pool, _ = made(act, 1, 2, limits=PoolLimits(requests=2))
     for _ in range(2):
         await pool.send(call())
-    with pytest.raises(Overloaded, match="2 calls are in flight"):
+    with pytest.raises(Overloaded, match="2 calls are in flight") as caught:
         await pool.send(call())
+    assert caught.value.retry_after_s == 1.0
     pool.close()
 
 
@@ -369,8 +370,9 @@ async def test_more_calls_than_may_wait_for_a_connection_are_refused_at_once() -
     pool = Pool("p", addresses, sender, dialer, RoundRobin(), max_connections=4, shared=True, limits=limits)  # type: ignore[arg-type]
     waiting = asyncio.ensure_future(pool.send(call()))
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded, match="1 calls are waiting"):
+    with pytest.raises(Overloaded, match="1 calls are waiting") as caught:
         await pool.send(call())
+    assert caught.value.retry_after_s == 1.0
     dialer.gate.set()
     await waiting
     pool.close()

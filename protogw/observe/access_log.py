@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from protogw.call import Composite
 from protogw.errors import Code
-from protogw.observe.trace_context import of_traceparent
+from protogw.observe.trace_context import trace_of
 
 if TYPE_CHECKING:
     from protogw.call import Call
@@ -133,16 +133,15 @@ class Facts:
         self.user_agent: str | None = None
         self.request_id: str | None = None
         self.trace_id: str | None = None
-        first: dict[bytes, bytes] = {}
-        for pair in head.headers:
-            if pair[0] in _TOLD:
-                first.setdefault(*pair)
-        if (agent := first.get(b"user-agent")) is not None:
-            self.user_agent = text(agent, MAX_AGENT)
-        if (request_id := first.get(b"x-request-id")) is not None:
-            self.request_id = text(request_id, MAX_ID)
-        if (parent := of_traceparent(first.get(b"traceparent", b""))) is not None:
-            self.trace_id = f"{parent.trace_id:032x}"
+        # The first of each name, so the others are overwritten.
+        told = dict([pair for pair in head.headers if pair[0] in _TOLD][::-1])
+        if told:
+            if (agent := told.get(b"user-agent")) is not None:
+                self.user_agent = text(agent, MAX_AGENT)
+            if (request_id := told.get(b"x-request-id")) is not None:
+                self.request_id = text(request_id, MAX_ID)
+            if (parent := told.get(b"traceparent")) is not None:
+                self.trace_id = trace_of(parent) or None
 
 
 def facts_of(head: RequestHead, known: dict[int, Facts]) -> Facts:
@@ -373,7 +372,8 @@ def timestamp(at: float) -> str:
     return _prefix[0] + _MILLISECONDS[int(since * 1000)]
 
 
-_second, _prefix = [0], [""]  # the second last written, and its text: most lines share it with the line before
+# The second last written, and its text: most lines share it with the line before.
+_second, _prefix = [-math.inf], [""]
 _MILLISECONDS: Final = [f".{number:03}Z" for number in range(1000)]
 
 
@@ -395,12 +395,15 @@ def redacted(query: bytes) -> bytes:
     return b"&".join(parts)
 
 
+_PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
+
+
 def text(value: bytes, limit: int) -> str:
     """Bytes as printable ASCII: everything else is escaped, so that no line can be forged or terminal steered."""
     cut = value[:limit]
-    if cut.isascii():
+    # What is left without these; quicker than to ask of each character whether it is one.
+    if not cut.translate(None, _PLAIN):
         plain = cut.decode("ascii")
-        if plain.isprintable() and "\\" not in plain:
-            return plain if len(value) <= limit else plain + "…"
+        return plain if len(value) <= limit else plain + "…"
     escaped = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in cut)
     return escaped if len(value) <= limit else escaped + "…"

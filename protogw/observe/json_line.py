@@ -7,6 +7,7 @@ written once for all of them; times and sizes are each request's own.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -36,7 +37,7 @@ def json_lines(entries: Iterable[Entry]) -> bytes:
             said = known[key] = _shared(entry, facts_of(head, facts))
         who, before, after = said
         if more is not None:
-            after = _members(_after(upstream, facts_of(head, facts), identity) | _rest(more))
+            after = _after(upstream, facts_of(head, facts), identity, more)
         if not since <= at < until:
             time, since, until = timestamp(at), at, (int(at * 1000.0) + 1) / 1000.0
         lines.append(
@@ -49,39 +50,43 @@ def json_lines(entries: Iterable[Entry]) -> bytes:
 def _shared(entry: Entry, facts: Facts) -> tuple[str, str, str]:
     """What a line says beside times and sizes: up to the client's port, up to the duration, and the rest."""
     _, _, client, _, front_end, method, upstream, status, code, _, _, _, identity, _ = entry
-    before = {
-        "protocol": front_end or None,
-        "method": method or None,
-        "request": facts.request,
-        "host": facts.host,
-        "status": status or None,
-        "code": CODES.get(code),
-    }
-    return _members({"client": client})[:-1], _members(before), _members(_after(upstream, facts, identity))
+    before = (
+        f'"protocol":{_name(front_end)},"method":{_name(method)},"request":{_printable(facts.request)},'
+        f'"host":{_printable(facts.host)},"status":{status or "null"},"code":{_name(CODES.get(code, ""))}'
+    )
+    return f'"client":{_name(client)[:-1]}', before, _after(upstream, facts, identity, None)
 
 
-def _members(fields: dict[str, Any]) -> str:
-    """The members of an object without its braces."""
-    return orjson.dumps(fields)[1:-1].decode()
-
-
-def _after(upstream: str, facts: Facts, identity: Identity | None) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "upstream": upstream or None,
-        "user_agent": facts.user_agent,
-        "request_id": facts.request_id,
-    }
+def _after(upstream: str, facts: Facts, identity: Identity | None, more: More | None) -> str:
+    said = (
+        f'"upstream":{_name(upstream)},"user_agent":{_printable(facts.user_agent)},'
+        f'"request_id":{_printable(facts.request_id)}'
+    )
     if identity is not None and (who := identity.consumer or identity.subject):
-        fields["consumer"] = text(who.encode(), MAX_ID)
-    if facts.trace_id is not None:
-        fields["trace_id"] = facts.trace_id
-    return fields
+        said += f',"consumer":{_printable(text(who.encode(), MAX_ID))}'
+    trace_id = (more.trace_id if more is not None else "") or facts.trace_id
+    if trace_id:
+        said += f',"trace_id":"{trace_id}"'
+    if more is not None and (rest := _rest(more)):
+        said += f",{orjson.dumps(rest)[1:-1].decode()}"
+    return said
+
+
+@lru_cache(maxsize=1024)
+def _name(value: str) -> str:
+    """What recurs as JSON: an address, or a name of the config's or of a schema's; null for an empty one."""
+    return orjson.dumps(value or None).decode()
+
+
+def _printable(value: str | None) -> str:
+    """What `text` has made of something as JSON."""
+    if value is None:
+        return "null"
+    return f'"{value}"' if '"' not in value and "\\" not in value else orjson.dumps(value).decode()
 
 
 def _rest(more: More) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    if more.trace_id:
-        fields["trace_id"] = more.trace_id
     if more.error:
         fields["error"] = text(more.error.encode(), MAX_ERROR)
     if more.left_ms is not None:

@@ -36,13 +36,26 @@ class Parent(NamedTuple):
 
 def of_traceparent(value: bytes) -> Parent | None:
     """What a `traceparent` says; None when it says nothing valid."""
+    found = _parts(value)
+    return None if found is None else Parent(int(found[1], 16), int(found[2], 16), bool(int(found[3], 16) & 1))
+
+
+def trace_of(value: bytes) -> str:
+    """The trace that a `traceparent` names, in hexadecimal; "" when it says nothing valid."""
+    found = _parts(value)
+    return "" if found is None else found[1].decode("ascii")
+
+
+def _parts(value: bytes) -> tuple[bytes, ...] | None:
+    """Version, trace, span, flags and the rest of a valid `traceparent`."""
     found = _PARENT.fullmatch(value)
     if found is None:
         return None
-    version, trace, span, flags, rest = found.groups()
+    parts = found.groups()
+    version, trace, span, _, rest = parts
     if version == b"ff" or (version == b"00" and rest) or trace == _NO_TRACE or span == _NO_SPAN:
         return None
-    return Parent(int(trace, 16), int(span, 16), bool(int(flags, 16) & 1))
+    return parts
 
 
 def of_b3(value: bytes) -> Parent | None:

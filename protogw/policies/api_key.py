@@ -27,6 +27,7 @@ from protogw.policies.authentication import AuthenticationSettings, PlacedAuthen
 from protogw.policies.base import Folding, Handler, PolicySettings, Tools
 from protogw.policies.credentials import PlaceList, Places
 from protogw.watching import Stamp, changes, stamp_of
+from protogw.wire.recurring import Recurring
 
 log = logging.getLogger("protogw")
 
@@ -109,7 +110,7 @@ class ApiKey(Folding, PlacedAuthentication):
         self._met: dict[bytes, Identity] = {}
         # Who was admitted by which metadata, and what goes on then. By identity: equal heads share one Metadata, which
         # is never changed, held here so that its id stays its own.
-        self._admitted: dict[int, tuple[Metadata, Identity, Metadata]] = {}
+        self._admitted: Recurring[int, tuple[Metadata, Identity, Metadata]] = Recurring(_SHARED)
         if self._file is not None:
             self._known = _table((*settings.keys, *_read(self._file)))
             self._stamp = stamp_of(self._file)
@@ -145,10 +146,8 @@ class ApiKey(Folding, PlacedAuthentication):
             raise
         self.let_in(call, identity)
         # Where nothing but the metadata decides, and for ever.
-        if identity is not None and identity.expires_at is None and not self.query_names:
-            if len(self._admitted) >= _SHARED:
-                self._admitted.clear()
-            self._admitted[id(metadata)] = (metadata, call.identity, call.metadata)
+        if identity is not None and identity.expires_at is None and not self._places.query_names:
+            self._admitted.keep(id(metadata), (metadata, call.identity, call.metadata))
 
     async def authenticate(self, call: Call) -> Identity | None:
         return self._found(call)
@@ -176,19 +175,23 @@ class ApiKey(Folding, PlacedAuthentication):
             return
         async for _ in changes(file, self._stamp, WATCH_S):
             try:
-                entries = await asyncio.to_thread(_read, file)
+                self._known = _table((*self._written, *await asyncio.to_thread(_read, file)))
             except ValueError as error:
                 log.warning("policies.%s: %s; the keys stay as they were", self.name, error)
                 continue
-            self._known = _table((*self._written, *entries))
             self._met.clear()
             self._admitted.clear()
             log.info("policies.%s: %s: %d keys", self.name, file, len(self._known))
 
 
 def _table(entries: Iterable[KeyEntry]) -> dict[bytes, Identity]:
-    return {
-        entry.digest: Identity(
+    """The callers by their keys' digests; raises ValueError where a key is there twice."""
+    found: dict[bytes, Identity] = {}
+    for entry in entries:
+        digest = entry.digest
+        if digest in found:
+            raise ValueError(f"{entry.consumer} has the same key as {found[digest].consumer}")
+        found[digest] = Identity(
             subject=entry.consumer,
             consumer=entry.consumer,
             scheme="api_key",
@@ -196,8 +199,7 @@ def _table(entries: Iterable[KeyEntry]) -> dict[bytes, Identity]:
             scopes=frozenset(entry.scopes),
             expires_at=entry.expires,
         )
-        for entry in entries
-    }
+    return found
 
 
 _ENTRIES = TypeAdapter(tuple[KeyEntry, ...])

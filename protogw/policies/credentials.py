@@ -16,11 +16,13 @@ from protogw.call import Call, Metadata
 from protogw.errors import Unauthenticated
 from protogw.values import LISTED, refuse
 from protogw.wire.http import Header
+from protogw.wire.recurring import Recurring
 
 MAX_BYTES = 16 << 10
 """The largest credential that is looked at."""
 
 _KEPT = 256
+_NONE: frozenset[bytes] = frozenset()
 
 _PLACE = re.compile(r"(header|query|cookie)\.([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100})")
 
@@ -44,14 +46,17 @@ class Places:
         """`challenge` is what WWW-Authenticate says to calls whose credential cannot be looked at."""
         split = [place.partition(".") for place in places]
         self.header_names = frozenset(name.lower().encode() for kind, _, name in split if kind == "header")
-        self._headers = tuple(name.lower().encode() for kind, _, name in split if kind == "header")
         self._cookies = tuple(name.encode() for kind, _, name in split if kind == "cookie")
         self.query_names = frozenset(name.encode() for kind, _, name in split if kind == "query")
         self._scheme = scheme.lower().encode()
         self._hide = hide
         self._challenge = challenge
         # By identity: equal heads share one Metadata, which is never changed, held here so that its id stays its own.
-        self._memo: dict[int, tuple[Metadata, frozenset[bytes], Metadata]] = {}
+        self._memo: Recurring[int, tuple[Metadata, frozenset[bytes], Metadata]] = Recurring(_KEPT)
+        self._read = self.header_names | (frozenset((b"cookie",)) if self._cookies else frozenset())
+        """The fields that may have credentials."""
+        self._whole = not self._scheme and not self._cookies
+        """A field that has one is nothing else."""
 
     def take(self, call: Call) -> bytes | None:
         """The call's credential, None without any; it is taken out of what goes on where that is wanted.
@@ -86,17 +91,23 @@ class Places:
         known = self._memo.get(id(metadata))
         if known is None:
             known = (metadata, *self._parted(metadata))
-            if len(self._memo) >= _KEPT:
-                self._memo.clear()
-            self._memo[id(metadata)] = known
+            self._memo.keep(id(metadata), known)
         return known
 
     def _parted(self, metadata: Metadata) -> tuple[frozenset[bytes], Metadata]:
         """The credentials in the metadata, and the metadata without them."""
+        read = self._read
+        here = [value for name, value in metadata.pairs if name in read]
+        if not here:
+            return _NONE, metadata
+        if self._whole:
+            # What is empty is none, and stays.
+            rest = tuple([pair for pair in metadata.pairs if pair[0] not in read or not pair[1]])
+            return frozenset([value for value in here if value]), Metadata(rest)
         found: set[bytes] = set()
         kept: list[Header] = []
         for name, value in metadata.pairs:
-            if name in self._headers:
+            if name in self.header_names:
                 bare = self._bare(value)
                 if bare is not None:
                     found.add(bare)

@@ -48,7 +48,7 @@ class RateLimitSettings(PolicySettings):
     """What is counted: calls; the messages that clients send, of streams each by itself; or their bytes."""
     store: Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)] = ""
     """`redis://host:6379/0` to share the counters between gateways. Default: this node's memory."""
-    on_error: Literal["open", "closed"] = "open"
+    on_error: Literal["open", "closed"] = "closed"
     """What becomes of calls while the store cannot be asked: let through (and logged), or refused as UNAVAILABLE."""
     headers: bool = True
     """Tell clients what is left: `RateLimit-Limit`, `RateLimit-Remaining`, `RateLimit-Reset`."""

@@ -121,6 +121,11 @@ async def test_calls_without_a_known_key_are_refused(headers: tuple[Header, ...]
     assert (b"www-authenticate", b"ApiKey") in caught.value.headers
 
 
+def test_one_key_is_not_two_consumers() -> None:
+    with pytest.raises(ValueError, match="^warehouse has the same key as shop$"):
+        policy(keys=[ENTRY, {"consumer": "warehouse", "key": KEY}])
+
+
 async def test_a_key_is_good_until_it_expires() -> None:
     one = policy(keys=[{**ENTRY, "expires": 1.0}])
     with pytest.raises(Unauthenticated, match="expired"):

@@ -180,17 +180,19 @@ class Gone:
         pass
 
 
-async def test_a_store_that_is_gone_lets_calls_through_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    policy = limit(Gone())
+async def test_a_store_that_is_gone_lets_calls_through_where_the_config_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    policy = limit(Gone(), on_error="open")
     assert await admitted(policy, [call() for _ in range(5)]) == [True] * 5
     assert policy.failures == 5
     assert len(caplog.records) == 1
     assert "policies.fair" in caplog.text
 
 
-async def test_a_store_that_is_gone_refuses_calls_where_the_config_says_so() -> None:
+async def test_a_store_that_is_gone_refuses_calls_by_default() -> None:
     with pytest.raises(Overloaded) as caught:
-        await limit(Gone(), on_error="closed")(call(), forward)
+        await limit(Gone())(call(), forward)
     assert caught.value.status.code is Code.UNAVAILABLE
 
 

@@ -94,17 +94,20 @@ class Door:
                 await front_end.serve(exchange, self._handle)
         except GatewayError as error:
             failed = error
-        except asyncio.CancelledError:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # a fault of ours in one call must not harm the connection's other calls
             call = exchange.call
-            if call is None or call.cut is None:
+            if not _is_cancelled(error):
+                log.exception("%s in %r", self._gateway.blame(error), exchange.head)
+                failed = InternalError()
+            elif call is None or call.cut is None:
                 raise
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
-            failed = call.cut
-        except Exception as error:  # a fault of ours in one call must not harm the connection's other calls
-            log.exception("%s in %r", self._gateway.blame(error), exchange.head)
-            failed = InternalError()
+            else:
+                task = asyncio.current_task()
+                assert task is not None
+                task.uncancel()
+                failed = call.cut
         finally:
             if failed is not None:
                 front_end.fail(exchange, failed)
@@ -139,6 +142,12 @@ class Door:
             return False
         exchange.extra = origins.grant(exchange.head, origin)
         return True
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether this is the end of a call that was itself cancelled."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
 
 
 class Gateway:
@@ -205,10 +214,13 @@ class Gateway:
             if not isinstance(reply, Reply):
                 raise TypeError(f"a policy answered a call with {type(reply).__name__}")
             call.reply = reply
-        except GatewayError:
+        except (GatewayError, KeyboardInterrupt, GeneratorExit):
             raise
-        except (Exception, SystemExit) as error:
-            # A fault of ours, or of a policy's author, in one call must not harm others; nor may sys.exit in its code.
+        except BaseException as error:
+            # A fault of ours, or of a policy's author, in one call must not harm others; nor may sys.exit in its code,
+            # a panic of a library in Rust, or something that it waits for and that somebody else cancels.
+            if _is_cancelled(error):
+                raise
             log.exception("%s in %r", self.blame(error), call)
             raise InternalError() from error
         return reply

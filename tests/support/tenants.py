@@ -52,6 +52,23 @@ class Leaving(Policy[Settings]):
         sys.exit(3)
 
 
+class Panicking(Policy[Settings]):
+    """Fails as libraries in Rust do."""
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        raise BaseException("a secret of the library")
+
+
+class Abandoned(Policy[Settings]):
+    """Waits for what somebody else has cancelled."""
+
+    async def __call__(self, call: Call, forward: Handler) -> Reply:
+        waited = asyncio.get_running_loop().create_future()
+        waited.cancel()
+        await waited
+        return await forward(call)
+
+
 class Breaking(Policy[Settings]):
     """Fails at the second message of a stream."""
 

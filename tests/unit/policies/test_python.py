@@ -130,7 +130,7 @@ async def test_it_reads_and_writes_messages() -> None:
         assert answer.message == {"text": "HELLO", "number": "5", "tags": ["shouted"]}
 
 
-@pytest.mark.parametrize("name", ["Raising", "Leaving"])
+@pytest.mark.parametrize("name", ["Raising", "Leaving", "Panicking", "Abandoned"])
 async def test_one_that_raises_fails_that_call_closed_and_is_named_in_the_log(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -59,12 +59,14 @@ async def test_the_key_goes_no_further_unless_it_should() -> None:
 
 
 async def test_calls_with_equal_heads_share_what_goes_on() -> None:
-    one, first = policy(), call((b"x-api-key", KEY.encode()))
-    second = call()
-    second.metadata = first.metadata
-    await one(first, forward)
-    await one(second, forward)
-    assert first.metadata is second.metadata
+    one, equal = policy(), Metadata(((b"x-api-key", KEY.encode()),))
+    calls = [call() for _ in range(4)]
+    for made in calls:
+        made.metadata = equal
+        await one(made, forward)
+    # Heads that are met once leave nothing behind.
+    assert calls[2].metadata is calls[3].metadata
+    assert [made.identity.consumer for made in calls] == ["shop"] * 4
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ async def test_calls_without_a_known_key_are_refused(headers: tuple[Header, ...]
 
 
 def test_one_key_is_not_two_consumers() -> None:
-    with pytest.raises(ValueError, match="^warehouse has the same key as shop$"):
+    with pytest.raises(ValueError, match="warehouse has the same key as shop"):
         policy(keys=[ENTRY, {"consumer": "warehouse", "key": KEY}])
 
 

@@ -153,7 +153,7 @@ class ApiKey(Folding, PlacedAuthentication):
         return self._found(call)
 
     def _found(self, call: Call) -> Identity | None:
-        key = self._places.take(call)
+        key = self._places.take_new(call)
         if key is None:
             return None
         identity = self._met.get(key)

@@ -7,6 +7,7 @@ reads another one than this gateway must not come to another caller.
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
@@ -23,6 +24,7 @@ MAX_BYTES = 16 << 10
 
 _KEPT = 256
 _NONE: frozenset[bytes] = frozenset()
+_first = itemgetter(0)
 
 _PLACE = re.compile(r"(header|query|cookie)\.([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100})")
 
@@ -55,8 +57,8 @@ class Places:
         self._memo: Recurring[int, tuple[Metadata, frozenset[bytes], Metadata]] = Recurring(_KEPT)
         self._read = self.header_names | (frozenset((b"cookie",)) if self._cookies else frozenset())
         """The fields that may have credentials."""
-        self._whole = not self._scheme and not self._cookies
-        """A field that has one is nothing else."""
+        self._lone = next(iter(self._read)) if len(self._read) == 1 and not self._scheme and not self._cookies else b""
+        """The only field that may have one, where it holds nothing else."""
 
     def take(self, call: Call) -> bytes | None:
         """The call's credential, None without any; it is taken out of what goes on where that is wanted.
@@ -64,6 +66,13 @@ class Places:
         Raises Unauthenticated when there are several that differ, or it is too large.
         """
         _, found, rest = self._known(call.metadata)
+        return self._taken(call, found, rest)
+
+    def take_new(self, call: Call) -> bytes | None:
+        """The same by who keeps what came of it, so that nothing need be kept here."""
+        return self._taken(call, *self._parted(call.metadata))
+
+    def _taken(self, call: Call, found: frozenset[bytes], rest: Metadata) -> bytes | None:
         head = call.head
         if self.query_names and head is not None and head.query:
             found = found.union([text for name, text in _parameters(head.query) if name in self.query_names])
@@ -96,14 +105,14 @@ class Places:
 
     def _parted(self, metadata: Metadata) -> tuple[frozenset[bytes], Metadata]:
         """The credentials in the metadata, and the metadata without them."""
-        read = self._read
-        here = [value for name, value in metadata.pairs if name in read]
-        if not here:
+        pairs = metadata.pairs
+        names = list(map(_first, pairs))
+        if self._read.isdisjoint(names):
             return _NONE, metadata
-        if self._whole:
-            # What is empty is none, and stays.
-            rest = tuple([pair for pair in metadata.pairs if pair[0] not in read or not pair[1]])
-            return frozenset([value for value in here if value]), Metadata(rest)
+        # Nearly always it is one field, which holds nothing else: found without a step for each of the others.
+        lone = self._lone
+        if lone and names.count(lone) == 1 and pairs[at := names.index(lone)][1]:
+            return frozenset((pairs[at][1],)), Metadata(pairs[:at] + pairs[at + 1 :])
         found: set[bytes] = set()
         kept: list[Header] = []
         for name, value in metadata.pairs:

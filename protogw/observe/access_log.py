@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -32,7 +33,8 @@ FLUSH_S: Final = 0.05
 FLUSH_LINES: Final = 128
 HANDED_BYTES: Final = 256 << 10
 """So many lines are made in one go, and so much is handed over together: each time wakes another thread."""
-MAX_PATH, MAX_QUERY, MAX_AGENT, MAX_ID, MAX_ERROR = 1024, 512, 200, 128, 300
+MAX_VERB, MAX_PATH, MAX_QUERY, MAX_AGENT, MAX_ID, MAX_ERROR = 32, 1024, 512, 200, 128, 300
+_LONGEST: Final = MAX_VERB + MAX_PATH + MAX_QUERY + 2
 COMPLAIN_S: Final = 10.0
 """A destination that fails is told of in the program's own log this often."""
 
@@ -129,19 +131,22 @@ class Facts:
 
     def __init__(self, head: RequestHead) -> None:
         self.request = requested(head)
-        self.host = text(head.authority, MAX_PATH)
+        self.host = recurring(head.authority, MAX_PATH)
         self.user_agent: str | None = None
         self.request_id: str | None = None
         self.trace_id: str | None = None
-        # The first of each name, so the others are overwritten.
-        told = dict([pair for pair in head.headers if pair[0] in _TOLD][::-1])
-        if told:
-            if (agent := told.get(b"user-agent")) is not None:
-                self.user_agent = text(agent, MAX_AGENT)
-            if (request_id := told.get(b"x-request-id")) is not None:
-                self.request_id = text(request_id, MAX_ID)
-            if (parent := told.get(b"traceparent")) is not None:
-                self.trace_id = trace_of(parent) or None
+        for name, value in head.headers:
+            if name not in _TOLD:
+                continue
+            # The first of each name.
+            if name == b"user-agent":
+                if self.user_agent is None:
+                    self.user_agent = recurring(value, MAX_AGENT)
+            elif name == b"x-request-id":
+                if self.request_id is None:
+                    self.request_id = text(value, MAX_ID)
+            elif self.trace_id is None:
+                self.trace_id = trace_of(value)
 
 
 def facts_of(head: RequestHead, known: dict[int, Facts]) -> Facts:
@@ -379,12 +384,21 @@ _MILLISECONDS: Final = [f".{number:03}Z" for number in range(1000)]
 
 def requested(head: RequestHead) -> str:
     """Verb, path and query as they may be logged."""
-    line = f"{text(head.method, 32)} {text(head.path, MAX_PATH)}"
-    return f"{line}?{text(redacted(head.query), MAX_QUERY)}" if head.query else line
+    query = redacted(head.query) if head.query else b""
+    if len(head.path) <= MAX_PATH and len(query) <= MAX_QUERY and len(head.method) <= MAX_VERB:
+        line = head.method + b" " + head.path
+        return text(line + b"?" + query if query else line, _LONGEST)
+    line_cut = f"{text(head.method, MAX_VERB)} {text(head.path, MAX_PATH)}"
+    return f"{line_cut}?{text(query, MAX_QUERY)}" if query else line_cut
 
 
 def redacted(query: bytes) -> bytes:
     """The query with the values of secret parameters cut out."""
+    if _PERCENT not in query and _PLUS not in query:
+        # Nearly always there is none, and nothing that another reading would make one of.
+        names = [part.partition(b"=")[0].strip() for part in query.lower().split(b"&")]
+        if SECRET_PARAMETERS.isdisjoint(names):
+            return query
     parts = query.split(b"&")
     for index, part in enumerate(parts):
         name, equals, _ = part.partition(b"=")
@@ -395,15 +409,24 @@ def redacted(query: bytes) -> bytes:
     return b"&".join(parts)
 
 
-_PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
+_PERCENT, _PLUS = b"%+"
 
 
 def text(value: bytes, limit: int) -> str:
     """Bytes as printable ASCII: everything else is escaped, so that no line can be forged or terminal steered."""
-    cut = value[:limit]
-    # What is left without these; quicker than to ask of each character whether it is one.
-    if not cut.translate(None, _PLAIN):
+    cut = value if len(value) <= limit else value[:limit]
+    if cut.isascii():
         plain = cut.decode("ascii")
-        return plain if len(value) <= limit else plain + "…"
+        if plain.isprintable() and "\\" not in plain:
+            return plain if len(value) <= limit else plain + "…"
     escaped = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in cut)
     return escaped if len(value) <= limit else escaped + "…"
+
+
+def recurring(value: bytes, limit: int) -> str:
+    """The same of what many requests have in common."""
+    return _kept(value, limit) if len(value) <= _SHORT else text(value, limit)
+
+
+_SHORT: Final = 256
+_kept = lru_cache(maxsize=1024)(text)

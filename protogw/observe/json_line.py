@@ -52,18 +52,18 @@ def _shared(entry: Entry, facts: Facts) -> tuple[str, str, str]:
     _, _, client, _, front_end, method, upstream, status, code, _, _, _, identity, _ = entry
     before = (
         f'"protocol":{_name(front_end)},"method":{_name(method)},"request":{_printable(facts.request)},'
-        f'"host":{_printable(facts.host)},"status":{status or "null"},"code":{_name(CODES.get(code, ""))}'
+        f'"host":{_shown(facts.host)},"status":{status or "null"},"code":{_name(CODES.get(code, ""))}'
     )
     return f'"client":{_name(client)[:-1]}', before, _after(upstream, facts, identity, None)
 
 
 def _after(upstream: str, facts: Facts, identity: Identity | None, more: More | None) -> str:
     said = (
-        f'"upstream":{_name(upstream)},"user_agent":{_printable(facts.user_agent)},'
+        f'"upstream":{_name(upstream)},"user_agent":{_shown(facts.user_agent)},'
         f'"request_id":{_printable(facts.request_id)}'
     )
     if identity is not None and (who := identity.consumer or identity.subject):
-        said += f',"consumer":{_printable(text(who.encode(), MAX_ID))}'
+        said += f',"consumer":{_caller(who)}'
     trace_id = (more.trace_id if more is not None else "") or facts.trace_id
     if trace_id:
         said += f',"trace_id":"{trace_id}"'
@@ -78,11 +78,20 @@ def _name(value: str) -> str:
     return orjson.dumps(value or None).decode()
 
 
+@lru_cache(maxsize=1024)
+def _caller(who: str) -> str:
+    return _printable(text(who.encode(), MAX_ID))
+
+
 def _printable(value: str | None) -> str:
     """What `text` has made of something as JSON."""
     if value is None:
         return "null"
     return f'"{value}"' if '"' not in value and "\\" not in value else orjson.dumps(value).decode()
+
+
+_shown = lru_cache(maxsize=1024)(_printable)
+"""The same of what many requests have in common."""
 
 
 def _rest(more: More) -> dict[str, Any]:

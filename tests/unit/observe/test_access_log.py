@@ -139,6 +139,10 @@ async def test_control_characters_cannot_forge_a_line() -> None:
         (b"api_key=a=b&x", b"api_key=***&x"),
         (b"token", b"token"),
         (b"tokens=1", b"tokens=1"),
+        (b"a=b&token\t=abc", b"a=b&token\t=***"),
+        (b"+token=abc", b"+token=***"),
+        (b"TOKEN=abc&page=2&page=3", b"TOKEN=***&page=2&page=3"),
+        (b"page=2&sort=token", b"page=2&sort=token"),
         (b"code=4%2F0&state=x", b"code=***&state=x"),
     ],
 )

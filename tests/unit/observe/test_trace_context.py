@@ -13,6 +13,7 @@ from protogw.observe.trace_context import (
     of_b3,
     of_traceparent,
     parent,
+    trace_of,
     traceparent,
     unsampled,
 )
@@ -91,3 +92,22 @@ def test_b3_without_ids_is_no_parent(value: bytes) -> None:
 
 def test_ids_are_never_zero_and_never_the_same() -> None:
     assert len({new_trace_id() for _ in range(1000)} | {new_span_id() for _ in range(1000)}) == 2000
+
+
+VALUES = st.one_of(
+    st.binary(max_size=80),
+    st.builds(
+        lambda version, trace, span, flags, more: b"-".join((version, trace, span, flags)) + more,
+        st.sampled_from([b"00", b"01", b"ff", b"0"]),
+        st.text("0123456789abcdefAF-g", min_size=31, max_size=33).map(str.encode) | st.just(b"0" * 32),
+        st.text("0123456789abcdef ", min_size=15, max_size=17).map(str.encode) | st.just(b"0" * 16),
+        st.sampled_from([b"00", b"01", b"0g", b"1"]),
+        st.sampled_from([b"", b"-more", b"x"]),
+    ),
+)
+
+
+@given(VALUES)
+def test_the_trace_is_the_one_that_is_read_at_length(value: bytes) -> None:
+    found = of_traceparent(value)
+    assert trace_of(value) == (f"{found.trace_id:032x}" if found is not None else "")

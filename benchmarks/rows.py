@@ -177,11 +177,25 @@ ROWS = (
         load=Load(path="/v1/items/1", headers=_KEY, content=_TITLE),
     ),
     Row(
+        key="rest-get-chain-varied",
+        title="REST → gRPC, GET, with API key, rate limit, metrics and access log, no two alike",
+        job="rest-chain",
+        target=1.3,
+        load=Load(path="/v1/items/1", headers=_KEY, varied=True, content=_TITLE),
+    ),
+    Row(
         key="http-chain",
         title="HTTP → HTTP, with API key, rate limit, metrics and access log",
         job="http-chain",
         target=1.2,
         load=Load(path="/raw/items", headers=_KEY, content=_TITLE),
+    ),
+    Row(
+        key="http-chain-varied",
+        title="HTTP → HTTP, with API key, rate limit, metrics and access log, no two alike",
+        job="http-chain",
+        target=1.2,
+        load=Load(path="/raw/items/1", headers=_KEY, varied=True, content=_TITLE),
     ),
     Row(
         key="http-varied",

@@ -107,12 +107,16 @@ class Places:
         """The credentials in the metadata, and the metadata without them."""
         pairs = metadata.pairs
         names = list(map(_first, pairs))
-        if self._read.isdisjoint(names):
-            return _NONE, metadata
-        # Nearly always it is one field, which holds nothing else: found without a step for each of the others.
         lone = self._lone
-        if lone and names.count(lone) == 1 and pairs[at := names.index(lone)][1]:
-            return frozenset((pairs[at][1],)), Metadata(pairs[:at] + pairs[at + 1 :])
+        if lone:
+            # Nearly always it is one field, which holds nothing else: found without a step for each of the others.
+            if lone not in names:
+                return _NONE, metadata
+            at = names.index(lone)
+            if pairs[at][1] and lone not in names[at + 1 :]:
+                return frozenset((pairs[at][1],)), Metadata(pairs[:at] + pairs[at + 1 :])
+        elif self._read.isdisjoint(names):
+            return _NONE, metadata
         found: set[bytes] = set()
         kept: list[Header] = []
         for name, value in metadata.pairs:

@@ -121,7 +121,7 @@ class PoolLimits(PoolSettings):
 
     connections: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Connections to one address. Default: 16 where one carries many calls, else 1024."""
-    pending: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
+    pending: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """Calls that wait for a connection to one address."""
     requests: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """Calls in flight on all addresses together. Default: as many as the connections carry."""

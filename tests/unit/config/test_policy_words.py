@@ -26,7 +26,7 @@ from tests.support.gateway import config_of, written
         (
             {"authorize": {"rules": [{"when": 'identity.clams.tenant == "a"'}]}},
             "rules[0].when",
-            "identity has no clams, but claims, consumer, groups, issuer, metadata, scheme, scopes, subject",
+            "identity has no clams, but claims, consumer, groups, issuer, key, metadata, scheme, scopes, subject",
         ),
         ({"rate_limit": {"rate": "1/s", "store": "redis:/x"}}, "store", "write redis://HOST:6379/0"),
         ({"cache": {"store": "redes://x"}}, "store", "is not a store"),

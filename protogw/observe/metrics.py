@@ -207,10 +207,28 @@ class Metrics:
 
     async def streamed(self, call: Call, carry: Handler) -> Reply:
         """Carry a call of a described method that is a stream, whose messages are counted."""
+        if call.route is not None and isinstance(call.route.target, Several):
+            return await self._split(call, carry)
         found = self._messages_of(call)
         if call.payloads is not None:
             call.payloads = _Messages(call.payloads, found.received)
         reply = await carry(call)
+        if reply.payloads is not None:
+            reply.payloads = _Messages(reply.payloads, found.sent)
+        return reply
+
+    async def _split(self, call: Call, carry: Handler) -> Reply:
+        """The same where the upstream, and with it the count, is known only once the call has gone to it."""
+        asked = None
+        if call.payloads is not None:
+            asked = call.payloads = _Messages(call.payloads, Count())
+        try:
+            reply = await carry(call)
+        finally:
+            found = self._messages_of(call)
+            if asked is not None:
+                found.received.value += asked.count.value
+                asked.count = found.received
         if reply.payloads is not None:
             reply.payloads = _Messages(reply.payloads, found.sent)
         return reply

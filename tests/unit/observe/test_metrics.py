@@ -182,6 +182,44 @@ def test_a_call_of_a_route_with_weights_counts_under_the_upstream_that_it_went_t
     assert {labels[1]: sum(series.buckets) for labels, series in metrics.series.items()} == {"kit": 2, "kit_v2": 2}
 
 
+async def test_messages_of_a_route_with_weights_count_under_the_upstream_that_they_went_to() -> None:
+    class Address:
+        def __init__(self, label: str) -> None:
+            self.label = label
+
+    class Pool:
+        def __init__(self, label: str) -> None:
+            self.endpoints = (Address(label),)
+
+    class Member:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    class Split(Target):
+        between = (Member("kit"), Member("kit_v2"))
+
+    async def messages(count: int) -> AsyncIterator[Payload]:
+        for _ in range(count):
+            yield Payload(b"{}", Encoding.JSON)
+
+    async def carry(call: Call) -> Reply:
+        call.upstream = "10.0.0.2:1"
+        assert call.payloads is not None
+        assert len([payload async for payload in call.payloads]) == 3
+        return Reply(payloads=messages(2))
+
+    metrics = Metrics()
+    metrics.routed({"kit": Pool("10.0.0.1:1"), "kit_v2": Pool("10.0.0.2:1")})
+    call = Call(CHAT, NO_METADATA, front_end="grpc", peer=exchange().peer, started=0.0, payloads=messages(3))
+    call.route = Route("routes[0]", Split())
+    reply = await metrics.streamed(call, carry)
+    assert reply.payloads is not None
+    assert len([payload async for payload in reply.payloads]) == 2
+    assert {labels[1]: (found.received.value, found.sent.value) for labels, found in metrics.messages.items()} == {
+        "kit_v2": (3, 2)
+    }
+
+
 def test_routes_that_are_gone_are_not_kept() -> None:
     metrics = Metrics()
     metrics.record(exchange(), 0.1, None, "rest")

@@ -140,7 +140,7 @@ class ApiKey(Folding, PlacedAuthentication):
     def _admit_new(self, call: Call) -> None:
         metadata = call.metadata
         try:
-            identity = self._found(call)
+            identity = self._found(self._places.take_new(call))
         except Unauthenticated:
             self._not_taken.value += 1
             raise
@@ -150,10 +150,9 @@ class ApiKey(Folding, PlacedAuthentication):
             self._admitted.keep(id(metadata), (metadata, call.identity, call.metadata))
 
     async def authenticate(self, call: Call) -> Identity | None:
-        return self._found(call)
+        return self._found(self._places.take(call))
 
-    def _found(self, call: Call) -> Identity | None:
-        key = self._places.take_new(call)
+    def _found(self, key: bytes | None) -> Identity | None:
         if key is None:
             return None
         identity = self._met.get(key)

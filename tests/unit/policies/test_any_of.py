@@ -65,6 +65,16 @@ async def who(policy: Any, made: Call) -> str:
     return f"{found.scheme} {found.subject}"
 
 
+async def test_calls_with_equal_heads_share_what_goes_on() -> None:
+    policy, equal = any_of("login", "keys"), Metadata((GOOD_KEY, (b"accept", b"*/*")))
+    calls = [call() for _ in range(4)]
+    for made in calls:
+        made.metadata = equal
+        assert await who(policy, made) == "api_key shop"
+    assert calls[2].metadata is calls[3].metadata
+    assert calls[3].metadata.pairs == ((b"accept", b"*/*"),)
+
+
 async def test_the_first_that_vouches_admits_the_call() -> None:
     policy = any_of("login", "keys", "guest")
     made = call(GOOD_TOKEN, GOOD_KEY)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from protogw import __version__
 from protogw.commands.terminal import CommandFailed, colours
 from protogw.config.observing import signal_url
-from protogw.observe.access_log import AccessLog, coloured_line, console_line, each
+from protogw.observe.access_log import AccessLog, coloured_line, console_line, each, keep_out
 from protogw.observe.analytics import Analytics
 from protogw.observe.analytics_store import Store
 from protogw.observe.connection_log import console_connection, json_connection
@@ -21,6 +21,7 @@ from protogw.observe.log_fields import chosen_line, dear, parts, template_line
 from protogw.observe.metrics import Metrics
 from protogw.observe.recorders import Recorder, all_of
 from protogw.observe.tracing import Tracer
+from protogw.policies.base import ReadsQuery
 
 if TYPE_CHECKING:
     from protogw.config import Config, Tracing
@@ -76,6 +77,10 @@ class Watching:
 
     def see(self, gateway: Gateway) -> Texts:
         """Watch this gateway from now on; returns the pages that the admin address has of it."""
+        if self.access_log is not None:
+            for policy in gateway.policies.values():
+                if isinstance(policy, ReadsQuery):
+                    keep_out(policy.query_names)
         export = self._export
         if export is not None:
             name, what = "spans", "Finished spans, by what became of them."

@@ -40,6 +40,7 @@ COMPLAIN_S: Final = 10.0
 
 SECRET_PARAMETERS = frozenset(
     (
+        b"access-token",
         b"access_token",
         b"api-key",
         b"api_key",
@@ -58,6 +59,7 @@ SECRET_PARAMETERS = frozenset(
         b"passwd",
         b"password",
         b"pwd",
+        b"private_token",
         b"refresh_token",
         b"secret",
         b"session",
@@ -68,10 +70,18 @@ SECRET_PARAMETERS = frozenset(
         b"x-amz-credential",
         b"x-amz-security-token",
         b"x-amz-signature",
+        b"x-api-key",
         b"x-goog-signature",
     )
 )
 """Query parameters whose values are never logged, lower case (the OAuth RFCs', and those in common use)."""
+
+_secret: Final[set[bytes]] = set(SECRET_PARAMETERS)
+
+
+def keep_out(names: Iterable[bytes]) -> None:
+    """Never log the values of these either, in no log of this process: policies find credentials there."""
+    _secret.update(name.lower() for name in names)
 
 
 class Entry(NamedTuple):
@@ -276,8 +286,11 @@ class AccessLog:
         """Make the lines of what was recorded."""
         entries = self._entries
         if entries:
-            self._keep(self._lines(entries), len(entries))
-            entries.clear()
+            try:
+                self._keep(self._lines(entries), len(entries))
+            finally:
+                # What cannot be written must not keep the lines of later requests from being made.
+                entries.clear()
 
     def _keep(self, block: bytes, lines: int) -> None:
         self._made.append(block)
@@ -397,14 +410,14 @@ def redacted(query: bytes) -> bytes:
     if _PERCENT not in query and _PLUS not in query:
         # Nearly always there is none, and nothing that another reading would make one of.
         names = [part.partition(b"=")[0].strip() for part in query.lower().split(b"&")]
-        if SECRET_PARAMETERS.isdisjoint(names):
+        if _secret.isdisjoint(names):
             return query
     parts = query.split(b"&")
     for index, part in enumerate(parts):
         name, equals, _ = part.partition(b"=")
         if b"%" in name:
             name = unquote_to_bytes(name)
-        if equals and name.replace(b"+", b" ").strip().lower() in SECRET_PARAMETERS:
+        if equals and name.replace(b"+", b" ").strip().lower() in _secret:
             parts[index] = part.partition(b"=")[0] + b"=***"
     return b"&".join(parts)
 

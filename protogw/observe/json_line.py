@@ -54,7 +54,8 @@ def _shared(entry: Entry, facts: Facts) -> tuple[str, str, str]:
         f'"protocol":{_name(front_end)},"method":{_name(method)},"request":{_printable(facts.request)},'
         f'"host":{_shown(facts.host)},"status":{status or "null"},"code":{_name(CODES.get(code, ""))}'
     )
-    return f'"client":{_name(client)[:-1]}', before, _after(upstream, facts, identity, None)
+    who = _name(client)[:-1] if client else '"'
+    return f'"client":{who}', before, _after(upstream, facts, identity, None)
 
 
 def _after(upstream: str, facts: Facts, identity: Identity | None, more: More | None) -> str:

@@ -129,8 +129,9 @@ class RequestHead:
         return [value for key, value in self.headers if key == name]
 
     def __repr__(self) -> str:
-        target = self.path + (b"?" + self.query if self.query else b"")
-        return f"<RequestHead {self.method.decode('latin-1')} {target.decode('latin-1')}>"
+        # For logs: what a query says may be secret.
+        target = self.path.decode("ascii", "backslashreplace") + ("?…" if self.query else "")
+        return f"<RequestHead {self.method.decode('ascii', 'backslashreplace')} {target}>"
 
 
 class ResponseHead:

@@ -14,17 +14,21 @@ from hypothesis import strategies as st
 
 from protogw.call import NO_METADATA, Call, Reply
 from protogw.errors import Code, GatewayError, InvalidRequest, Status
+from protogw.identity import Identity
+from protogw.observe import access_log
 from protogw.observe.access_log import (
     HANDED_BYTES,
     AccessLog,
     coloured_line,
     console_line,
     each,
+    keep_out,
     redacted,
     text,
     timestamp,
 )
 from protogw.observe.json_line import json_lines
+from protogw.wire.http import Peer
 from tests.support.rpc import UNARY, Exchange, head
 
 
@@ -204,6 +208,33 @@ async def test_lines_are_handed_over_in_batches() -> None:
     log.close()
     assert sum(block.count(b"\n") for block in sink.blocks) == recorded + 1
     assert sink.closed
+
+
+def test_what_policies_look_for_in_queries_is_cut_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "_secret", set(access_log.SECRET_PARAMETERS))
+    keep_out((b"Tenant-Pass",))
+    assert redacted(b"tenant-pass=abc&page=2") == b"tenant-pass=***&page=2"
+    assert redacted(b"Tenant%2DPass=abc&token=d") == b"Tenant%2DPass=***&token=***"
+
+
+async def test_a_client_without_an_address_has_a_line_too() -> None:
+    exchange = answered()
+    exchange.peer = Peer("", 0)
+    assert (await line_of(exchange))["client"] == ":0"
+
+
+async def test_a_line_that_cannot_be_made_does_not_keep_others_from_being() -> None:
+    sink = Kept()
+    log = AccessLog(sink, json_lines)  # type: ignore[arg-type]
+    exchange = answered()
+    assert exchange.call is not None
+    exchange.call.identity = Identity(subject="half a \ud800 character", scheme="x")
+    log.record(exchange, 0.0, None, "rest")
+    with pytest.raises(UnicodeEncodeError):
+        log.flush()
+    log.record(answered(), 0.0, None, "rest")
+    log.flush()
+    assert b"".join(sink.blocks).count(b"\n") == 1
 
 
 async def test_a_lone_line_is_handed_over_soon() -> None:

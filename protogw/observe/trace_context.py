@@ -19,6 +19,8 @@ B3: Final = b"b3"
 
 _LENGTH: Final = 55
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_USUAL = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""The usual form, for who needs none of the parts by itself."""
 _B3 = re.compile(rb"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-[0-9a-f]{16})?")
 _NO_TRACE, _NO_SPAN = b"0" * 32, b"0" * 16
 
@@ -42,6 +44,8 @@ def of_traceparent(value: bytes) -> Parent | None:
 
 def trace_of(value: bytes) -> str:
     """The trace that a `traceparent` names, in hexadecimal; "" when it says nothing valid."""
+    if _USUAL.fullmatch(value) is not None:
+        return value[3:35].decode("ascii")
     found = _parts(value)
     return "" if found is None else found[1].decode("ascii")
 

@@ -16,14 +16,12 @@ from pydantic import AfterValidator, Field
 from protogw.call import Call, Metadata
 from protogw.errors import Unauthenticated
 from protogw.values import LISTED, refuse
-from protogw.wire.http import Header
 from protogw.wire.recurring import Recurring
 
 MAX_BYTES = 16 << 10
 """The largest credential that is looked at."""
 
 _KEPT = 256
-_NONE: frozenset[bytes] = frozenset()
 _first = itemgetter(0)
 
 _PLACE = re.compile(r"(header|query|cookie)\.([!#$%&'*+.^_`|~0-9A-Za-z-]{1,100})")
@@ -57,8 +55,9 @@ class Places:
         self._memo: Recurring[int, tuple[Metadata, frozenset[bytes], Metadata]] = Recurring(_KEPT)
         self._read = self.header_names | (frozenset((b"cookie",)) if self._cookies else frozenset())
         """The fields that may have credentials."""
-        self._lone = next(iter(self._read)) if len(self._read) == 1 and not self._scheme and not self._cookies else b""
-        """The only field that may have one, where it holds nothing else."""
+        lone = len(self._read) == 1 and not self._scheme and not self._cookies and not self.query_names
+        self._lone = next(iter(self._read)) if lone else b""
+        """The only place where it may be, where that is a field which holds nothing else."""
 
     def take(self, call: Call) -> bytes | None:
         """The call's credential, None without any; it is taken out of what goes on where that is wanted.
@@ -70,6 +69,20 @@ class Places:
 
     def take_new(self, call: Call) -> bytes | None:
         """The same by who keeps what came of it, so that nothing need be kept here."""
+        lone = self._lone
+        if lone:
+            # Nearly always it is one field, which holds nothing else: found without a step for each of the others.
+            pairs = call.metadata.pairs
+            names = list(map(_first, pairs))
+            try:
+                at = names.index(lone)
+            except ValueError:
+                return None
+            value = pairs[at][1]
+            if value and len(value) <= MAX_BYTES and lone not in names[at + 1 :]:
+                if self._hide:
+                    call.metadata = Metadata(pairs[:at] + pairs[at + 1 :])
+                return value
         return self._taken(call, *self._parted(call.metadata))
 
     def _taken(self, call: Call, found: frozenset[bytes], rest: Metadata) -> bytes | None:
@@ -105,33 +118,22 @@ class Places:
 
     def _parted(self, metadata: Metadata) -> tuple[frozenset[bytes], Metadata]:
         """The credentials in the metadata, and the metadata without them."""
-        pairs = metadata.pairs
-        names = list(map(_first, pairs))
-        lone = self._lone
-        if lone:
-            # Nearly always it is one field, which holds nothing else: found without a step for each of the others.
-            if lone not in names:
-                return _NONE, metadata
-            at = names.index(lone)
-            if pairs[at][1] and lone not in names[at + 1 :]:
-                return frozenset((pairs[at][1],)), Metadata(pairs[:at] + pairs[at + 1 :])
-        elif self._read.isdisjoint(names):
-            return _NONE, metadata
+        read, pairs = self._read, metadata.pairs
+        places = [at for at, (name, _) in enumerate(pairs) if name in read]
         found: set[bytes] = set()
-        kept: list[Header] = []
-        for name, value in metadata.pairs:
+        kept = list(pairs)
+        for at in reversed(places):
+            name, value = pairs[at]
             if name in self.header_names:
                 bare = self._bare(value)
                 if bare is not None:
                     found.add(bare)
-                    continue
-            elif name == b"cookie" and self._cookies:
+                    del kept[at]
+            else:
                 found |= {text for cookie, text in _cookies(value) if cookie in self._cookies}
                 parts = [part for part in value.split(b";") if part.partition(b"=")[0].strip() not in self._cookies]
-                value = b";".join(parts).strip()
-                if not value:
-                    continue
-            kept.append((name, value))
+                rest = b";".join(parts).strip()
+                kept[at : at + 1] = ((name, rest),) if rest else ()
         return frozenset(found), Metadata(tuple(kept)) if found else metadata
 
     def _bare(self, value: bytes) -> bytes | None:

@@ -367,13 +367,11 @@ def _console(entry: Entry, facts: Facts, colour: str, plain: str) -> str:
     through = f" via {upstream}" if upstream else ""
     if more is not None:
         if more.calls:
-            what = (
-                f"{what} → {text(more.operation.encode(), MAX_AGENT)}, {more.calls} call{'s' if more.calls > 1 else ''}"
-            )
+            what = f"{what} → {words(more.operation, MAX_AGENT)}, {more.calls} call{'s' if more.calls > 1 else ''}"
         if more.tries > 1:
             through += f" in {more.tries} tries"
         if more.error:
-            through += f": {text(more.error.encode(), MAX_ERROR)}"
+            through += f": {words(more.error, MAX_ERROR)}"
     return (
         f"{timestamp(at)[11:23]} {colour}{outcome}{plain} {front_end or '-'} {what} {elapsed_s * 1e3:.1f}ms "
         f"{received}B in {sent}B out {client}:{port}{through}\n"
@@ -434,6 +432,11 @@ def text(value: bytes, limit: int) -> str:
             return plain if len(value) <= limit else plain + "…"
     escaped = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in cut)
     return escaped if len(value) <= limit else escaped + "…"
+
+
+def words(value: str, limit: int) -> str:
+    """The same of text, which may have come from a client or a service."""
+    return text(value.encode("utf-8", "surrogatepass"), limit)
 
 
 def recurring(value: bytes, limit: int) -> str:

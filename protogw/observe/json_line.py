@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from protogw.observe.access_log import CODES, MAX_AGENT, MAX_ERROR, MAX_ID, Entry, Facts, facts_of, text, timestamp
+from protogw.observe.access_log import CODES, MAX_AGENT, MAX_ERROR, MAX_ID, Entry, Facts, facts_of, timestamp, words
 
 if TYPE_CHECKING:
     from protogw.identity import Identity
@@ -81,7 +81,7 @@ def _name(value: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _caller(who: str) -> str:
-    return _printable(text(who.encode(), MAX_ID))
+    return _printable(words(who, MAX_ID))
 
 
 def _printable(value: str | None) -> str:
@@ -98,12 +98,12 @@ _shown = lru_cache(maxsize=1024)(_printable)
 def _rest(more: More) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if more.error:
-        fields["error"] = text(more.error.encode(), MAX_ERROR)
+        fields["error"] = words(more.error, MAX_ERROR)
     if more.left_ms is not None:
         fields["deadline_left_ms"] = more.left_ms
     if more.tries > 1:
         fields["tries"] = more.tries
     if more.calls:
-        fields["operation"] = text(more.operation.encode(), MAX_AGENT)
+        fields["operation"] = words(more.operation, MAX_AGENT)
         fields["calls"] = more.calls
     return fields

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from protogw.observe.access_log import CODES, MAX_PATH, MAX_QUERY, Entry, Facts, redacted, text, timestamp
+from protogw.observe.access_log import (
+    CODES,
+    MAX_AGENT,
+    MAX_ERROR,
+    MAX_PATH,
+    MAX_QUERY,
+    Entry,
+    Facts,
+    redacted,
+    text,
+    timestamp,
+    words,
+)
 
 if TYPE_CHECKING:
     from protogw.wire.http import Header
@@ -52,8 +64,8 @@ _PLAIN: dict[str, Read] = {
     "subject": lambda entry, _: _who(entry, "subject"),
     "trace_id": lambda entry, facts: (entry[13].trace_id if entry[13] is not None else "") or facts.trace_id,
     "tries": lambda entry, _: entry[13].tries if entry[13] is not None else 1,
-    "error": lambda entry, _: (entry[13].error or None) if entry[13] is not None else None,
-    "operation": lambda entry, _: (entry[13].operation or None) if entry[13] is not None else None,
+    "error": lambda entry, _: (words(entry[13].error, MAX_ERROR) or None) if entry[13] is not None else None,
+    "operation": lambda entry, _: (words(entry[13].operation, MAX_AGENT) or None) if entry[13] is not None else None,
     "calls": lambda entry, _: (entry[13].calls or None) if entry[13] is not None else None,
     "deadline_left_ms": lambda entry, _: entry[13].left_ms if entry[13] is not None else None,
 }
@@ -156,4 +168,4 @@ def _text(value: bytes | None) -> str | None:
 
 def _who(entry: Entry, part: str) -> str | None:
     found: str = getattr(entry[12], part, "")
-    return text(found.encode(), MAX_FIELD) if found else None
+    return words(found, MAX_FIELD) if found else None

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from protogw.observe import access_log
 from protogw.observe.access_log import (
     HANDED_BYTES,
     AccessLog,
+    Entry,
     coloured_line,
     console_line,
     each,
@@ -223,14 +225,25 @@ async def test_a_client_without_an_address_has_a_line_too() -> None:
     assert (await line_of(exchange))["client"] == ":0"
 
 
-async def test_a_line_that_cannot_be_made_does_not_keep_others_from_being() -> None:
-    sink = Kept()
-    log = AccessLog(sink, json_lines)  # type: ignore[arg-type]
+async def test_half_a_character_is_logged_escaped() -> None:
     exchange = answered()
     assert exchange.call is not None
-    exchange.call.identity = Identity(subject="half a \ud800 character", scheme="x")
-    log.record(exchange, 0.0, None, "rest")
-    with pytest.raises(UnicodeEncodeError):
+    exchange.call.identity = Identity(subject="half \ud800", scheme="x")
+    assert (await line_of(exchange))["consumer"] == "half \\xed\\xa0\\x80"
+
+
+async def test_lines_that_cannot_be_made_do_not_keep_others_from_being() -> None:
+    sink, faults = Kept(), [True]
+
+    def lines(entries: Iterable[Entry]) -> bytes:
+        if faults:
+            faults.pop()
+            raise RuntimeError
+        return json_lines(entries)
+
+    log = AccessLog(sink, lines)  # type: ignore[arg-type]
+    log.record(answered(), 0.0, None, "rest")
+    with pytest.raises(RuntimeError):
         log.flush()
     log.record(answered(), 0.0, None, "rest")
     log.flush()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protogw.call import NO_METADATA, Call, Composite, Metadata, Reply, Tries
-from protogw.errors import Code, GatewayError, Status
+from protogw.errors import Code, GatewayError, InvalidRequest, Status
 from protogw.identity import Identity
 from protogw.observe.access_log import AccessLog, console_line, each
 from protogw.observe.json_line import json_lines
@@ -51,6 +51,11 @@ async def test_what_is_not_there_is_a_dash_and_quotes_cannot_be_forged() -> None
     form = each(template_line('{header.x-tenant} "{user_agent}"'))
     said = await line(exchange(("user-agent", 'a" 200 "b')), form)
     assert said == '- "a\\x22 200 \\x22b"\n'
+
+
+async def test_no_error_can_begin_a_line_of_its_own() -> None:
+    said = await line(exchange(), each(template_line("{error}")), InvalidRequest("no\n200 OK \x1b[2J"))
+    assert said == "no\\x0a200 OK \\x1b[2J\n"
 
 
 async def test_a_line_of_chosen_fields_has_these_and_no_others() -> None:

@@ -98,7 +98,11 @@ class LineSink:
         try:
             if self._reopening:
                 self._reopening = False
-                fresh = self._open()
+                try:
+                    fresh = self._open()
+                except OSError:
+                    self._reopening = True  # until it can be: the old file may be deleted by now
+                    raise
                 os.close(self._fd)
                 self._fd = fresh
             data = b"".join([block for block, _ in batch])

@@ -82,8 +82,9 @@ def test_it_goes_on_once_the_destination_is_well_again(tmp_path: Path) -> None:
     sink.write(b"lost\n", 1)
     until(lambda: sink.dropped == 1)
     assert sink.error == "Is a directory"
+    sink.write(b"lost\n", 1)
+    until(lambda: sink.dropped == 2)
     folder.rmdir()
-    sink.reopen()
     sink.write(b"kept\n", 1)
     sink.close()
     assert path.read_bytes() == b"kept\n"

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import orjson
@@ -41,6 +42,8 @@ class Key(Protocol):
 
 MAX_LENGTH: Final = 4096
 """Characters of one expression."""
+MAX_KEY: Final = 256
+"""Characters of a key."""
 
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_-]+)*")
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
@@ -204,7 +207,7 @@ class Expression:
             self._read = _compiled_cel(text, roots)
             self.reads_message = "message" in roots
         self.key: Key = _FAST.get(text, self._key)
-        """Its value as a key: text as it is, other values as JSON, "" for what is not there."""
+        """Its value as a key: text as it is, other values as JSON, "" for what is not there; of long ones a digest."""
 
     def value(self, call: Call, payload: Payload | None = None) -> Any:
         """Its value; raises ExpressionError, or InvalidRequest when the message it reads is none."""
@@ -215,9 +218,10 @@ class Expression:
             value = self._read(call, payload)
         except ExpressionError:
             return ""
-        if isinstance(value, str):
-            return value
-        return "" if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        if not isinstance(value, str):
+            value = "" if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        # Keys are kept by the 100,000, and a client may choose them.
+        return value if len(value) <= MAX_KEY else f"sha256:{sha256(value.encode()).hexdigest()}"
 
     def holds(self, call: Call, payload: Payload | None = None) -> bool:
         """Whether it is true; raises ExpressionError when it is no truth value or has none."""

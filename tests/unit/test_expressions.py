@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from protogw.call import Call, Encoding, Metadata, Payload
-from protogw.expressions import Expression, ExpressionError, ExpressionText
+from protogw.expressions import MAX_KEY, Expression, ExpressionError, ExpressionText
 from protogw.identity import Identity
 from protogw.wire.http import HTTP_2, Peer, RequestHead
 from tests.support import rpc
@@ -94,6 +94,17 @@ def test_nobody_has_an_empty_identity() -> None:
 )
 def test_a_key_is_text(text: str, key: str) -> None:
     assert Expression(text).key(call()) == key
+
+
+def test_a_key_takes_no_more_room_however_long_what_it_is_made_of() -> None:
+    made, other, short = call(), call(), call()
+    made.metadata = Metadata(((b"x-user", b"u" * 60_000),))
+    other.metadata = Metadata(((b"x-user", b"u" * 59_999 + b"v"),))
+    short.metadata = Metadata(((b"x-user", b"u" * MAX_KEY),))
+    key = Expression("header.x-user").key
+    assert len(key(made)) <= MAX_KEY
+    assert key(made) == key(made) != key(other)
+    assert key(short) == "u" * MAX_KEY
 
 
 @pytest.mark.parametrize("text", ["message.absent", "identity.claims.absent == 1", "message.text.size"])

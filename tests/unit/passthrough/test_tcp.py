@@ -55,7 +55,7 @@ async def test_a_connection_is_carried_and_its_line_is_told(origin: Origin) -> N
         line = await passing.recorded.last()
         assert (line.listener, line.kind, line.client, line.port) == ("raw", "tcp", host, port)
         assert (line.upstream, line.bytes_in, line.bytes_out, line.ended) == (origin.address, 8, 10, "closed")
-        assert line.elapsed_s > 0
+        assert line.elapsed_s >= 0  # by the clock of the loop, which goes in milliseconds
         client.close()
         counters = passing.tcp.counters
         assert (counters.accepted, counters.bytes_in, counters.bytes_out) == (1, 8, 10)

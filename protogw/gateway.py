@@ -216,9 +216,8 @@ class Gateway:
             call.reply = reply
         except (GatewayError, KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:
-            # A fault of ours, or of a policy's author, in one call must not harm others; nor may sys.exit in its code,
-            # a panic of a library in Rust, or something that it waits for and that somebody else cancels.
+        except BaseException as error:  # a fault of ours, or of a policy's author, in one call must not harm others
+            # Nor may sys.exit in its code, a panic of a library in Rust, or what it waits for and another cancels.
             if _is_cancelled(error):
                 raise
             log.exception("%s in %r", self.blame(error), call)

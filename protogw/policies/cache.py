@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
@@ -26,6 +24,7 @@ from protogw.policies.cache_flights import Flights, Landed
 from protogw.policies.cache_key import Asked, Keys
 from protogw.policies.called import CallName, meant, names
 from protogw.policies.freshness import Rules, seconds
+from protogw.policies.seldom import Seldom
 from protogw.stores.base import StoreError
 from protogw.stores.cache_memory import MemoryCache
 from protogw.stores.entries import CacheStore, Clock, Entry, Wanted, wall
@@ -33,7 +32,6 @@ from protogw.values import LISTED, Bytes, Positive, Seconds, refuse
 
 log = logging.getLogger("protogw")
 
-_COMPLAIN_S = 10.0
 MOST_BEHIND = 64
 """Answers that are fetched anew in the background at once; beyond that, stale ones stay stale a little longer."""
 BEHIND_S = 15.0
@@ -119,7 +117,7 @@ class Cache:
         self._plans: dict[bytes, tuple[Method, float | None, bool]] = {}
         self._purges = 0
         self._behind: dict[bytes, asyncio.Task[None]] = {}
-        self._told_s = -math.inf
+        self._telling = Seldom()
         self.failures = 0
         """Questions that the store did not answer."""
 
@@ -346,9 +344,7 @@ class Cache:
 
     def _complain(self, error: StoreError) -> None:
         self.failures += 1
-        now = time.monotonic()
-        if now - self._told_s >= _COMPLAIN_S:
-            self._told_s = now
+        if self._telling.due():
             log.warning("policies.%s: the store cannot be asked, calls are not cached: %s", self._name, error)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import time
 from collections import deque
 from functools import partial
 from typing import Annotated, ClassVar, Literal, Self
@@ -18,6 +16,7 @@ from protogw.counting import Count
 from protogw.errors import LimitReached, Overloaded
 from protogw.expressions import ExpressionText, of_head
 from protogw.policies.base import Handler, PolicySettings, Tools
+from protogw.policies.seldom import Seldom
 from protogw.policies.slots import Slot, held
 from protogw.stores.base import StoreError
 from protogw.stores.places import Places, SharesPlaces
@@ -26,7 +25,6 @@ from protogw.values import Seconds
 log = logging.getLogger("protogw")
 
 _RETRY_S = 1.0
-_COMPLAIN_S = 10.0
 _MOST_WAITING = 100_000
 
 
@@ -71,7 +69,7 @@ class Concurrency:
         self._shared: Places | None = None
         """The places of the node, where other processes have some of them."""
         self._entered = 0
-        self._told_s = -math.inf
+        self._telling = Seldom()
 
     def equip(self, tools: Tools) -> None:
         self._name = tools.name
@@ -106,13 +104,8 @@ class Concurrency:
             await self._wait(room)
         else:
             room.running += 1
-        slot = Slot(room.leave)
-        try:
-            reply = await forward(call)
-        except BaseException:
-            slot.free()
-            raise
-        return held(reply, slot)
+        with Slot(room.leave) as slot:
+            return held(await forward(call), slot)
 
     async def _among(self, shared: Places, key: str, call: Call, forward: Handler) -> Reply:
         """The same where other processes share the places."""
@@ -130,18 +123,11 @@ class Concurrency:
         if not entered:
             raise self._refusal()
         self._entered += 1
-        slot = Slot(partial(self._left, shared, name))
-        try:
-            reply = await forward(call)
-        except BaseException:
-            slot.free()
-            raise
-        return held(reply, slot)
+        with Slot(partial(self._left, shared, name)) as slot:
+            return held(await forward(call), slot)
 
     def _complain(self, error: StoreError) -> None:
-        now = time.monotonic()
-        if now - self._told_s >= _COMPLAIN_S:
-            self._told_s = now
+        if self._telling.due():
             become = "let through" if self._settings.on_error == "open" else "refused"
             log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
 

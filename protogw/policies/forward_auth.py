@@ -7,8 +7,6 @@ authorization). A service that is slow, broken or gone lets nobody through unles
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -25,12 +23,12 @@ from protogw.policies.authentication import Authentication, AuthenticationSettin
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.forward_auth_http import HttpJudge
 from protogw.policies.identity_headers import FieldName, twinless
+from protogw.policies.seldom import Seldom
 from protogw.policies.verdicts import UNANSWERED, Judge, Unanswered, Vouched
 from protogw.values import LISTED, Bytes, Positive, refuse
 
 log = logging.getLogger("protogw")
 
-_COMPLAIN_S: Final = 10.0
 
 _ADDRESS: Final = r"^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}$"
 
@@ -124,7 +122,7 @@ class ForwardAuth(Authentication):
         self._taken = frozenset(twinless(name.encode()) for name in settings.take)
         self.written_headers = self.written_headers | self._taken
         self._judge: Judge
-        self._told_s = -math.inf
+        self._telling = Seldom()
         self._unanswered = Count()
 
     def equip(self, tools: Tools) -> None:
@@ -214,9 +212,7 @@ class ForwardAuth(Authentication):
         call.metadata = Metadata(kept + tuple((name, value) for name, value, _ in fields))
 
     def _complain(self, error: Unanswered) -> None:
-        now = time.monotonic()
-        if now - self._told_s >= _COMPLAIN_S:
-            self._told_s = now
+        if self._telling.due():
             become = "let through" if self._settings.on_error == "open" else "refused"
             log.warning("policies.%s: there is no verdict, calls are %s: %s", self.name, become, error)
 

@@ -37,6 +37,7 @@ from protogw.policies.claims import (
     lasts_until,
 )
 from protogw.policies.credentials import PlaceList, Places
+from protogw.policies.seldom import Seldom
 from protogw.policies.tokens.compact import TokenFault
 from protogw.values import LISTED, Positive, refuse
 
@@ -49,7 +50,6 @@ MOST_ASKED: Final = 256
 """Tokens that are asked about at once; for more the call is refused as UNAVAILABLE."""
 _REFUSED_S: Final = 5.0
 """How long a token that is worth nothing need not be asked about again."""
-_COMPLAIN_S: Final = 10.0
 
 
 def _visible(value: str) -> str:
@@ -123,7 +123,7 @@ class Introspection(PlacedAuthentication):
         self._bad_s = min(_REFUSED_S, settings.remember)
         self._asking: dict[bytes, asyncio.Task[Identity]] = {}
         self._fetcher: Fetcher | None = None
-        self._told_s = float("-inf")
+        self._telling = Seldom()
 
     def equip(self, tools: Tools) -> None:
         super().equip(tools)
@@ -201,9 +201,7 @@ class Introspection(PlacedAuthentication):
         return found
 
     def _unable(self, why: str) -> GatewayError:
-        now = time.monotonic()
-        if now - self._told_s >= _COMPLAIN_S:
-            self._told_s = now
+        if self._telling.due():
             log.warning("policies.%s: tokens cannot be checked, calls are refused: %s", self.name, why)
         return UpstreamError("tokens cannot be checked now")
 

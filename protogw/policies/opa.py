@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import orjson
 from pydantic import Field, StringConstraints, model_validator
@@ -26,6 +24,7 @@ from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.forward_auth import HeaderName, Url
 from protogw.policies.identity_headers import FieldName, twinless
 from protogw.policies.inspected import settled
+from protogw.policies.seldom import Seldom
 from protogw.policies.verdicts import MOST_TEXT, UNANSWERED, Unanswered, clean
 from protogw.values import LISTED, Positive, Seconds
 from protogw.wire.http import Header
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from cachebox import TTLCache
 
 log = logging.getLogger("protogw")
-
-_COMPLAIN_S: Final = 10.0
 
 
 Token = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[\x21-\x7e]+$")]
@@ -108,7 +105,7 @@ class Opa:
             from cachebox import TTLCache
 
             self._cache = TTLCache(settings.cache_size, settings.cache)
-        self._told_s = -math.inf
+        self._telling = Seldom()
         self._unanswered = Count()
 
     def equip(self, tools: Tools) -> None:
@@ -229,9 +226,7 @@ class Opa:
         return found
 
     def _complain(self, error: Unanswered) -> None:
-        now = time.monotonic()
-        if now - self._told_s >= _COMPLAIN_S:
-            self._told_s = now
+        if self._telling.due():
             become = "let through" if self._settings.on_error == "open" else "refused"
             log.warning("policies.%s: there is no decision, calls are %s: %s", self._name, become, error)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 import time
 from collections import OrderedDict
@@ -27,6 +26,7 @@ from protogw.paths import parse_path
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
 from protogw.policies.left import left, tell
+from protogw.policies.seldom import Seldom
 from protogw.stores.base import StoreError
 from protogw.stores.quotas import QuotaStore, Spent, opened
 from protogw.values import refuse
@@ -35,7 +35,6 @@ log = logging.getLogger("protogw")
 
 MOST_SHOWN = 10_000
 """Consumers whose use the admin address shows: those seen last."""
-_COMPLAIN_S = 10.0
 _ALLOWANCE = re.compile(r"([0-9]{1,15})\s?/\s?(hour|day|week|month)")
 _ROLLING = {"hour": 3600.0, "day": 86400.0, "week": 604800.0, "month": 2592000.0}
 
@@ -138,7 +137,7 @@ class Quota:
         self._periods: dict[str, tuple[float, float, float]] = {}
         """The current period of each length: when it began, when it ends, and when the one before began."""
         self._shown: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._told_s = -math.inf
+        self._telling = Seldom()
         self.failures = 0
         """Uses that the store did not answer."""
         self._allowed, self._refused, self._unasked = Count(), Count(), Count()
@@ -248,9 +247,7 @@ class Quota:
         }
 
     def _complain(self, error: StoreError) -> None:
-        now = time.monotonic()
-        if now - self._told_s >= _COMPLAIN_S:
-            self._told_s = now
+        if self._telling.due():
             become = "let through" if self._open else "refused"
             log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
 

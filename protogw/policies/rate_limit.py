@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -22,13 +21,12 @@ from protogw.expressions import ExpressionText, of_head
 from protogw.policies.base import Folding, Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
 from protogw.policies.left import FIELDS, left, tell
+from protogw.policies.seldom import Seldom
 from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
 from protogw.stores.memory import MemoryCounters
 from protogw.values import LISTED, PerTime
 
 log = logging.getLogger("protogw")
-
-_COMPLAIN_S = 10.0
 
 
 class RateLimitSettings(PolicySettings):
@@ -88,7 +86,7 @@ class RateLimit(Folding):
         self._bucket = self._windows[0] if lone and isinstance(settings.cost, int) else None
         """The only window, where that is a token bucket of calls with a fixed cost."""
         self._memory: MemoryCounters | None = None
-        self._told_s = -math.inf
+        self._telling = Seldom()
         self.failures = 0
         """Wishes that the store did not answer."""
         self._allowed, self._refused, self._unasked = Count(), Count(), Count()
@@ -200,9 +198,7 @@ class RateLimit(Folding):
         return cost_of(written, call, payload) * size
 
     def _complain(self, error: StoreError) -> None:
-        now = time.monotonic()
-        if now - self._told_s >= _COMPLAIN_S:
-            self._told_s = now
+        if self._telling.due():
             become = "let through" if self._open else "refused"
             log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
 

@@ -162,13 +162,8 @@ class Shed:
         if self.running >= most * (_ROOM[rank] if self._priority is not None else 1.0):
             raise self._refusal(f"{self.running} calls are in flight")
         self.running += 1
-        slot = Slot(self._leave)
-        try:
-            reply = await forward(call)
-        except BaseException:
-            slot.free()
-            raise
-        return held(reply, slot)
+        with Slot(self._leave) as slot:
+            return held(await forward(call), slot)
 
     async def _hold(self, call: Call) -> None:
         """Let the client wait for its refusal, if there is room for one more."""

@@ -34,6 +34,14 @@ class Slot:
 
     __del__ = free
 
+    def __enter__(self) -> Slot:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Free where there is no reply; else it is the reply's to do (`held`)."""
+        if kind is not None:
+            self.free()
+
 
 def held(reply: Reply, slot: Slot) -> Reply:
     """The reply, which frees the slot once it has ended."""

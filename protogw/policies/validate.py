@@ -7,8 +7,6 @@ buf.validate.Violations, which every protocol that has details carries.
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -19,11 +17,11 @@ from protogw.descriptors.model import Method, Spelling
 from protogw.errors import BadUpstream, BodyTooLarge, Code, GatewayError, InvalidRequest
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.message_checks import Checks, Known
+from protogw.policies.seldom import Seldom
 from protogw.values import Bytes
 
 log = logging.getLogger("protogw")
 
-_COMPLAIN_S = 10.0
 _MOST_UNSAID = 50
 
 
@@ -77,7 +75,7 @@ class Validate:
         self._name = "validate"
         self._spelling: Callable[[str], Spelling] = lambda front_end: Spelling.PROTO
         self._plans: dict[bytes, _Plan] = {}
-        self._told_s = -math.inf
+        self._telling = Seldom()
         self.logged = 0
         """Messages that were not as their schema says and were let through."""
 
@@ -146,9 +144,7 @@ class Validate:
 
     def _log(self, what: str, error: InvalidRequest) -> None:
         self.logged += 1
-        now = time.monotonic()
-        if now - self._told_s >= _COMPLAIN_S:
-            self._told_s = now
+        if self._telling.due():
             log.warning("policies.%s: %s is not as its schema says: %s", self._name, what, error.message)
 
 

@@ -38,8 +38,11 @@ ISSUER = "write identity.key"
 
 async def told(folder: Path, use: list[str], policy: Any = FAIR, **more: Any) -> list[str]:
     policies = {**POLICIES, "fair": policy}
-    config = config_of({"up": {"http": ["http://127.0.0.1:1"]}}, policies=policies, use=use, **more)
-    loaded = load(written(config, folder), KINDS)
+    return of_config(folder, policies=policies, use=use, **more)
+
+
+def of_config(folder: Path, **config: Any) -> list[str]:
+    loaded = load(written(config_of({"up": {"http": ["http://127.0.0.1:1"]}}, **config), folder), KINDS)
     gateway = build(loaded)
     try:
         return cautions(loaded, gateway.policies)
@@ -190,17 +193,7 @@ HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQxMjM0NTY3OA$" + "A" * 43
 
 
 async def told_of_asked(folder: Path, settings: dict[str, Any], policies: dict[str, Any], **more: Any) -> list[str]:
-    config = config_of(
-        {"up": {"http": ["http://127.0.0.1:1"]}},
-        policies={"asked": {"introspection": {**ASKED, **settings}}, **policies},
-        **more,
-    )
-    loaded = load(written(config, folder), KINDS)
-    gateway = build(loaded)
-    try:
-        return cautions(loaded, gateway.policies)
-    finally:
-        gateway.stop()
+    return of_config(folder, policies={"asked": {"introspection": {**ASKED, **settings}}, **policies}, **more)
 
 
 @pytest.mark.parametrize(

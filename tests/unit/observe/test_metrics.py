@@ -155,22 +155,26 @@ def test_more_label_sets_than_there_may_be_share_one() -> None:
     assert sum(metrics.series["http", OVERFLOW, OVERFLOW, OVERFLOW, "OK"].buckets) == 50
 
 
+class Address:
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+
+class Pool:
+    def __init__(self, label: str) -> None:
+        self.endpoints = (Address(label),)
+
+
+class Member:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Split(Target):
+    between = (Member("kit"), Member("kit_v2"))
+
+
 def test_a_call_of_a_route_with_weights_counts_under_the_upstream_that_it_went_to() -> None:
-    class Address:
-        def __init__(self, label: str) -> None:
-            self.label = label
-
-    class Pool:
-        def __init__(self, label: str) -> None:
-            self.endpoints = (Address(label),)
-
-    class Member:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-    class Split(Target):
-        between = (Member("kit"), Member("kit_v2"))
-
     metrics = Metrics()
     metrics.routed({"kit": Pool("10.0.0.1:1"), "kit_v2": Pool("10.0.0.2:1")})
     route = Route("routes[0]", Split())
@@ -183,21 +187,6 @@ def test_a_call_of_a_route_with_weights_counts_under_the_upstream_that_it_went_t
 
 
 async def test_messages_of_a_route_with_weights_count_under_the_upstream_that_they_went_to() -> None:
-    class Address:
-        def __init__(self, label: str) -> None:
-            self.label = label
-
-    class Pool:
-        def __init__(self, label: str) -> None:
-            self.endpoints = (Address(label),)
-
-    class Member:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-    class Split(Target):
-        between = (Member("kit"), Member("kit_v2"))
-
     async def messages(count: int) -> AsyncIterator[Payload]:
         for _ in range(count):
             yield Payload(b"{}", Encoding.JSON)

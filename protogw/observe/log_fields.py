@@ -62,7 +62,7 @@ _PLAIN: dict[str, Read] = {
     "request_id": lambda _, facts: facts.request_id,
     "consumer": lambda entry, _: _who(entry, "consumer"),
     "subject": lambda entry, _: _who(entry, "subject"),
-    "trace_id": lambda entry, facts: (entry[13].trace_id if entry[13] is not None else "") or facts.trace_id,
+    "trace_id": lambda entry, facts: (entry[13].trace_id if entry[13] is not None else "") or facts.trace_id or None,
     "tries": lambda entry, _: entry[13].tries if entry[13] is not None else 1,
     "error": lambda entry, _: (words(entry[13].error, MAX_ERROR) or None) if entry[13] is not None else None,
     "operation": lambda entry, _: (words(entry[13].operation, MAX_AGENT) or None) if entry[13] is not None else None,

@@ -87,6 +87,13 @@ async def test_a_usual_line_says_who_called_and_which_trace_it_is() -> None:
     assert (said["consumer"], said["trace_id"]) == ("shop", TRACE)
 
 
+async def test_a_traceparent_that_says_nothing_valid_names_no_trace() -> None:
+    made = exchange(("traceparent", "00-nonsense"))
+    assert json.loads(await line(made, each(chosen_line(["trace_id"])))) == {"trace_id": None}
+    assert await line(made, each(template_line("{trace_id}"))) == "-\n"
+    assert "trace_id" not in json.loads(await line(made, json_lines))
+
+
 async def test_a_recorded_trace_is_named_by_the_id_that_it_has_here() -> None:
     made = exchange()
     assert made.call is not None

@@ -18,7 +18,7 @@ from protogw.descriptors.model import Method
 from protogw.errors import Forbidden, GatewayError, Unauthenticated
 from protogw.policies.authorize_fields import FieldRule, MethodFields, misfits
 from protogw.policies.base import Handler, PolicySettings
-from protogw.policies.called import meant
+from protogw.policies.called import meant, names
 from protogw.policies.inspected import Inspected, settled
 from protogw.policies.rights import Requirement, Rights
 from protogw.routing.matcher import ANY, Entry, Match, Matcher
@@ -136,7 +136,7 @@ class _Rule:
             self.paths = Matcher.build(Entry(verb, parse(path), None) for path in match.path for verb in verbs)
 
     def is_for(self, method: Method) -> bool:
-        return any(_fits(call, method) for call in self.calls)
+        return any(names(call, method) for call in self.calls)
 
     def is_for_request(self, verb: bytes, path: bytes) -> bool:
         if self.settings.match is None:
@@ -175,7 +175,7 @@ class Authorize:
             written = rule.settings.match.call if rule.settings.match is not None else ()
             its = [method for method in methods if rule.is_for(method)]
             for call in written:
-                if call != "*" and not any(_fits(call, method) for method in its):
+                if call != "*" and not any(names(call, method) for method in its):
                     found.append(f"rules[{index}].match: no method that it is around is {call}{meant(call, methods)}")
             found += [f"rules[{index}].fields: {fault}" for fault in misfits(rule.settings.fields, its)]
         return found
@@ -246,10 +246,6 @@ class Authorize:
                 return
         if not self._open:
             raise _unmatched(call, what)
-
-
-def _fits(call: str, method: Method) -> bool:
-    return call == method.full_name or (call[-1] == "*" and method.full_name.startswith(call[:-1]))
 
 
 def _unmatched(call: Call, what: str) -> GatewayError:

@@ -27,9 +27,8 @@ CallName = Annotated[str, AfterValidator(_call)]
 
 
 def names(pattern: str, method: Method) -> bool:
-    """Whether a pattern of settings means the method."""
-    service, _, name = pattern.partition("/")
-    return service == method.service and name in ("*", method.name)
+    """Whether a pattern of settings means the method: it is its name, or ends in `*` and begins it."""
+    return pattern == method.full_name or (pattern[-1] == "*" and method.full_name.startswith(pattern[:-1]))
 
 
 def meant(pattern: str, methods: Sequence[Method]) -> str:

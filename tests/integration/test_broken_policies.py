@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,10 @@ def broken(service: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         {"kit": {"grpc": [f"127.0.0.1:{service.port}"], "schema": "kit.pb"}},
         policies={"fair": {"rate_limit": {"rate": "100000/s"}}, "odd": {"ip_filter": {"deny": "192.0.2.1"}}},
         use=["fair", "odd"],
-        routes=[{"match": {"call": "kit.v1.Echo/*"}, "timeout": "300ms"}],
+        routes=[
+            {"match": {"call": "kit.v1.Echo/Look"}, "timeout": "300ms"},
+            {"match": {"call": "kit.v1.Echo/*"}},
+        ],
     )
     with gateway(config, tmp_path) as running:
         yield running
@@ -59,36 +63,33 @@ def broken(service: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_policy_that_raises_is_named_and_harms_one_call(
     kind: type[Driver], broken: Running, service: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = kind(broken.port)
-    before = service.counts.started
-    with caplog.at_level(logging.ERROR, "protogw"):
-        Odd.how = "raise"
-        result = client.call("Unary", kit.message("x"))
-    assert (result.code, result.message) == (13, "internal error")
-    assert service.counts.started == before
-    assert [line.partition(":")[0] for line in caplog.messages] == ["policies.odd"]
-    Odd.how = ""
-    assert client.call("Unary", kit.message("x")).code == 0
-    client.close()
+    with closing(kind(broken.port)) as client:
+        before = service.counts.started
+        with caplog.at_level(logging.ERROR, "protogw"):
+            Odd.how = "raise"
+            result = client.call("Unary", kit.message("x"))
+        assert (result.code, result.message) == (13, "internal error")
+        assert service.counts.started == before
+        assert [line.partition(":")[0] for line in caplog.messages] == ["policies.odd"]
+        Odd.how = ""
+        assert client.call("Unary", kit.message("x")).code == 0
 
 
 def test_a_policy_that_hangs_ends_with_the_calls_deadline(broken: Running, service: Backend) -> None:
-    client = Grpc(broken.port)
-    before = service.counts.started
-    Odd.how = "hang"
-    assert client.call("Unary", kit.message("x")).code == 4
-    assert client.call("Unary", kit.message("x"), timeout=0.1).code == 4
-    assert service.counts.started == before
-    Odd.how = ""
-    assert client.call("Unary", kit.message("x")).code == 0
-    client.close()
+    with closing(Grpc(broken.port)) as client:
+        before = service.counts.started
+        Odd.how = "hang"
+        assert client.call("Look", kit.message("x")).code == 4
+        assert client.call("Unary", kit.message("x"), timeout=0.1).code == 4
+        assert service.counts.started == before
+        Odd.how = ""
+        assert client.call("Unary", kit.message("x")).code == 0
 
 
 @pytest.mark.parametrize("kind", [*DRIVERS, Graphql], ids=lambda kind: kind.name)
 def test_a_policy_that_answers_nonsense_fails_the_call(kind: type[Driver], broken: Running) -> None:
-    client = kind(broken.port)
-    Odd.how = "nonsense"
-    assert client.call("Unary", kit.message("x")).code == 13
-    Odd.how = ""
-    assert client.call("Unary", kit.message("x")).code == 0
-    client.close()
+    with closing(kind(broken.port)) as client:
+        Odd.how = "nonsense"
+        assert client.call("Unary", kit.message("x")).code == 13
+        Odd.how = ""
+        assert client.call("Unary", kit.message("x")).code == 0

@@ -7,8 +7,9 @@ nothing but the call, and whose regular expressions take linear time. Knows no p
                                        or schemes are alike
     identity.subject · .consumer · .issuer · .scheme · .groups · .scopes · .claims.NAME · .metadata.NAME
     peer.address · peer.identity       the client's address, and the name its certificate vouches for
-    header.NAME                        the first value of a field of the metadata
-    method · service · front_end · host · path
+    header.NAME                        a field of the metadata; several of one name are one, with commas between
+    method · service · front_end
+    host · path                        in one spelling, whatever the client's: wire.spelling
     cost                               what the front end says that the call costs: of GraphQL its field's part of the
                                        operation's cost (docs/graphql.md), of everything else 1
     message.FIELD                      the request's message (of a stream: the one at hand), as ProtoJSON writes it
@@ -26,6 +27,7 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from protogw.call import Call, Payload
 from protogw.values import refuse
+from protogw.wire.spelling import host_of, path_of
 
 if TYPE_CHECKING:
     from protogw.identity import Identity
@@ -88,10 +90,18 @@ _NOBODY: Final[Mapping[str, Any]] = {
 
 
 def _headers(call: Call, payload: Payload | None) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    found: dict[bytes, bytes] = {}
     for name, value in call.metadata.pairs:
-        found.setdefault(name.decode("latin-1"), value.decode("utf-8", "replace"))
-    return found
+        before = found.get(name)
+        found[name] = value if before is None else before + _between(name) + value
+    return {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in found.items()}
+
+
+def _between(name: bytes) -> bytes:
+    """What stands between the values of a field that is there more than once (RFC 9110 section 5.3, RFC 9113 section
+    8.2.3). Services take the first, the last or all of them: with one of them alone, a condition would be asked of
+    another value than the service reads."""
+    return b"; " if name == b"cookie" else b", "
 
 
 def _peer(call: Call, payload: Payload | None) -> Mapping[str, str]:
@@ -113,13 +123,11 @@ def _front_end(call: Call, payload: Payload | None) -> str:
 def _host(call: Call, payload: Payload | None) -> str:
     if call.head is None:
         return ""
-    authority = call.head.authority.lower()
-    end = authority.find(b"]") + 1 if authority.startswith(b"[") else authority.find(b":")
-    return (authority[:end] if end > 0 else authority).decode("latin-1")
+    return host_of(call.head.authority).decode("latin-1")
 
 
 def _path(call: Call, payload: Payload | None) -> str:
-    return call.head.path.decode("latin-1") if call.head is not None else ""
+    return path_of(call.head.path) if call.head is not None else ""
 
 
 def _cost(call: Call, payload: Payload | None) -> Any:
@@ -260,10 +268,14 @@ def _compiled_path(text: str) -> Reader:
         if len(members) != 1:
             raise ValueError(f"is not an expression: write {root}.NAME")
         name = members[0].lower().encode()
+        between = _between(name)
 
         def field(call: Call, payload: Payload | None) -> str:
-            value = call.metadata.get(name)
-            return value.decode("utf-8", "replace") if value is not None else ""
+            found: bytes | None = None
+            for key, value in call.metadata.pairs:
+                if key == name:
+                    found = value if found is None else found + between + value
+            return found.decode("utf-8", "replace") if found is not None else ""
 
         return field
     if not members:

@@ -28,6 +28,7 @@ from protogw.policies.seldom import Seldom
 from protogw.policies.verdicts import MOST_TEXT, UNANSWERED, Unanswered, clean
 from protogw.values import LISTED, Positive, Seconds
 from protogw.wire.http import Header
+from protogw.wire.spelling import host_of, path_of, segments_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -213,12 +214,11 @@ class Opa:
             "headers": headers,
         }
         if head is not None:
-            path = head.path.decode("latin-1")
             found["http"] = {
                 "method": head.method.decode("latin-1"),
-                "path": path,
-                "segments": path.strip("/").split("/"),
-                "host": head.authority.decode("latin-1"),
+                "path": path_of(head.path),
+                "segments": segments_of(head.path),
+                "host": host_of(head.authority).decode("latin-1"),
             }
         payload = call.payload
         if self._settings.message and payload is not None and payload.codec is not None:

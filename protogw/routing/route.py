@@ -10,6 +10,7 @@ from urllib.parse import quote
 from protogw.policies.base import Handler, OfHead, Policy, Target, chain
 from protogw.routing.matcher import ANY, Allowed, Entry, Matcher
 from protogw.wire.path_template import Template, Wildcard, parse
+from protogw.wire.spelling import host_of
 
 if TYPE_CHECKING:
     from protogw.call import Call, Reply
@@ -72,14 +73,6 @@ class Conditions:
             return host == self._host
         assert self._suffix is not None
         return host.endswith(self._suffix) and len(host) > len(self._suffix)
-
-
-def host_of(authority: bytes) -> bytes:
-    """The host alone, in lower case and without a trailing dot."""
-    host = authority.lower()
-    if host.startswith(b"["):
-        return host.partition(b"]")[0] + b"]"
-    return host.partition(b":")[0].removesuffix(b".")
 
 
 class Rewrite:

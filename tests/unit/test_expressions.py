@@ -29,7 +29,9 @@ ANNA = Identity(
 def call(identity: Identity | None = ANNA, message: bytes = b'{"text":"tea","number":"7"}') -> Call:
     made = Call(
         rpc.UNARY,
-        Metadata(((b"x-user", b"u1"), (b"x-user", b"u2"), (b"accept", b"*/*"))),
+        Metadata(
+            ((b"x-user", b"u1"), (b"x-user", b"u2"), (b"accept", b"*/*"), (b"cookie", b"a=1"), (b"cookie", b"b=2"))
+        ),
         front_end="rest",
         peer=Peer("192.0.2.7", 1, identity="dns:client.example"),
         started=0.0,
@@ -51,7 +53,7 @@ def call(identity: Identity | None = ANNA, message: bytes = b'{"text":"tea","num
         ("identity.claims.plan.tier", 3),
         ("peer.address", "192.0.2.7"),
         ("peer.identity", "dns:client.example"),
-        ("header.X-User", "u1"),
+        ("header.X-User", "u1, u2"),
         ("metadata.absent", ""),
         ("method", rpc.UNARY.full_name),
         ("service", rpc.UNARY.service),
@@ -60,7 +62,9 @@ def call(identity: Identity | None = ANNA, message: bytes = b'{"text":"tea","num
         ("path", "/v1/x"),
         ("message.text", "tea"),
         ('identity.subject + "@" + identity.claims.tenant', "anna@t1"),
-        ('header["x-user"]', "u1"),
+        ('header["x-user"]', "u1, u2"),
+        ("header.cookie", "a=1; b=2"),
+        ('header["cookie"]', "a=1; b=2"),
         ('"admin" in identity.groups && message.text.startsWith("t")', True),
         ("identity.claims.plan.tier > 2 ? 'big' : 'small'", "big"),
         ("has(message.absent)", False),
@@ -70,6 +74,17 @@ def call(identity: Identity | None = ANNA, message: bytes = b'{"text":"tea","num
 )
 def test_what_an_expression_reads(text: str, value: Any) -> None:
     assert Expression(text).value(call()) == value
+
+
+def test_paths_and_hosts_are_compared_as_routes_compare_them() -> None:
+    made = call()
+    made.head = RequestHead(b"GET", b"/%61dmin/caf%c3%a9", b"", b"Api.Example.:80", (), HTTP_2)
+    assert Expression("path").key(made) == "/admin/caf%C3%A9"
+    assert Expression('path.startsWith("/admin/") && host == "api.example"').holds(made)
+
+
+def test_a_field_with_two_values_fits_no_condition_about_one() -> None:
+    assert not Expression('header["x-user"] == "u1" || header["x-user"] == "u2"').holds(call())
 
 
 def test_only_those_that_name_the_message_read_it() -> None:

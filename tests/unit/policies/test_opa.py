@@ -119,6 +119,14 @@ async def refused(policy: Opa, made: Call | None = None) -> GatewayError:
     return caught.value
 
 
+async def test_paths_and_hosts_are_told_as_routes_compare_them(agent: tuple[Server, Any]) -> None:
+    made = call(method=None)
+    made.head = RequestHead(b"GET", b"/%61dmin/a%20b", b"", b"GW.Test.:8080", (), HTTP_1_1)
+    await asking(agent)(made, forward)
+    http = orjson.loads(agent[0].asked[0].body)["input"]["http"]
+    assert (http["path"], http["segments"], http["host"]) == ("/admin/a%20b", ["admin", "a b"], "gw.test")
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -6,7 +6,7 @@ import pytest
 
 from protogw.call import NO_METADATA, Call, Reply
 from protogw.errors import Code, NotOffered
-from protogw.routing.route import Conditions, Rewrite, Route, host_of
+from protogw.routing.route import Conditions, Rewrite, Route
 from protogw.routing.router import HttpRoute, Router
 from protogw.wire.http import Header, Peer, RequestHead
 from protogw.wire.path_template import parse
@@ -108,14 +108,6 @@ def test_a_hidden_route_is_reported() -> None:
     assert len(router.shadowed) == 1
     assert "second" in router.shadowed[0]
     assert "first" in router.shadowed[0]
-
-
-@pytest.mark.parametrize(
-    ("authority", "host"),
-    [(b"A.Test:80", b"a.test"), (b"[::1]:80", b"[::1]"), (b"[::1]", b"[::1]"), (b"a.test.", b"a.test"), (b"", b"")],
-)
-def test_the_host_is_compared_without_port_case_and_trailing_dot(authority: bytes, host: bytes) -> None:
-    assert host_of(authority) == host
 
 
 def test_a_head_that_comes_again_is_not_looked_up_again_but_by_another_router() -> None:

@@ -17,6 +17,7 @@ nothing but the call, and whose regular expressions take linear time. Knows no p
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -164,15 +165,15 @@ _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
 """The roots whose members are known beforehand."""
 
 
-def _identity_key(call: Call, payload: Payload | None = None) -> str:
+def _identity_key(call: Call, payload: Payload | None) -> str:
     return call.identity.key if call.identity is not None else ""
 
 
-def _subject(call: Call, payload: Payload | None = None) -> str:
+def _subject(call: Call, payload: Payload | None) -> str:
     return call.identity.subject if call.identity is not None else ""
 
 
-def _consumer(call: Call, payload: Payload | None = None) -> str:
+def _consumer(call: Call, payload: Payload | None) -> str:
     return call.identity.consumer if call.identity is not None else ""
 
 
@@ -180,18 +181,54 @@ def _address(call: Call, payload: Payload | None = None) -> str:
     return call.peer.host
 
 
-def _name(call: Call, payload: Payload | None = None) -> str:
+def _name(call: Call, payload: Payload | None) -> str:
     return call.peer.identity
 
 
-_FAST: Final[Mapping[str, Key]] = {
+_FAST: Final[Mapping[str, Callable[[Call, Payload | None], str]]] = {
     "identity.key": _identity_key,
     "identity.subject": _subject,
     "identity.consumer": _consumer,
     "peer.address": _address,
     "peer.identity": _name,
 }
-"""The usual keys, read without making what is around them."""
+"""The usual values, read without making what is around them."""
+
+
+def _quick_key(read: Callable[[Call, Payload | None], str]) -> Key:
+    def key(call: Call, payload: Payload | None = None) -> str:
+        value = read(call, payload)
+        return value if len(value) <= MAX_KEY and value.isascii() else _kept(value)
+
+    return key
+
+
+_FAST_KEYS: Final[Mapping[str, Key]] = {
+    **{name: _quick_key(read) for name, read in _FAST.items()},
+    "peer.address": _address,
+}
+"""The same as keys. An address is short and ASCII as it is."""
+
+
+def _kept(value: str) -> str:
+    """A key as it is kept: by the 100,000, in stores that take UTF-8, and a client may choose it. Of one that is long,
+    or has half a surrogate pair (a policy of the user's may find anything), a digest."""
+    if len(value) <= MAX_KEY:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return value
+    return f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _printed(value: Any) -> str:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:
+        # Half a surrogate pair, which this escapes.
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 class Expression:
@@ -214,8 +251,9 @@ class Expression:
                 _check_member(root, member)
             self._read = _compiled_cel(text, roots)
             self.reads_message = "message" in roots
-        self.key: Key = _FAST.get(text, self._key)
-        """Its value as a key: text as it is, other values as JSON, "" for what is not there; of long ones a digest."""
+        self.key: Key = _FAST_KEYS.get(text, self._key)
+        """Its value as a key: text as it is, other values as JSON, "" for what is not there; of long ones a digest.
+        There is always a way to write it as UTF-8."""
 
     def value(self, call: Call, payload: Payload | None = None) -> Any:
         """Its value; raises ExpressionError, or InvalidRequest when the message it reads is none."""
@@ -227,9 +265,8 @@ class Expression:
         except ExpressionError:
             return ""
         if not isinstance(value, str):
-            value = "" if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-        # Keys are kept by the 100,000, and a client may choose them.
-        return value if len(value) <= MAX_KEY else f"sha256:{sha256(value.encode()).hexdigest()}"
+            value = "" if value is None else _printed(value)
+        return value if len(value) <= MAX_KEY and value.isascii() else _kept(value)
 
     def holds(self, call: Call, payload: Payload | None = None) -> bool:
         """Whether it is true; raises ExpressionError when it is no truth value or has none."""
@@ -308,7 +345,10 @@ def _compiled_cel(text: str, roots: set[str]) -> Reader:
     failed = cel.Type.ERROR
 
     def evaluate(call: Call, payload: Payload | None) -> Any:
-        result = program.eval(data={name: read(call, payload) for name, read in readers})
+        try:
+            result = program.eval(data={name: read(call, payload) for name, read in readers})
+        except RuntimeError as error:  # of half a surrogate pair
+            raise ExpressionError(f"{text}: is about what is no text") from error
         if result.type() == failed:
             raise ExpressionError(f"{text}: {result.value()}")
         return result.plain_value()

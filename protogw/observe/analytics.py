@@ -141,7 +141,9 @@ class Analytics:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.report, by, since, limit)
 
     def _taken(self) -> tuple[Batch, int]:
-        cells, self._cells = self._cells, {}
+        # The file takes UTF-8: half a surrogate pair, which a policy of the user's may have found, is no part of it.
+        cells = [((who.encode("utf-8", "replace").decode(), what), one) for (who, what), one in self._cells.items()]
+        self._cells = {}
         asked, self._fields = self._fields, {}
         fields: dict[str, int] = {}
         for operation, many in asked.items():
@@ -151,16 +153,14 @@ class Analytics:
         batch = Batch(
             calls=[
                 (minute, who, what, one.calls, one.errors, one.bytes_in, one.bytes_out, one.seconds)
-                for (who, what), one in cells.items()
+                for (who, what), one in cells
             ],
             latency=[
-                (minute, who, what, bucket, many)
-                for (who, what), one in cells.items()
-                for bucket, many in one.buckets.items()
+                (minute, who, what, bucket, many) for (who, what), one in cells for bucket, many in one.buckets.items()
             ],
             fields=[(minute, name, many) for name, many in fields.items()],
         )
-        return batch, sum(one.calls for one in cells.values())
+        return batch, sum(one.calls for _, one in cells)
 
     def _write(self, batch: Batch, calls: int) -> None:
         """In the thread."""

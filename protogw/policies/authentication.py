@@ -284,9 +284,10 @@ def _text(value: Any) -> bytes:
     if isinstance(value, (int, float)):
         return str(value).encode()
     if isinstance(value, str):
-        written = quote(value, safe=_SAFE)
+        written = quote(value, _SAFE, errors="replace")
     elif isinstance(value, list):
-        written = ",".join(quote(str(one), safe=_SAFE_IN_LIST) for one in value if isinstance(one, (str, int, float)))
+        said = [str(one) for one in value if isinstance(one, (str, int, float))]
+        written = ",".join([quote(one, _SAFE_IN_LIST, errors="replace") for one in said])
     else:
         return b""
     return written.encode() if len(written) <= _MOST_BYTES else b""

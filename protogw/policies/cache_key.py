@@ -203,7 +203,13 @@ class Keys:
         if prefix is None:
             prefix = self._prefix(call, method)
         identity, keyed = call.identity, fields.keyed
-        who = b"" if self._public else b"nobody" if identity is None else b"=" + identity.key.encode()
+        who = (
+            b""
+            if self._public
+            else b"nobody"
+            if identity is None
+            else b"=" + identity.key.encode("utf-8", "surrogatepass")
+        )
         whole = b"%b%d:%b%d:%b%b" % (prefix, len(who), who, len(keyed), keyed, facts)
         attributes = call.attributes
         if attributes is not None and method is None:

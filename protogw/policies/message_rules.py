@@ -289,16 +289,17 @@ def _asked(path: Path, value: Value, call: Call, payload: Payload | None) -> byt
         return None
     field = path.field
     if field.kind is Kind.STRING and not field.repeated and path.key is None:
-        if not isinstance(found, str):
-            found = orjson.dumps(found, default=str).decode()
         try:
-            return delimited(field.number, found.encode())
-        except UnicodeEncodeError as error:
+            written = found.encode() if isinstance(found, str) else orjson.dumps(found, default=str)
+            return delimited(field.number, written)
+        except (UnicodeEncodeError, orjson.JSONEncodeError) as error:
             raise InvalidRequest(f"{path.text}: not text") from error
     try:
         return _bytes(path, found)
     except InvalidRequest as error:
         raise InvalidRequest(f"{path.text}: {error.message}") from error
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(f"{path.text}: no value of a field's") from error
 
 
 def _bytes(path: Path, value: Any) -> bytes:

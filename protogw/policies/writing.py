@@ -218,7 +218,10 @@ class Rules:
         value = said.of(call, payload)
         if value is None or (value == "" and said.expression is not None):
             return  # nobody's subject, a header that is not there
-        text = self._write(_text(value))
+        try:
+            text = self._write(_text(value))
+        except orjson.JSONEncodeError as error:
+            raise InvalidRequest(f"{key.decode('latin-1')}: its value is not text") from error
         if (fault := _fault(text)) is not None:
             raise InvalidRequest(f"{key.decode('latin-1')}: its value {fault}")
         found.append((key, text))
@@ -229,7 +232,7 @@ def _plain(text: str) -> bytes:
 
 
 def _encoded(text: str) -> bytes:
-    return quote(text, safe="-._~").encode()
+    return quote(text, "-._~", errors="replace").encode()
 
 
 class QueryRules:

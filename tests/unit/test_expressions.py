@@ -122,6 +122,34 @@ def test_a_key_takes_no_more_room_however_long_what_it_is_made_of() -> None:
     assert key(short) == "u" * MAX_KEY
 
 
+def test_a_long_subject_is_no_long_key() -> None:
+    who = Identity(subject="a" * 60_000, scheme="jwt", consumer="a" * MAX_KEY)
+    assert len(Expression("identity.subject").key(call(who))) <= MAX_KEY
+    assert Expression("identity.consumer").key(call(who)) == who.consumer
+    assert Expression("identity.subject").value(call(who)) == who.subject
+
+
+@pytest.mark.parametrize("length", [1, MAX_KEY, MAX_KEY + 1])
+@pytest.mark.parametrize(
+    "text", ["identity.key", "identity.subject", "identity.consumer", "identity.claims.name", "identity.claims.names"]
+)
+def test_half_a_character_makes_a_key_of_its_own(text: str, length: int) -> None:
+    """Stores take UTF-8, which has no way to write it."""
+    keys = set()
+    for half in "\ud800", "\udfff", "?", "\N{REPLACEMENT CHARACTER}", "\N{GOTHIC LETTER AHSA}":
+        name = half * length
+        who = Identity(subject=name, consumer=name, scheme="python", claims={"name": name, "names": [name]})
+        key = Expression(text).key(call(who))
+        assert key.encode().decode() == key
+        keys.add(key)
+    assert len(keys) == 5
+
+
+def test_a_condition_on_half_a_character_has_no_value() -> None:
+    with pytest.raises(ExpressionError):
+        Expression('identity.subject == "a"').holds(call(Identity(subject="\ud800", scheme="python")))
+
+
 @pytest.mark.parametrize("text", ["message.absent", "identity.claims.absent == 1", "message.text.size"])
 def test_what_has_no_value_says_so(text: str) -> None:
     with pytest.raises(ExpressionError):

@@ -50,6 +50,14 @@ def counted(store: Store, clock: Clock | None = None) -> Analytics:
     return Analytics(store, clock=clock or Clock())
 
 
+async def test_half_a_character_in_a_name_is_not_kept_and_costs_nothing_else(store: Store) -> None:
+    analytics = counted(store)
+    for who in "a\ud800", "a\udfff", "b":
+        analytics.record(exchange(who), 0.01, None, "rest")
+    both, other = await analytics.report("consumer", 3600, 10)
+    assert (both.name, both.calls, other.name, other.calls) == ("a?", 2, "b", 1)
+
+
 async def test_calls_are_told_by_consumer_and_by_method(store: Store) -> None:
     analytics = counted(store)
     for seconds in (0.010, 0.012, 0.500):

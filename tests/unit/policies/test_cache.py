@@ -173,9 +173,9 @@ async def test_maps_are_one_whatever_their_order() -> None:
 
 
 async def test_each_caller_has_their_own_unless_answers_are_public() -> None:
-    calls = [("a", "1"), ("b", "2"), ("", "3"), ("a", "1"), ("", "3")]
+    calls = [("a", "1"), ("b", "2"), ("", "3"), ("a", "1"), ("", "3"), ("\ud800", "4"), ("?", "5"), ("\ud800", "4")]
     assert await Kept(FRESH).texts([call(who=who) for who, _ in calls]) == [found for _, found in calls]
-    assert await Kept(FRESH, public=True).texts([call(who=who) for who, _ in calls]) == ["1"] * 5
+    assert await Kept(FRESH, public=True).texts([call(who=who) for who, _ in calls]) == ["1"] * 8
 
 
 async def test_an_authorization_that_nobody_looked_at_is_not_cached() -> None:

@@ -81,6 +81,13 @@ async def test_so_many_calls_a_day_for_each_consumer() -> None:
         await used(policy, "b")
 
 
+async def test_half_a_character_in_a_name_is_counted_by_itself() -> None:
+    async with quota(limit="1/day") as policy:
+        for who in "\ud800", "\udfff" * 300, "?":
+            await used(policy, who)
+            await used(policy, who, refused=True)
+
+
 async def test_the_day_begins_at_midnight_of_the_time_zone() -> None:
     clock = Clock()
     async with quota(clock, limit="1/day", timezone="Asia/Tokyo") as policy:

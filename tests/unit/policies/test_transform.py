@@ -97,6 +97,23 @@ async def test_values_may_be_expressions_and_none_takes_the_clients_own_away() -
     assert (await asked(made, metadata=changes)).call.metadata.pairs == ((b"x-text", b"x"),)
 
 
+async def test_half_a_character_is_no_part_of_what_goes_on() -> None:
+    made = call(None)
+    made.identity = Identity(subject="\ud800", scheme="test", groups=frozenset("\ud800"))
+    one, list_of_one = {"from": "identity.subject"}, {"from": "identity.groups"}
+    seen = await asked(made, metadata={"set": {"x-user": one}})
+    assert seen.call.metadata.pairs == ((b"x-user", b"?"),)
+    opaque = get()
+    opaque.identity = made.identity
+    await asked(opaque, query={"set": {"user": one}})
+    assert (opaque.attributes or {})["query"] == b"user=%3F"
+    for changes in ({"metadata": {"set": {"x-u": list_of_one}}}, {"message": {"set": {"text": list_of_one}}}):
+        with pytest.raises(InvalidRequest, match="text"):
+            await asked(made, **changes)
+    with pytest.raises(InvalidRequest, match="tags"):
+        await asked(made, message={"set": {"tags": list_of_one}})
+
+
 async def test_an_expression_that_comes_to_nothing_writes_no_empty_field() -> None:
     nobody, absent = {"from": "identity.subject"}, {"from": 'header["x-empty"]'}
     made = call(None, ("x-user", "root"), ("x-empty", ""))

@@ -66,6 +66,7 @@ class Endpoint:
         # In order of becoming free, so that the most recently used one is last: idle ones at the front age out.
         self._free: dict[PooledConnection, None] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._hoping = 0
         self._opening: set[asyncio.Task[None]] = set()
         self._backoff_s = BACKOFF_FIRST_S
         self._closed = False
@@ -76,6 +77,11 @@ class Endpoint:
         """Calls in flight on its connections."""
         own = sum(connection.active for connection in self._connections)
         return own + sum(lane.active for lane in self._lanes.values())
+
+    @property
+    def hoping(self) -> int:
+        """Calls that are on their way to a connection."""
+        return self._hoping + sum(lane.hoping for lane in self._lanes.values())
 
     @property
     def connections(self) -> int:
@@ -118,18 +124,22 @@ class Endpoint:
 
         Raises Unreachable when it cannot be opened, Overloaded when too many calls wait already.
         """
-        while (connection := self.available()) is None:
-            if len(self._waiting) >= self._max_pending:
-                said = f"{self._max_pending} calls are waiting for a connection"
-                raise Overloaded(said, where=self.label, retry_after_s=RETRY_S)
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            self._open_more()
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                self._pass_on(waiter)
-                raise
+        self._hoping += 1
+        try:
+            while (connection := self.available()) is None:
+                if len(self._waiting) >= self._max_pending:
+                    said = f"{self._max_pending} calls are waiting for a connection"
+                    raise Overloaded(said, where=self.label, retry_after_s=RETRY_S)
+                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(waiter)
+                self._open_more()
+                try:
+                    await waiter
+                except asyncio.CancelledError:
+                    self._pass_on(waiter)
+                    raise
+        finally:
+            self._hoping -= 1
         return connection
 
     def _pass_on(self, waiter: asyncio.Future[None]) -> None:

@@ -336,7 +336,7 @@ class Pool:
         return min(fit, key=lambda one: (one.active + 1) / one.weight)
 
     def _make_sure_of_room(self, most: int) -> None:
-        if sum(endpoint.active for endpoint in self._endpoints) >= most:
+        if sum(endpoint.active + endpoint.hoping for endpoint in self._endpoints) >= most:
             raise Overloaded(f"{self.name}: {most} calls are in flight", retry_after_s=RETRY_S)
 
     def _closed_of(

@@ -362,6 +362,33 @@ async def test_more_calls_than_a_pool_may_have_in_flight_are_refused_at_once() -
     pool.close()
 
 
+@pytest.mark.parametrize("shared", [True, False])
+async def test_calls_that_wait_for_a_connection_are_in_flight_already(shared: bool) -> None:
+    async def act(_: Call, link: Link) -> Reply:
+        link.take()
+        return Reply()
+
+    dialer = Dialer()
+    dialer.gate = asyncio.Event()
+    addresses = [Address(host="127.0.0.1", port=port) for port in (1, 2)]
+    pool = Pool(  # type: ignore[arg-type]
+        "p",
+        addresses,
+        Sender(act),
+        dialer,
+        RoundRobin(),
+        max_connections=9,
+        shared=shared,
+        limits=PoolLimits(requests=3),
+    )
+    burst = [asyncio.ensure_future(pool.send(call())) for _ in range(9)]
+    await asyncio.sleep(0)
+    dialer.gate.set()
+    ended = await asyncio.gather(*burst, return_exceptions=True)
+    assert [type(one) for one in ended] == [Reply] * 3 + [Overloaded] * 6
+    pool.close()
+
+
 async def test_more_calls_than_may_wait_for_a_connection_are_refused_at_once() -> None:
     sender, dialer = Sender(), Dialer()
     dialer.gate = asyncio.Event()

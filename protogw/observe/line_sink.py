@@ -10,7 +10,7 @@ import fcntl
 import os
 import select
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import Final
 
@@ -26,7 +26,8 @@ class LineSink:
 
     def __init__(self, path: str, *, max_waiting: int = MAX_WAITING_BYTES, lock: str = "") -> None:
         """`lock` is a file that is locked while a block is written, where other processes write to the same path: a
-        pipe takes only 4 KiB in one piece."""
+        pipe takes only 4 KiB in one piece. They tell each other by its length whether the last line is whole: to say
+        so takes no room on a disk that is full."""
         self.path = path
         self._lock = os.open(lock, os.O_RDWR | os.O_CLOEXEC) if lock else -1
         self.error = ""
@@ -39,6 +40,8 @@ class LineSink:
         self._done = self._lost = 0
         self._closing = False
         self._reopening = False
+        self._torn = False
+        """The last byte that was written ends no line."""
         self._fd = self._open()
         self._thread = threading.Thread(target=self._run, name=f"log {path}", daemon=True)
         self._thread.start()
@@ -96,37 +99,60 @@ class LineSink:
 
     def _write(self, batch: Sequence[tuple[bytes, int]]) -> None:
         try:
-            if self._reopening:
-                self._reopening = False
-                try:
-                    fresh = self._open()
-                except OSError:
-                    self._reopening = True  # until it can be: the old file may be deleted by now
-                    raise
-                os.close(self._fd)
-                self._fd = fresh
-            data = b"".join([block for block, _ in batch])
-            if self._lock < 0:
-                self._write_all(data)
-            else:
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-                try:
-                    self._write_all(data)
-                finally:
-                    fcntl.flock(self._lock, fcntl.LOCK_UN)
+            with self._alone():
+                if self._reopening:
+                    self._reopen()
+                self._write_all(b"".join([block for block, _ in batch]))
             self.error = ""
         except OSError as error:
             self.error = error.strerror or str(error)
             self._lost += sum([lines for _, lines in batch])
 
-    def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other process writes."""
+        lock = self._lock
+        if lock < 0:
+            yield
+            return
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            torn = self._torn = os.fstat(lock).st_size > 0
             try:
-                view = view[os.write(self._fd, view) :]
-            except BlockingIOError:  # a pipe shared with a program that made it non-blocking
-                with contextlib.suppress(OSError):
-                    select.select([], [self._fd], [], 1.0)
+                yield
+            finally:
+                if self._torn != torn:
+                    os.ftruncate(lock, self._torn)
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def _reopen(self) -> None:
+        self._reopening = False
+        try:
+            fresh = self._open()
+        except OSError:
+            self._reopening = True  # until it can be: the old file may be deleted by now
+            raise
+        if not os.path.sameopenfile(fresh, self._fd):
+            self._torn = False
+        os.close(self._fd)
+        self._fd = fresh
+
+    def _write_all(self, data: bytes) -> None:
+        if self._torn:
+            data = b"\n" + data
+        view = memoryview(data)
+        try:
+            while view:
+                try:
+                    view = view[os.write(self._fd, view) :]
+                except BlockingIOError:  # a pipe shared with a program that made it non-blocking
+                    with contextlib.suppress(OSError):
+                        select.select([], [self._fd], [], 1.0)
+        finally:
+            # A disk that is full may have taken half a line, which the next one must not go on.
+            if written := len(data) - len(view):
+                self._torn = not data.endswith(b"\n", 0, written)
 
     def __repr__(self) -> str:
         return f"<LineSink {self.path} {self._taken - self._done} bytes waiting, {self.dropped} lines dropped>"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,76 @@ def test_a_full_disk_loses_lines_and_nothing_else() -> None:
     until(lambda: sink.dropped == 2)
     assert sink.error == "No space left on device"
     sink.close()
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Meanwhile no file may become longer: what fits is taken, then writing fails, as on a disk that is full."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+
+
+def test_half_a_line_that_a_full_disk_took_is_ended_before_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    sink = LineSink(str(path))
+    with room_for(10):
+        sink.write(b"first\nsecond\n", 2)
+        until(lambda: sink.dropped == 2)
+        sink.write(b"not at all\n", 1)
+        until(lambda: sink.dropped == 3)
+    sink.write(b"third\n", 1)
+    until(lambda: path.read_bytes().endswith(b"third\n"))
+    sink.write(b"fourth\n", 1)
+    sink.close()
+    assert path.read_bytes() == b"first\nseco\nthird\nfourth\n"
+
+
+def test_a_whole_line_is_not_ended_again(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    sink = LineSink(str(path))
+    with room_for(6):
+        sink.write(b"first\nsecond\n", 2)
+        until(lambda: sink.dropped == 2)
+    sink.write(b"third\n", 1)
+    sink.close()
+    assert path.read_bytes() == b"first\nthird\n"
+
+
+def test_another_process_ends_the_line_that_the_first_could_not(tmp_path: Path) -> None:
+    path, lock = tmp_path / "access.log", tmp_path / "lock"
+    lock.touch()
+    first, other = (LineSink(str(path), lock=str(lock)) for _ in range(2))
+    with room_for(3):
+        first.write(b"first\n", 1)
+        until(lambda: first.dropped == 1)
+    other.write(b"second\n", 1)
+    other.close()
+    first.write(b"third\n", 1)
+    first.close()
+    assert path.read_bytes() == b"fir\nsecond\nthird\n"
+
+
+@pytest.mark.parametrize("lock", ["", "lock"])
+def test_half_a_line_in_a_file_that_was_moved_away_is_nothing_to_the_next(tmp_path: Path, lock: str) -> None:
+    path = tmp_path / "access.log"
+    if lock:
+        (tmp_path / lock).touch()
+    sink = LineSink(str(path), lock=str(tmp_path / lock) if lock else "")
+    with room_for(3):
+        sink.write(b"first\n", 1)
+        until(lambda: sink.dropped == 1)
+    path.rename(tmp_path / "access.log.1")
+    sink.reopen()
+    sink.write(b"second\n", 1)
+    until(lambda: path.exists() and path.read_bytes() == b"second\n")
+    sink.reopen()
+    sink.write(b"third\n", 1)
+    sink.close()
+    assert path.read_bytes() == b"second\nthird\n"
 
 
 def test_a_reader_that_does_not_read_costs_lines_never_time(tmp_path: Path) -> None:

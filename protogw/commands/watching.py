@@ -17,11 +17,11 @@ from protogw.observe.analytics_store import Store
 from protogw.observe.connection_log import console_connection, json_connection
 from protogw.observe.json_line import json_lines
 from protogw.observe.line_sink import LineSink
-from protogw.observe.log_fields import chosen_line, dear, parts, template_line
+from protogw.observe.log_fields import chosen_line, dear, hide, parts, template_line
 from protogw.observe.metrics import Metrics
 from protogw.observe.recorders import Recorder, all_of
 from protogw.observe.tracing import Tracer
-from protogw.policies.base import ReadsQuery
+from protogw.policies.base import ReadsHeaders, ReadsQuery
 
 if TYPE_CHECKING:
     from protogw.config import Config, Tracing
@@ -81,6 +81,8 @@ class Watching:
             for policy in gateway.policies.values():
                 if isinstance(policy, ReadsQuery):
                     keep_out(policy.query_names)
+                if isinstance(policy, ReadsHeaders):
+                    hide(policy.credential_headers)
         export = self._export
         if export is not None:
             name, what = "spans", "Finished spans, by what became of them."

@@ -38,6 +38,9 @@ SECRET_FIELDS: Final = re.compile(
 )
 """Header fields whose names say so are written without their value."""
 
+_hidden: Final[set[bytes]] = set()
+_QUERIES = re.compile(rb"([?#])")
+
 _HEADER = re.compile(r"(header|reply)\.([!#$%&'*+.^_`|~0-9a-z-]{1,100})")
 _PART = re.compile(r"\{([^{}]*)\}")
 
@@ -72,6 +75,11 @@ _PLAIN: dict[str, Read] = {
 
 _DEAR = frozenset(("deadline_left_ms",))
 """What has to be noted for every request."""
+
+
+def hide(names: Iterable[bytes]) -> None:
+    """Write these header fields without their value too, in every log: policies find credentials there."""
+    _hidden.update(name.lower() for name in names)
 
 
 def known(name: str) -> bool:
@@ -141,7 +149,8 @@ def _reader(name: str) -> Read:
 
 
 def _header(key: bytes) -> Read:
-    return lambda entry, _: _text(entry[1].get(key))
+    # Which fields policies look at is known later than the lines' form.
+    return lambda entry, _: _text(entry[1].get(key)) if key not in _hidden else _hidden_header(key)(entry, _)
 
 
 def _hidden_header(key: bytes) -> Read:
@@ -163,7 +172,13 @@ def _first(entry: Entry, key: bytes) -> bytes | None:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else text(value, MAX_FIELD)
+    if value is None:
+        return None
+    if b"=" in value and (b"?" in value or b"#" in value):
+        # An address, as in Referer and Location: what is secret in a query is secret in that of another page too.
+        pieces = _QUERIES.split(value)
+        value = b"".join([pieces[0], *(redacted(piece) for piece in pieces[1:])])
+    return text(value, MAX_FIELD)
 
 
 def _who(entry: Entry, part: str) -> str | None:

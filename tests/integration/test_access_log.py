@@ -20,12 +20,14 @@ CANARY = "canary-of-a-secret"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-@pytest.fixture(params=["json", '{time} "{request}" {status} {code} {header.authorization} {header.cookie} {error}'])
+@pytest.fixture(
+    params=["json", '{time} "{request}" {status} {code} {header.authorization} {header.cookie} {header.x-pass} {error}']
+)
 def logged(request: pytest.FixtureRequest, shared_backend: Backend, tmp_path: Path) -> Iterator[tuple[int, Path, bool]]:
     (tmp_path / "kit.pb").write_bytes(kit.DESCRIPTOR_SET)
     config = config_of({"kit": {"grpc": [f"127.0.0.1:{shared_backend.port}"], "schema": "kit.pb"}})
     config["access_log"] = {"format": request.param, "path": "access.log"}
-    config["policies"] = {"keys": {"api_key": {"keys": [{"consumer": "shop", "key": CANARY}]}}}
+    config["policies"] = {"keys": {"api_key": {"keys": [{"consumer": "shop", "key": CANARY}], "in": "header.x-pass"}}}
     config["use"] = ["keys"]
     with serving(config, tmp_path) as running:
         yield running.port, tmp_path / "access.log", request.param == "json"
@@ -47,7 +49,7 @@ def lines(path: Path) -> list[str]:
 def test_lines_say_who_and_how_it_ended_and_no_secret(logged: tuple[int, Path, bool]) -> None:
     port, path, as_json = logged
     trace = ("traceparent", f"00-{TRACE}-00f067aa0ba902b7-00")
-    key = ("x-api-key", CANARY)
+    key = ("x-pass", CANARY)
     assert ask(port, "/v1/echo", b'{"text":"x"}', key, trace) == 200
     assert ask(port, f"/v1/echo?access_token={CANARY}", b'{"text":"x"}') in (400, 401)
     query = 'query Both { a: unary(text: "x") { text } b: unary(text: "y") { text } }'

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from protogw.call import NO_METADATA, Call, Composite, Metadata, Reply, Tries
 from protogw.errors import Code, GatewayError, InvalidRequest, Status
 from protogw.identity import Identity
+from protogw.observe import log_fields
 from protogw.observe.access_log import AccessLog, console_line, each
 from protogw.observe.json_line import json_lines
-from protogw.observe.log_fields import chosen_line, dear, known, names, parts, template_line
+from protogw.observe.log_fields import chosen_line, dear, hide, known, names, parts, template_line
 from protogw.observe.tracing import Trace
 from tests.support.rpc import UNARY, Exchange, head
 from tests.unit.observe.test_access_log import Kept
@@ -79,6 +80,29 @@ async def test_fields_that_carry_credentials_are_named_without_their_value(name:
         said = await line(made, form, wants=True)
         assert "***" in said
         assert "canary" not in said
+
+
+async def test_fields_in_which_policies_find_credentials_are_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_fields, "_hidden", set())
+    form = each(chosen_line(["header.x-pass", "header.x-tenant"]))
+    hide((b"X-Pass",))
+    said = await line(exchange(("x-pass", "canary"), ("x-tenant", "t-1")), form)
+    assert json.loads(said) == {"header.x-pass": "***", "header.x-tenant": "t-1"}
+    assert json.loads(await line(exchange(), form)) == {"header.x-pass": None, "header.x-tenant": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("https://a.test/x?page=2&access_token=canary", "https://a.test/x?page=2&access_token=***"),
+        ("https://a.test/x?page=2#id_token=canary&state=1", "https://a.test/x?page=2#id_token=***&state=1"),
+        ("/x?to=%2F&c=1", "/x?to=%2F&c=1"),
+        ("token=of-no-address", "token=of-no-address"),
+    ],
+)
+async def test_addresses_in_fields_are_told_without_what_is_secret_in_their_queries(value: str, told: str) -> None:
+    said = await line(exchange(("referer", value)), each(chosen_line(["header.referer"])))
+    assert json.loads(said) == {"header.referer": told}
 
 
 async def test_a_usual_line_says_who_called_and_which_trace_it_is() -> None:

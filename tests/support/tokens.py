@@ -22,6 +22,8 @@ from protogw.stores.registry import Stores
 ISSUER = "https://idp.example"
 AUDIENCE = "api"
 JWKS = "https://idp.example/jwks.json"
+VALID_S = 6 * 3600
+"""How long tokens hold: longer than all tests take, since some are made when tests are collected."""
 SECRET = "a secret that has thirty-two bytes!"
 
 
@@ -57,7 +59,15 @@ def jwks(*keys: Key, **more: Any) -> bytes:
 def claims(**more: Any) -> dict[str, Any]:
     """What a good token says; a claim of None is left out."""
     now = int(time.time())
-    found = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": now + 600, "nbf": now - 10, "iat": now - 10, **more}
+    found = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "ann",
+        "exp": now + VALID_S,
+        "nbf": now - 10,
+        "iat": now - 10,
+        **more,
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -19,13 +19,14 @@ from protogw.errors import Code, GatewayError, Unauthenticated
 from protogw.fetching import Fetched
 from protogw.policies.introspection import Introspection, IntrospectionSettings
 from protogw.wire.http import Peer
-from tests.support.tokens import DOWN, Web, tools
+from tests.support.tokens import DOWN, VALID_S, Web, tools
 
 URL = "https://idp.example/introspect"
 
 
 def answer(**more: Any) -> bytes:
-    said = {"active": True, "sub": "ann", "client_id": "app", "scope": "read", "exp": int(time.time()) + 600, **more}
+    expires = int(time.time()) + VALID_S
+    said = {"active": True, "sub": "ann", "client_id": "app", "scope": "read", "exp": expires, **more}
     return json.dumps({name: value for name, value in said.items() if value is not None}).encode()
 
 
@@ -83,7 +84,7 @@ async def test_the_issuer_is_told_who_asks(how: str) -> None:
         (answer(active=1), "not active"),
         (answer(exp=1), "expired"),
         (answer(exp="x"), "no time"),
-        (answer(nbf=int(time.time()) + 600), "not valid yet"),
+        (answer(nbf=int(time.time()) + VALID_S), "not valid yet"),
         (answer(sub=None), "has no sub"),
         (answer(sub=["ann"]), "has no sub"),
         (answer(iss="https://evil.example"), "not trusted"),
@@ -156,7 +157,7 @@ async def test_an_answer_does_not_hold_beyond_the_tokens_expiry(monkeypatch: pyt
     web = Web({URL: answer()})
     one = policy(web)
     await one(call(), forward)
-    later = time.time() + 601
+    later = time.time() + VALID_S + 1
     monkeypatch.setattr("protogw.policies.introspection.time.time", lambda: later)
     with pytest.raises(Unauthenticated, match="expired"):
         await one(call(), forward)

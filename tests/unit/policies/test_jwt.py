@@ -24,6 +24,7 @@ from tests.support.tokens import (
     ISSUER,
     JWKS,
     SECRET,
+    VALID_S,
     Web,
     claims,
     encoded,
@@ -328,7 +329,7 @@ async def test_a_verified_token_is_remembered_until_it_expires(monkeypatch: pyte
     await one(first, forward)
     await one(second, forward)
     assert first.identity is second.identity
-    later = time.time() + 601
+    later = time.time() + VALID_S + 1
     monkeypatch.setattr("protogw.policies.jwt.time.time", lambda: later)
     assert "expired" in (await refused(one, text)).message
 

@@ -13,6 +13,12 @@ from protogw.workers import placing
 from protogw.workers.placing import Entering, Placing
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is about how quickly this machine answers."""
+    monkeypatch.setattr(placing, "TIMEOUT_S", 60.0)
+
+
 class Wire:
     """Both ends of a channel: what a worker says is heard at once, and its answers reach it in a later turn."""
 

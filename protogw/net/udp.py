@@ -14,10 +14,10 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from protogw.errors import Unreachable
-from protogw.net.acceptor import bind
+from protogw.net.bound import Bound
 from protogw.net.sockets import said
 
 logger = logging.getLogger(__name__)
@@ -48,40 +48,22 @@ class Way(NamedTuple):
 Received: TypeAlias = Callable[[bytes, Way], None]
 
 
-class DatagramPort:
+class DatagramPort(Bound):
     """Takes datagrams of up to `limit` bytes and hands them to `received`; larger ones are counted and dropped."""
 
     def __init__(
         self, name: str, host: str, port: int, received: Received, *, limit: int, reuse_port: bool = False
     ) -> None:
+        super().__init__(name, host, port, reuse_port=reuse_port)
         self.oversize = 0
         self.unsent = 0
         """Answers that the system did not take."""
-        self._name = name
-        self._host = host
-        self._port = port
         self._received = received
         self._limit = limit
-        self._reuse_port = reuse_port
-        self._loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)
-        self._sockets: list[socket.socket] = []
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it is bound; the port is the kernel's choice if 0 was asked for."""
-        if not self._sockets:
-            return self._host, self._port
-        name = self._sockets[0].getsockname()
-        return name[0], name[1]
 
     async def start(self) -> None:
         """Bind and receive; raises OSError with a text to show."""
-        self._loop = asyncio.get_running_loop()
-        try:
-            self._sockets = await bind(self._host, self._port, socket.SOCK_DGRAM, reuse_port=self._reuse_port)
-        except OSError as error:
-            what = f"listener {self._name}: cannot listen on {self._host}:{self._port}: {said(error)}"
-            raise OSError(error.errno, what) from error
+        await self._bind(socket.SOCK_DGRAM)
         for sock in self._sockets:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             wildcard = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]).is_unspecified
@@ -131,11 +113,7 @@ class DatagramPort:
 
     def close(self) -> None:
         """Give up the address. Harmless when repeated."""
-        self._host, self._port = self.address
-        for sock in self._sockets:
-            self._loop.remove_reader(sock)
-            sock.close()
-        self._sockets = []
+        self._unbind()
 
 
 def _local(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int, bytes] | None:

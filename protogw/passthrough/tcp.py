@@ -19,7 +19,8 @@ from protogw.net.sockets import tune
 from protogw.net.sources import Sources
 from protogw.net.tcp_relay import SPLICES, End, PlainEnd, Relay, close, refuse
 from protogw.net.tls_end import TlsEnd
-from protogw.passthrough.base import Carried, PerSource, Recorder, Sweeper, Target
+from protogw.passthrough.base import Carried, Recorder, Target
+from protogw.passthrough.listening import Listening
 from protogw.passthrough.names import Names
 from protogw.passthrough.service import Service
 from protogw.passthrough.settings import TcpLimits, TcpSettings
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from protogw.passthrough.endpoints import Endpoint
 
 log = logging.getLogger("protogw")
-
-_CLOSE_S = 1.0
 
 HostPort: TypeAlias = tuple[str, int]
 
@@ -68,7 +67,7 @@ class _TurnedAway(Exception):
         self.reset = reset
 
 
-class Tcp:
+class Tcp(Listening):
     """Connections, as they are, to one upstream or by the name that TLS clients ask for."""
 
     kind: ClassVar[str] = "tcp"
@@ -92,22 +91,17 @@ class Tcp:
         reuse_port: bool = False,
     ) -> None:
         """`services` are the upstreams by name, those that the settings name among them."""
-        self.name = name
+        self._connections: set[_Connection] = set()
+        super().__init__(name, sources, settings.limits.connections_per_source, recorder, underway=self._connections)
         self.counters = Counters()
         self.limits: TcpLimits = settings.limits
-        self.sweeper = Sweeper()
         self.splice = splice
-        self.sources = sources
         self.tls = tls
-        self.per_source = PerSource(settings.limits.connections_per_source)
         self._settings = settings
         self._acceptor = Acceptor(name, host, port, self._accepted, reuse_port=reuse_port)
         self._only = None if settings.to is None else services[settings.to]
         self._names = Names({pattern: services[to] for pattern, to in (settings.sni or {}).items()})
         self._default = None if settings.default is None else services[settings.default]
-        self._recorder = recorder
-        self._connections: set[_Connection] = set()
-        self._emptied = asyncio.Event()
 
     @staticmethod
     def targets(written: object) -> Iterable[Target]:
@@ -164,40 +158,18 @@ class Tcp:
         self._connections.add(connection)
         connection.start()
 
-    def ended(self, connection: _Connection, carried: Carried) -> None:
+    def ended(self, connection: _Connection, carried: Carried, *, counted: bool) -> None:
         """A connection has ended or was turned away."""
         self.counters.bytes_in += carried.bytes_in
         self.counters.bytes_out += carried.bytes_out
-        if self._recorder is not None:
-            self._recorder.carried(carried)
         self._connections.discard(connection)
-        if not self._connections:
-            self._emptied.set()
+        self._over(connection, carried, counted=counted)
 
     def stop_accepting(self) -> None:
         """Close the address; connections go on."""
         self._acceptor.stop()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Accept nothing more, let connections end by themselves for `timeout_s`, then end them."""
-        self.stop_accepting()
-        await self._empty(timeout_s)
-        self.close()
-        await self._empty(_CLOSE_S)
-
-    async def _empty(self, timeout_s: float) -> None:
-        """Until no connection is left, but not for longer than this."""
-        if not self._connections:
-            return
-        self._emptied.clear()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._emptied.wait()
-        except TimeoutError:
-            pass
-
     def close(self) -> None:
-        """End everything now."""
         self.stop_accepting()
         self.sweeper.stop()
         for connection in tuple(self._connections):
@@ -377,13 +349,10 @@ class _Connection:
 
     def _ended(self, why: str) -> None:
         listener = self._listener
-        if self._counted:
-            self._counted = False
-            listener.per_source.leave(self._source[0])
         endpoint, relay = self._endpoint, self._relay
         if endpoint is not None:
             endpoint.active -= 1
-        listener.sweeper.discard(self)
+        counted, self._counted = self._counted, False
         listener.ended(
             self,
             Carried(
@@ -398,4 +367,5 @@ class _Connection:
                 elapsed_s=asyncio.get_running_loop().time() - self._started,
                 ended=why,
             ),
+            counted=counted,
         )

@@ -18,8 +18,9 @@ from typing import Any, ClassVar, Final
 from protogw.errors import Unreachable
 from protogw.net.sources import Sources
 from protogw.net.udp import DatagramPort, Link, Way, is_numeric, open_socket, resolve
-from protogw.passthrough.base import Carried, PerSource, Recorder, Sweeper, Target
+from protogw.passthrough.base import Carried, Recorder, Target
 from protogw.passthrough.endpoints import Endpoint
+from protogw.passthrough.listening import Listening
 from protogw.passthrough.service import Service
 from protogw.passthrough.settings import UdpLimits, UdpSettings
 
@@ -29,7 +30,6 @@ _WAITING: Final = 8
 """Datagrams that a session keeps while its endpoint's name is being resolved."""
 _QUIET_S: Final = 1.0
 """A session without a datagram for this long is over when the listener drains."""
-_CLOSE_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Counters:
     """Sessions that ended because their endpoint could not be reached."""
 
 
-class Udp:
+class Udp(Listening):
     """Datagrams, as they are, between clients and one upstream."""
 
     kind: ClassVar[str] = "udp"
@@ -73,20 +73,15 @@ class Udp:
     ) -> None:
         """`services` are the upstreams by name, the one that the settings name among them."""
         assert tls is None
-        self.name = name
+        self._sessions: dict[tuple[object, ...], _Session] = {}
+        super().__init__(name, sources, settings.limits.sessions_per_source, recorder, underway=self._sessions)
         self.counters = Counters()
         self.limits: UdpLimits = settings.limits
-        self.sweeper = Sweeper()
-        self.per_source = PerSource(settings.limits.sessions_per_source)
         self.port = DatagramPort(
             name, host, port, self._received, limit=settings.limits.datagram, reuse_port=reuse_port
         )
         self.service = services[settings.to]
-        self._sources = sources
         self._settings = settings
-        self._recorder = recorder
-        self._sessions: dict[tuple[object, ...], _Session] = {}
-        self._emptied = asyncio.Event()
         self._draining = False
 
     @staticmethod
@@ -133,7 +128,7 @@ class Udp:
         """A new session, or None when the datagram that asks for it is dropped."""
         counters = self.counters
         host = str(way.client[0])
-        if not self._sources.admits(host):
+        if not self.sources.admits(host):
             counters.denied += 1
             return None
         if self._draining or len(self._sessions) >= self.limits.sessions or not self.per_source.enter(host):
@@ -158,36 +153,13 @@ class Udp:
 
     def ended(self, session: _Session, carried: Carried) -> None:
         del self._sessions[session.way.key]
-        self.per_source.leave(carried.client)
-        self.sweeper.discard(session)
-        if self._recorder is not None:
-            self._recorder.carried(carried)
-        if not self._sessions:
-            self._emptied.set()
+        self._over(session, carried, counted=True)
 
     def stop_accepting(self) -> None:
         """Begin no more sessions; those that there are go on, over the same address."""
         self._draining = True
 
-    async def drain(self, timeout_s: float) -> None:
-        """Begin no more sessions, let those that there are become quiet for `timeout_s`, then end them."""
-        self.stop_accepting()
-        await self._empty(timeout_s)
-        self.close()
-        await self._empty(_CLOSE_S)
-
-    async def _empty(self, timeout_s: float) -> None:
-        if not self._sessions:
-            return
-        self._emptied.clear()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._emptied.wait()
-        except TimeoutError:
-            pass
-
     def close(self) -> None:
-        """End everything now."""
         self._draining = True
         for session in tuple(self._sessions.values()):
             session.end("stopped")

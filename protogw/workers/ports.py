@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from protogw.config import Config
-from protogw.net.acceptor import bind
-from protogw.net.sockets import said
+from protogw.net.bound import bind, cannot_listen
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
@@ -43,8 +42,7 @@ class Ports:
                 self._held += await bind(host, port, kind, reuse_port=True)
             except OSError as error:
                 self.release()
-                what = f"listener {name}: cannot listen on {host}:{port}: {said(error)}"
-                raise OSError(error.errno, what) from error
+                raise cannot_listen(name, host, port, error) from error
             self.chosen[name] = self._held[-1].getsockname()[1]
 
     def let_datagrams_go(self) -> None:

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from protogw.errors import Unauthenticated
 from protogw.identity import Identity
 from protogw.policies.authentication import claim, claim_path, texts
 from protogw.policies.tokens.compact import TokenFault, instant
@@ -58,12 +57,6 @@ def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
         else:
             found |= texts(value)
     return frozenset(found)
-
-
-def invalid_token(why: str, challenge: str) -> Unauthenticated:
-    """What a call with a token that does not hold is refused with (RFC 6750 section 3.1)."""
-    said = why.replace('"', "'").replace("\\", "/").encode("ascii", "replace").decode()
-    return Unauthenticated(why, f'{challenge}, error="invalid_token", error_description="{said}"')
 
 
 def lasts_until(claims: Mapping[str, Any], leeway_s: float = 0.0) -> float | None:

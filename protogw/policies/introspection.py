@@ -21,22 +21,13 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from protogw.call import Call
-from protogw.errors import GatewayError, Overloaded, Unauthenticated, UpstreamError
+from protogw.errors import GatewayError, Overloaded, UpstreamError
 from protogw.fetching import Fetcher, FetchError
 from protogw.identity import Identity
 from protogw.paths import ReadableFile
-from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication
 from protogw.policies.base import PolicySettings, Tools
-from protogw.policies.claims import (
-    ClaimPath,
-    ClaimPathOrOff,
-    Naming,
-    WebAddress,
-    check_audience,
-    invalid_token,
-    lasts_until,
-)
-from protogw.policies.credentials import PlaceList, Places
+from protogw.policies.bearer import Bearer, BearerSettings
+from protogw.policies.claims import ClaimPath, ClaimPathOrOff, Naming, WebAddress, check_audience, lasts_until
 from protogw.policies.seldom import Seldom
 from protogw.policies.tokens.compact import TokenFault
 from protogw.values import LISTED, Positive, refuse
@@ -61,7 +52,7 @@ def _visible(value: str) -> str:
 Visible = Annotated[str, AfterValidator(_visible), Field(min_length=1, max_length=1024)]
 
 
-class IntrospectionSettings(AuthenticationSettings):
+class IntrospectionSettings(BearerSettings):
     """Who is asked, as whom, and what the answer must say."""
 
     url: WebAddress
@@ -74,10 +65,6 @@ class IntrospectionSettings(AuthenticationSettings):
     """Where these are sent: in the Authorization field, or in the form."""
     ca: ReadableFile | None = None
     """Who vouches for the issuer's server, in PEM. Default: the system's authorities."""
-    places: Annotated[PlaceList, Field(alias="in")] = ("header.authorization",)
-    """Where a token may be: `header.NAME` (after `Bearer`), `query.NAME`, `cookie.NAME`."""
-    hide: bool = True
-    """Take the token out of what the service gets."""
     issuer: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """What the answer's `iss` must be."""
     audience: Annotated[tuple[str, ...], LISTED] = ()
@@ -92,8 +79,6 @@ class IntrospectionSettings(AuthenticationSettings):
     """How long an answer holds, and so how late a token's revocation is noticed; never beyond its expiry."""
     cache: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     """Answers that are remembered."""
-    realm: Annotated[str, Field(pattern=r"^[ -!#-\[\]-~]+$", max_length=100)] = "protogw"
-    """What refusals call the place that the token is for."""
 
     @model_validator(mode="after")
     def _somebodys(self) -> Self:
@@ -102,7 +87,7 @@ class IntrospectionSettings(AuthenticationSettings):
         return self
 
 
-class Introspection(PlacedAuthentication):
+class Introspection(Bearer):
     """Takes calls that carry a token which its issuer, when asked, calls active; the answer says who calls."""
 
     kind: ClassVar[str] = "introspection"
@@ -111,8 +96,6 @@ class Introspection(PlacedAuthentication):
     def __init__(self, settings: IntrospectionSettings) -> None:
         super().__init__(settings)
         self._settings = settings
-        self._challenge = f'Bearer realm="{settings.realm}"'
-        self._places = Places(settings.places, "Bearer", hide=settings.hide, challenge=self._challenge)
         self._audience = frozenset(settings.audience)
         self._naming = Naming(self.kind, subject=settings.subject, consumer=settings.consumer, groups=settings.groups)
         self._tls: SSLContext | None = None
@@ -134,9 +117,6 @@ class Introspection(PlacedAuthentication):
     def namespaces(self) -> frozenset[tuple[str, str]]:
         return frozenset(((self.kind, self._settings.issuer or ""),))
 
-    def wanted(self) -> Unauthenticated:
-        return Unauthenticated("a token is needed", self._challenge)
-
     async def authenticate(self, call: Call) -> Identity | None:
         token = self._places.take(call)
         if token is None:
@@ -154,9 +134,6 @@ class Introspection(PlacedAuthentication):
         except TokenFault as fault:
             self._bad[digest] = (str(fault), now + self._bad_s)
             raise self._refused(str(fault)) from fault
-
-    def _refused(self, why: str) -> Unauthenticated:
-        return invalid_token(why, self._challenge)
 
     async def _ask(self, digest: bytes, token: bytes) -> Identity:
         """Who the issuer says that it is: once for all who ask at the same time. Raises TokenFault, GatewayError."""

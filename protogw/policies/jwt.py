@@ -12,143 +12,21 @@ import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar
 
 from cachebox import LRUCache
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
 
 from protogw.call import Call
-from protogw.errors import Overloaded, Unauthenticated
+from protogw.errors import Overloaded
 from protogw.identity import Identity
-from protogw.paths import ReadableFile, parse_file
-from protogw.policies.authentication import AuthenticationSettings, PlacedAuthentication, claim
+from protogw.policies.authentication import claim
 from protogw.policies.base import PolicySettings, Tools
-from protogw.policies.claims import (
-    ClaimPath,
-    ClaimPathOrOff,
-    Naming,
-    check_audience,
-    invalid_token,
-    lasts_until,
-    web_address,
-)
-from protogw.policies.credentials import PlaceList, Places
+from protogw.policies.bearer import Bearer
+from protogw.policies.claims import Naming, check_audience, lasts_until
+from protogw.policies.jwt_settings import JwtSettings, TrustedIssuer
 from protogw.policies.tokens.compact import Compact, TokenFault, instant
-from protogw.policies.tokens.keys import ALGORITHMS, KeyFault, KeyRing, UnknownKey, key_of_pem, key_of_secret
+from protogw.policies.tokens.keys import KeyFault, KeyRing, UnknownKey, key_of_pem, key_of_secret
 from protogw.policies.tokens.sources import DiscoveredKeys, Fetched, FileKeys, FixedKeys, KeySource, UrlKeys
-from protogw.values import LISTED, Positive, Seconds
-
-Algorithm = Literal[
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
-    "EdDSA", "Ed25519", "Ed448", "HS256", "HS384", "HS512",
-]  # fmt: skip
-assert set(Algorithm.__args__) == set(ALGORITHMS)  # type: ignore[attr-defined]
-
-MOST_LEEWAY_S: Final = 60.0
-
-
-def _set(value: object) -> str | Path:
-    """An address or a file."""
-    if isinstance(value, str) and "://" in value:
-        return web_address(value)
-    return parse_file(value)
-
-
-KeySet = Annotated[
-    str | Path, PlainValidator(_set), WithJsonSchema({"type": "string", "examples": ["https://idp.example/jwks.json"]})
-]
-
-
-class TrustedIssuer(BaseModel):
-    """One issuer: whose tokens, for whom, and the keys that verify them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    issuer: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """What a token's `iss` must be. An address without any key beside it is asked for its keys (OpenID Connect
-    discovery)."""
-    audience: Annotated[tuple[str, ...], LISTED] = ()
-    """Of these, at least one must be in a token's `aud`. Without it tokens for other services are taken too."""
-    jwks: KeySet | None = None
-    """The keys, as a JSON Web Key Set: an address, or a file, which is read again when it changes."""
-    jwks_hosts: Annotated[tuple[str, ...], LISTED] = ()
-    """Hosts, beside the issuer's own, at which it may say that its keys are."""
-    key: Annotated[str, Field(max_length=16 << 10)] | None = None
-    """A public key or certificate in PEM instead, best as `file:PATH`."""
-    secret: Annotated[str, Field(max_length=4096)] | None = Field(None, repr=False)
-    """A secret that the issuer shares with the gateway instead, at least 32 bytes (HS256), best as `${NAME}`."""
-    algorithms: Annotated[tuple[Algorithm, ...], LISTED] = ()
-    """The only algorithms wanted. Default: what each key is for."""
-    consumer: ClaimPathOrOff = None
-    """The claim that names the consumer: `azp`, `client_id`. Beside one of `issuers`: of its tokens alone, `off` when
-    they name none."""
-    ca: ReadableFile | None = None
-    """Who vouches for the servers that keys are fetched from, in PEM. Default: the system's authorities."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        found = [name for name in ("jwks", "key", "secret") if getattr(self, name) is not None]
-        if len(found) > 1:
-            raise PydanticCustomError("issuer", "{reason}", {"reason": f"has both {found[0]} and {found[1]}"})
-        if not found and self.issuer is not None:
-            try:
-                web_address(self.issuer)
-            except PydanticCustomError:
-                reason = "has neither jwks, key nor secret, and issuer is no address to ask for them"
-                raise PydanticCustomError("issuer", "{reason}", {"reason": reason}) from None
-        return self
-
-    @property
-    def given(self) -> bool:
-        """Whether it says anything."""
-        return bool(self.issuer or self.jwks or self.key or self.secret)
-
-
-class JwtSettings(AuthenticationSettings, TrustedIssuer):
-    """Whose tokens are taken, what they must say, and who their bearers are."""
-
-    issuers: Annotated[tuple[TrustedIssuer, ...], Field(max_length=32)] = ()
-    """Several issuers, each with an `issuer`, instead of the one that is written here."""
-    places: Annotated[PlaceList, Field(alias="in")] = ("header.authorization",)
-    """Where a token may be: `header.NAME` (after `Bearer`), `query.NAME`, `cookie.NAME`."""
-    hide: bool = True
-    """Take the token out of what the service gets."""
-    leeway: Annotated[Seconds, Field(ge=0, le=MOST_LEEWAY_S)] = 0.0
-    """How far clocks may differ, at most 60s."""
-    require_exp: bool = True
-    """Refuse tokens that never expire."""
-    require: Annotated[tuple[ClaimPath, ...], LISTED] = ()
-    """Further claims that a token must have, whatever they say."""
-    typ: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """What a token's `typ` must be: `at+jwt` takes access tokens alone (RFC 9068)."""
-    subject: ClaimPath = "sub"
-    """The claim that names the caller, which a token must have."""
-    groups: ClaimPath = "groups"
-    """The claim with the caller's groups, a list or one: `realm_access.roles`."""
-    cache: Annotated[int, Field(ge=0, le=1_000_000)] = 4096
-    """Verified tokens that are remembered."""
-    refresh: Annotated[Positive, Field(ge=1)] = 600.0
-    """How often keys at an address are fetched again."""
-    refresh_unknown: Annotated[Positive, Field(ge=1)] = 30.0
-    """How often, at the most, they are fetched for a token whose key is not known."""
-    realm: Annotated[str, Field(pattern=r"^[ -!#-\[\]-~]+$", max_length=100)] = "protogw"
-    """What refusals call the place that the token is for."""
-
-    @model_validator(mode="after")
-    def _whose(self) -> Self:
-        reason = None
-        if self.issuers and self.given:
-            reason = "says one issuer by itself, and has issuers too: write it as one of them"
-        elif not self.issuers and not self.given:
-            reason = "says nothing of whose tokens are taken: issuer, jwks, key or secret"
-        elif any(one.issuer is None for one in self.issuers):
-            reason = "each of issuers needs an issuer, which is how a token's own is found"
-        elif len({one.issuer for one in self.issuers}) < len(self.issuers):
-            reason = "has the same issuer twice"
-        if reason is not None:
-            raise PydanticCustomError("jwt", "{reason}", {"reason": reason})
-        return self
 
 
 class _Trusted:
@@ -163,7 +41,7 @@ class _Trusted:
         self.naming = naming
 
 
-class Jwt(PlacedAuthentication):
+class Jwt(Bearer):
     """Takes calls that carry a token of a trusted issuer; the token says who calls."""
 
     kind: ClassVar[str] = "jwt"
@@ -172,8 +50,6 @@ class Jwt(PlacedAuthentication):
     def __init__(self, settings: JwtSettings) -> None:
         super().__init__(settings)
         self._settings = settings
-        self._challenge = f'Bearer realm="{settings.realm}"'
-        self._places = Places(settings.places, "Bearer", hide=settings.hide, challenge=self._challenge)
         self._required = [path.split(".") for path in settings.require]
         self._typ = settings.typ.lower().removeprefix("application/") if settings.typ is not None else None
         self._trusted: tuple[_Trusted, ...] = ()
@@ -263,9 +139,6 @@ class Jwt(PlacedAuthentication):
             found += [f"headers.{name}: {unsaid}" for name, what in settings.headers.items() if what == "subject"]
         return found
 
-    def wanted(self) -> Unauthenticated:
-        return Unauthenticated("a token is needed", self._challenge)
-
     async def authenticate(self, call: Call) -> Identity | None:
         token = self._places.take(call)
         if token is None:
@@ -282,9 +155,6 @@ class Jwt(PlacedAuthentication):
         elif identity.expires_at is not None and identity.expires_at <= time.time():
             raise self._refused("the token has expired")
         return identity
-
-    def _refused(self, why: str) -> Unauthenticated:
-        return invalid_token(why, self._challenge)
 
     async def _verified(self, token: bytes) -> Identity:
         """Whose token it is; raises TokenFault, or Overloaded while the keys are not there."""

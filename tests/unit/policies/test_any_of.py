@@ -16,7 +16,8 @@ from protogw.identity import Identity
 from protogw.policies.anonymous import Anonymous, AnonymousSettings
 from protogw.policies.any_of import AnyOf, AnyOfSettings
 from protogw.policies.api_key import ApiKey, ApiKeySettings
-from protogw.policies.jwt import Jwt, JwtSettings
+from protogw.policies.jwt import Jwt
+from protogw.policies.jwt_settings import JwtSettings
 from protogw.policies.mtls import Mtls, MtlsSettings
 from protogw.policies.rate_limit import RateLimit, RateLimitSettings
 from protogw.wire.http import HTTP_1_1, Header, Peer, RequestHead

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from protogw.call import Call, Metadata, Reply
 from protogw.errors import Code, GatewayError, Unauthenticated
-from protogw.policies.jwt import Jwt, JwtSettings
+from protogw.policies.jwt import Jwt
+from protogw.policies.jwt_settings import JwtSettings
 from protogw.wire.http import HTTP_1_1, Header, Peer, RequestHead
 from tests.support.tokens import (
     AUDIENCE,

@@ -255,6 +255,7 @@ def _pool(
             slow_start=upstream.slow_start,
             zone=upstream.zone,
             connection_max_age=upstream.connection_max_age,
+            patience=upstream.patience,
         ),
         outlier=upstream.health.outlier,
         breaker=upstream.breaker,

@@ -197,6 +197,9 @@ class Tries:
         """This try took longer than one may, and is cancelled for that."""
 
 
+PATIENCE_S = 1.0
+"""A client's own deadline that left a service less than this says nothing of the service when it passes."""
+
 GZIP_REQUEST, GZIP_REPLY = 1, 2
 """Bits of Call.gzip: the request's messages may be GzipPayloads; the client takes a reply's messages gzipped."""
 
@@ -352,6 +355,14 @@ class Call:
         self.deadline = self.started + timeout
         self._task = asyncio.current_task()
         self._timer = loop.call_later(max(0.0, self.deadline - loop.time()), self._expire)
+
+    def hurried(self, seconds: float, patience: float = PATIENCE_S) -> bool:
+        """Whether the deadline is the client's own and left whoever carries the call only these seconds, less than
+        `patience`. Its passing is nobody's fault then: else who asks for a millisecond could speak for all others."""
+        wanted, deadline = self.timeout, self.deadline
+        if wanted is None or deadline is None or seconds >= patience:
+            return False
+        return deadline >= self.started + wanted
 
     def fork(self) -> Call:
         """Another call for the same: what is set on one is not on the other. Its deadline is the first's to keep."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from protogw.call import PATIENCE_S
 from protogw.config.kinds import default_schema, field_name, has_options, options_key, settings_of
 from protogw.config.sources import LIVE, SchemaSource
 from protogw.config.strict import LISTED, TRUTH, Strict
@@ -117,6 +118,9 @@ class Upstream(Strict):
     """Where this gateway is: addresses of the same zone serve alone while at least half of them are ready."""
     connection_max_age: Seconds = 0.0
     """Connections close after this, once their calls have ended, so that load spreads anew; 0 for never."""
+    patience: Seconds = PATIENCE_S
+    """A client's own deadline speaks against an address, when it passes, only if it left it this long: or one client's
+    millisecond would take it from all others."""
     json_options: Annotated[JsonOptions, Field(alias="json")] = JsonOptions()
     """How its messages are written as JSON."""
     discovery: DiscoverySettings = DiscoverySettings()

@@ -83,18 +83,22 @@ class Measured:
             reply = await self._target.send(call)
         except GatewayError as error:
             blamed = error.source is Source.UPSTREAM or error.status.code in FAILURES
-            self._window.add(blamed, time.perf_counter() - began)
+            self._ended(call, blamed, error.status.code, time.perf_counter() - began)
             raise
         except asyncio.CancelledError:
             if call.expired:
-                self._window.add(True, time.perf_counter() - began)
+                self._ended(call, True, Code.DEADLINE_EXCEEDED, time.perf_counter() - began)
             raise
         seconds = time.perf_counter() - began
         if reply.payloads is None:
-            self._window.add(_failed(reply), seconds)
+            self._ended(call, _failed(reply), reply.status.code, seconds)
         else:
-            reply.payloads = _Ending(reply.payloads, reply, self._window, seconds)
+            reply.payloads = _Ending(reply.payloads, call, reply, self._window, seconds)
         return reply
+
+    def _ended(self, call: Call, failed: bool, code: Code, seconds: float) -> None:
+        if code is not Code.DEADLINE_EXCEEDED or not call.hurried(seconds):
+            self._window.add(failed, seconds)
 
 
 def _failed(reply: Reply) -> bool:
@@ -104,27 +108,31 @@ def _failed(reply: Reply) -> bool:
 class _Ending(PassingPayloads):
     """A reply's stream, which is counted once it has ended."""
 
-    __slots__ = ("_reply", "_seconds", "_window")
+    __slots__ = ("_call", "_reply", "_seconds", "_window")
 
-    def __init__(self, payloads: AsyncIterator[Payload], reply: Reply, window: Window, seconds: float) -> None:
+    def __init__(
+        self, payloads: AsyncIterator[Payload], call: Call, reply: Reply, window: Window, seconds: float
+    ) -> None:
         super().__init__(payloads)
+        self._call = call
         self._reply = reply
         self._window: Window | None = window
         self._seconds = seconds
 
-    def _end(self, failed: bool) -> None:
+    def _end(self, failed: bool, code: Code = Code.OK) -> None:
+        """A deadline of the client's own is a usual end of a stream."""
         window, self._window = self._window, None
         if window is not None:
-            window.add(failed, self._seconds)
+            window.add(failed and (code is not Code.DEADLINE_EXCEEDED or not self._call.hurried(0.0)), self._seconds)
 
     async def __anext__(self) -> Payload:
         try:
             return await self._payloads.__anext__()
         except StopAsyncIteration:
-            self._end(_failed(self._reply))
+            self._end(_failed(self._reply), self._reply.status.code)
             raise
         except GatewayError as error:
-            self._end(error.source is Source.UPSTREAM or error.status.code in FAILURES)
+            self._end(error.source is Source.UPSTREAM or error.status.code in FAILURES, error.status.code)
             raise
 
     async def aclose(self) -> None:

@@ -68,18 +68,24 @@ class Adaptive:
             reply = await forward(call)
         except Fault as error:
             if error.source is not Source.CLIENT and error.status.code not in _NO_MEASURE:
-                limit.replied(loop.time() - started, loop.time())
+                self._measure(limit, call, error.status.code, started)
             slot.free()
             raise
         except BaseException:
             if call.expired:
-                limit.replied(loop.time() - started, loop.time())
+                self._measure(limit, call, Code.DEADLINE_EXCEEDED, started)
             slot.free()
             raise
         if (reply.head is None or reply.head.status < 500) and reply.status.code not in _NO_MEASURE:
-            now = loop.time()
-            limit.replied(now - started, now)
+            self._measure(limit, call, reply.status.code, started)
         return held(reply, slot)
+
+    @staticmethod
+    def _measure(limit: Gradient, call: Call, code: Code, started: float) -> None:
+        """A reply is there, or is not when it should be. Who gives up early does not say how long one takes."""
+        now = asyncio.get_running_loop().time()
+        if code is not Code.DEADLINE_EXCEEDED or not call.hurried(now - started):
+            limit.replied(now - started, now)
 
     def _refusal(self, target: str, limit: Gradient) -> Overloaded:
         self.refused.value += 1

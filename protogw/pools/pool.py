@@ -11,7 +11,7 @@ from zlib import crc32
 from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
 from protogw.discovery.base import Address
-from protogw.errors import CircuitOpen, GatewayError, Overloaded, Unreachable
+from protogw.errors import CircuitOpen, Code, GatewayError, Overloaded, Unreachable
 from protogw.pools.base import Connector, Laned
 from protogw.pools.breaker import Breaker, Circuit, Trial
 from protogw.pools.endpoint import RETRY_S, Endpoint
@@ -98,6 +98,7 @@ class Pool:
         self._balancing = balancer
         self._affinity = affinity
         self._settings = settings
+        self._patience = settings.patience
         self._max_connections = limits.connections or max_connections
         self._max_pending = limits.pending
         self._max_requests = limits.requests
@@ -248,20 +249,23 @@ class Pool:
         started = _now()
         try:
             reply = await self._try(call, endpoint)
-            return watched(reply, endpoint, _now() - started, self._judge, circuit)
+            return watched(call, reply, endpoint, _now() - started, self._patience, self._judge, circuit)
         except GatewayError as error:
             now = _now()
             bad = blames(error)
-            self._judge(endpoint, bad, now - started)
+            hurried = error.status.code is Code.DEADLINE_EXCEEDED and call.hurried(now - started, self._patience)
+            if not hurried:
+                self._judge(endpoint, bad, now - started)
             if circuit is not None:
-                if bad:
+                if bad and not hurried:
                     circuit.ended(True, now)
                 else:
                     circuit.left()
             raise
         except asyncio.CancelledError:
             now = _now()
-            if call.expired or (call.tries is not None and call.tries.expired):
+            bad = call.expired and not call.hurried(now - started, self._patience)
+            if bad or (call.tries is not None and call.tries.expired):
                 self._judge(endpoint, True, now - started)
                 if circuit is not None:
                     circuit.ended(True, now)

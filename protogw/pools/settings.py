@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from protogw.call import PATIENCE_S
 from protogw.values import Percent, Positive, Seconds
 
 
@@ -135,3 +136,4 @@ class BalancingSettings:
     slow_start: float = 0.0
     zone: str = ""
     connection_max_age: float = 0.0
+    patience: float = PATIENCE_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from protogw.call import PassingPayloads, Payload, Reply
+from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.errors import Code, GatewayError, Source
 from protogw.pools.breaker import Circuit, Trial
 from protogw.pools.endpoint import Endpoint
@@ -32,17 +32,28 @@ def blames(error: GatewayError) -> bool:
 
 
 def watched(
-    reply: Reply, endpoint: Endpoint, taken: float, judge: Judge, circuit: Circuit | Trial | None = None
+    call: Call,
+    reply: Reply,
+    endpoint: Endpoint,
+    taken: float,
+    patience: float,
+    judge: Judge,
+    circuit: Circuit | Trial | None = None,
 ) -> Reply:
-    """The reply, which came after `taken` seconds; `judge` and `circuit` will know how it ended."""
+    """The reply, which came after `taken` seconds; `judge` and `circuit` will know how it ended. A deadline of the
+    client's own that left the endpoint less than `patience` seconds says nothing."""
     payloads = reply.payloads
     if payloads is None:
         bad = failed(reply)
+        if bad and reply.status.code is Code.DEADLINE_EXCEEDED and call.hurried(taken, patience):
+            if circuit is not None:
+                circuit.left()
+            return reply
         judge(endpoint, bad, taken)
         if circuit is not None:
             circuit.ended(bad, _now())
     else:
-        reply.payloads = _Watched(payloads, reply, endpoint, taken, judge, circuit)
+        reply.payloads = _Watched(payloads, call, reply, endpoint, taken, judge, circuit)
     return reply
 
 
@@ -54,13 +65,15 @@ class _Watched(PassingPayloads):
     """A reply's stream; its endpoint is judged once it has ended, by the status that it ended with.
 
     For the breaker a stream is as good as its first message: it may run for hours, and others wait for the verdict.
+    A deadline of the client's own is a usual end of one, and says nothing.
     """
 
-    __slots__ = ("_circuit", "_endpoint", "_judge", "_reply", "_taken")
+    __slots__ = ("_call", "_circuit", "_endpoint", "_judge", "_reply", "_taken")
 
     def __init__(
         self,
         payloads: AsyncIterator[Payload],
+        call: Call,
         reply: Reply,
         endpoint: Endpoint,
         taken: float,
@@ -68,13 +81,17 @@ class _Watched(PassingPayloads):
         circuit: Circuit | Trial | None,
     ) -> None:
         super().__init__(payloads)
+        self._call = call
         self._reply = reply
         self._endpoint: Endpoint | None = endpoint
         self._taken = taken
         self._judge = judge
         self._circuit = circuit
 
-    def _ended(self, failed: bool) -> None:
+    def _ended(self, failed: bool, code: Code) -> None:
+        if code is Code.DEADLINE_EXCEEDED and self._call.hurried(0.0):
+            self._left()
+            return
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None:
             self._judge(endpoint, failed, self._taken)
@@ -92,16 +109,20 @@ class _Watched(PassingPayloads):
                 self._found(bad_head(self._reply))
             return payload
         except StopAsyncIteration:
-            self._ended(failed(self._reply))
+            self._ended(failed(self._reply), self._reply.status.code)
             raise
         except GatewayError as error:
-            self._ended(blames(error))
+            self._ended(blames(error), error.status.code)
             raise
 
-    async def aclose(self) -> None:
-        """Left by whoever read it: that says nothing of the endpoint."""
+    def _left(self) -> None:
+        """It ended in a way that says nothing of the endpoint."""
         self._endpoint = None
         circuit, self._circuit = self._circuit, None
         if circuit is not None:
             circuit.left()
+
+    async def aclose(self) -> None:
+        """Left by whoever read it."""
+        self._left()
         await super().aclose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -13,7 +15,7 @@ from protogw.delivery.compare import Difference
 from protogw.delivery.measured import Measured, Window
 from protogw.delivery.shadow import Differences
 from protogw.delivery.weights import Weights
-from protogw.errors import Code, Forbidden, Status, Unreachable
+from protogw.errors import Code, DeadlineExceeded, Forbidden, Status, Unreachable
 from tests.support.versions import GET, Pool, answering, call
 
 
@@ -177,6 +179,25 @@ async def test_errors_of_the_way_there_are_measured(error: Exception, failed: in
     with pytest.raises(type(error)):
         await Measured(Pool("new", failing), window).send(call(id="7"))
     assert (window.calls, window.failed) == (1, failed)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize(("wanted", "failed"), [(0.001, []), (None, [1])])
+async def test_a_clients_own_short_deadline_speaks_against_no_version(
+    told: bool, wanted: float | None, failed: list[int]
+) -> None:
+    async def late(one: Call) -> Reply:
+        if told:
+            return Reply(status=Status(Code.DEADLINE_EXCEEDED))
+        one.cut = DeadlineExceeded()
+        raise asyncio.CancelledError
+
+    window = Window()
+    made = call(id="7")
+    made.timeout, made.deadline = wanted, made.started + 0.001
+    with contextlib.suppress(asyncio.CancelledError):
+        await Measured(Pool("new", late), window).send(made)
+    assert [window.failed] * window.calls == failed
 
 
 async def test_a_stream_is_measured_by_its_end() -> None:

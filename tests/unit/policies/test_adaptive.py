@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protogw.call import Reply
-from protogw.errors import Code, Overloaded, Status, UpstreamReset
+from protogw.call import Call, Reply
+from protogw.errors import Code, DeadlineExceeded, Overloaded, Status, UpstreamReset
 from protogw.policies.adaptive import Adaptive
 from protogw.policies.gradient import Gradient, GradientSettings
 from tests.support.policies import Gated, call, forward, turns
@@ -143,3 +143,19 @@ async def test_answers_of_a_service_that_did_no_work_are_no_measure() -> None:
     assert not limit._samples
     await policy(call(), forward)
     assert len(limit._samples) == 1
+
+
+@pytest.mark.parametrize(("wanted", "samples"), [(0.001, 0), (None, 1)])
+async def test_who_gives_up_early_does_not_say_how_long_a_reply_takes(wanted: float | None, samples: int) -> None:
+    policy = Adaptive(GradientSettings())
+
+    async def expiring(one: Call) -> Reply:
+        one.cut = DeadlineExceeded()
+        raise asyncio.CancelledError
+
+    made = call()
+    made.timeout, made.deadline = wanted, made.started + 0.001
+    with pytest.raises(asyncio.CancelledError):
+        await policy(made, expiring)
+    (limit,) = policy.limits.values()
+    assert len(limit._samples) == samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -13,13 +14,13 @@ from hypothesis import strategies as st
 from protogw.balancers.ring_hash import RingHash
 from protogw.balancers.round_robin import RoundRobin
 from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, Reply, Tries
-from protogw.errors import CircuitOpen, Code, InvalidRequest, Overloaded, Status, UpstreamReset
+from protogw.errors import CircuitOpen, Code, DeadlineExceeded, InvalidRequest, Overloaded, Status, UpstreamReset
 from protogw.expressions import Expression
 from protogw.pools import pool as pools
 from protogw.pools import watch
 from protogw.pools.breaker import Breaker, Circuit, CircuitState
 from protogw.pools.pool import Address, Pool
-from protogw.pools.settings import BreakerSettings, PoolLimits
+from protogw.pools.settings import BreakerSettings, OutlierSettings, PoolLimits
 from protogw.wire.http import Peer, ResponseHead
 from tests.support import rpc
 from tests.support.links import Dialer, Link, Sender
@@ -286,6 +287,74 @@ async def test_errors_of_the_endpoint_count_and_those_of_the_client_do_not() -> 
             await pool.send(call())
     with pytest.raises(CircuitOpen):
         await pool.send(call())
+    pool.close()
+
+
+def wanting(seconds: float | None, deadline: float) -> Call:
+    """A call whose client asked for this much time, and which has so much."""
+    made = Call(None, NO_METADATA, front_end="test", peer=Peer("127.0.0.1", 1), started=0.0, timeout=seconds)
+    made.deadline = deadline
+    return made
+
+
+def passing(way: str, clock: Clock, lasts: float) -> Act:
+    """An endpoint at which the deadline passes after so long: told by the service, or by our own clock."""
+
+    async def act(one: Call, link: Link) -> Reply:
+        clock.now += lasts
+        if way == "told":
+            return Reply(status=Status(Code.DEADLINE_EXCEEDED))
+        if way == "raised":
+            raise DeadlineExceeded
+        one.cut = DeadlineExceeded()
+        raise asyncio.CancelledError
+
+    return act
+
+
+@pytest.mark.parametrize("way", ["told", "raised", "cut"])
+@pytest.mark.parametrize(
+    ("wanted", "deadline", "lasts", "counts"),
+    [
+        (0.001, 0.001, 0.002, False),
+        (0.5, 0.5, 0.5, False),
+        (5.0, 5.0, 5.0, True),
+        (5.0, 0.5, 0.5, True),
+        (None, 0.5, 0.5, True),
+    ],
+    ids=["a millisecond", "short", "long", "shortened by the route", "the route's"],
+)
+async def test_a_clients_own_short_deadline_takes_the_service_from_nobody(
+    way: str, wanted: float | None, deadline: float, lasts: float, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    outlier = OutlierSettings(consecutive_errors=3)
+    pool, _ = made(passing(way, clock, lasts), 1, breaker=BreakerSettings(consecutive=3), outlier=outlier)
+    for _ in range(3):
+        with contextlib.suppress(asyncio.CancelledError, DeadlineExceeded):
+            await pool.send(wanting(wanted, deadline))
+    assert (pool.state(pool.endpoints[0]) != "ready") is counts
+    assert pool.breaker is not None
+    assert bool(pool.breaker.tripped) is counts
+    pool.close()
+
+
+@pytest.mark.parametrize(("wanted", "counts"), [(60.0, False), (None, True)])
+async def test_a_stream_may_end_by_its_clients_deadline(wanted: float | None, counts: bool) -> None:
+    async def messages() -> AsyncIterator[Payload]:
+        yield Payload(b"", Encoding.PROTO)
+        raise DeadlineExceeded
+
+    async def act(_: Call, link: Link) -> Reply:
+        return Reply(payloads=messages())
+
+    pool, _ = made(act, 1, outlier=OutlierSettings(consecutive_errors=1))
+    reply = await pool.send(wanting(wanted, 60.0))
+    assert reply.payloads is not None
+    with pytest.raises(DeadlineExceeded):
+        async for _ in reply.payloads:
+            pass
+    assert (pool.state(pool.endpoints[0]) == "ejected") is counts
     pool.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from functools import partial
 from typing import Annotated, ClassVar, Literal, Self
@@ -21,8 +20,6 @@ from protogw.policies.slots import Slot, held
 from protogw.stores.base import StoreError
 from protogw.stores.places import Places, SharesPlaces
 from protogw.values import Seconds
-
-log = logging.getLogger("protogw")
 
 _RETRY_S = 1.0
 _MOST_WAITING = 100_000
@@ -116,8 +113,9 @@ class Concurrency:
         try:
             entered = await shared.enter(name, settings.limit, settings.pending, settings.wait)
         except StoreError as error:
-            self._complain(error)
-            if settings.on_error == "open":
+            let_through = settings.on_error == "open"
+            self._telling.unasked(self._name, "the store cannot be asked", error, let_through=let_through)
+            if let_through:
                 return await forward(call)
             raise Overloaded("places cannot be looked up", retry_after_s=_RETRY_S) from error
         if not entered:
@@ -125,11 +123,6 @@ class Concurrency:
         self._entered += 1
         with Slot(partial(self._left, shared, name)) as slot:
             return held(await forward(call), slot)
-
-    def _complain(self, error: StoreError) -> None:
-        if self._telling.due():
-            become = "let through" if self._settings.on_error == "open" else "refused"
-            log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
 
     def _left(self, shared: Places, name: str) -> None:
         self._entered -= 1

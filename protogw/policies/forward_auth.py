@@ -6,7 +6,6 @@ authorization). A service that is slow, broken or gone lets nobody through unles
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -26,9 +25,6 @@ from protogw.policies.identity_headers import FieldName, twinless
 from protogw.policies.seldom import Seldom
 from protogw.policies.verdicts import UNANSWERED, Judge, Unanswered, Vouched
 from protogw.values import LISTED, Bytes, Positive, refuse
-
-log = logging.getLogger("protogw")
-
 
 _ADDRESS: Final = r"^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}$"
 
@@ -153,8 +149,9 @@ class ForwardAuth(Authentication):
             verdict = await self._judge.ask(call)
         except Unanswered as error:
             self._unanswered.value += 1
-            self._complain(error)
-            if self._settings.on_error == "open":
+            let_through = self._settings.on_error == "open"
+            self._telling.unasked(self.name, "there is no verdict", error, let_through=let_through)
+            if let_through:
                 return None
             raise Overloaded("the authorization service cannot be asked") from error
         settings = self._settings
@@ -210,11 +207,6 @@ class ForwardAuth(Authentication):
         gone = verdict.removed | {name for name, _, added in fields if not added}
         kept = tuple(pair for pair in call.metadata.pairs if pair[0] not in gone)
         call.metadata = Metadata(kept + tuple((name, value) for name, value, _ in fields))
-
-    def _complain(self, error: Unanswered) -> None:
-        if self._telling.due():
-            become = "let through" if self._settings.on_error == "open" else "refused"
-            log.warning("policies.%s: there is no verdict, calls are %s: %s", self.name, become, error)
 
 
 def _split(address: str) -> tuple[str, int]:

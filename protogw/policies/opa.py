@@ -6,7 +6,6 @@ The input is the neutral call, so that one Rego rule holds in every protocol. Wh
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from cachebox import TTLCache
-
-log = logging.getLogger("protogw")
 
 
 Token = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[\x21-\x7e]+$")]
@@ -128,8 +125,9 @@ class Opa:
             decision = await self._decide(asked)
         except Unanswered as error:
             self._unanswered.value += 1
-            self._complain(error)
-            if self._settings.on_error == "open":
+            let_through = self._settings.on_error == "open"
+            self._telling.unasked(self._name, "there is no decision", error, let_through=let_through)
+            if let_through:
                 return await forward(call)
             raise Overloaded("the decision on this call cannot be asked for") from error
         if not decision.allow:
@@ -224,11 +222,6 @@ class Opa:
         if self._settings.message and payload is not None and payload.codec is not None:
             found["message"] = orjson.Fragment(payload.codec.canonical.to_json(payload.proto()))
         return found
-
-    def _complain(self, error: Unanswered) -> None:
-        if self._telling.due():
-            become = "let through" if self._settings.on_error == "open" else "refused"
-            log.warning("policies.%s: there is no decision, calls are %s: %s", self._name, become, error)
 
 
 def _refusal(call: Call, reason: str) -> GatewayError:

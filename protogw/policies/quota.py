@@ -6,7 +6,6 @@ A quota is bookkeeping over long periods and no protection from bursts, which is
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 from collections import OrderedDict
@@ -30,8 +29,6 @@ from protogw.policies.seldom import Seldom
 from protogw.stores.base import StoreError
 from protogw.stores.quotas import QuotaStore, Spent, opened
 from protogw.values import refuse
-
-log = logging.getLogger("protogw")
 
 MOST_SHOWN = 10_000
 """Consumers whose use the admin address shows: those seen last."""
@@ -177,7 +174,7 @@ class Quota:
         except StoreError as error:
             self.failures += 1
             self._unasked.value += 1
-            self._complain(error)
+            self._telling.unasked(self._name, "the store cannot be asked", error, let_through=self._open)
             if not self._open:
                 raise Overloaded("the quota cannot be looked up") from error
             return await forward(call)
@@ -245,11 +242,6 @@ class Quota:
             "failures": self.failures,
             "consumers": {who: one for who, one in self._shown.items() if one["ends_at"] > now},
         }
-
-    def _complain(self, error: StoreError) -> None:
-        if self._telling.due():
-            become = "let through" if self._open else "refused"
-            log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
 
 
 def _rolled_s(spent: Spent, room: int, ends_s: float, length_s: float) -> float:

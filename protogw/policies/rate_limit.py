@@ -6,7 +6,6 @@ happens while that cannot be asked is the config's to say.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import AsyncIterator, Awaitable
 from typing import Annotated, ClassVar, Literal, Self
@@ -25,8 +24,6 @@ from protogw.policies.seldom import Seldom
 from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
 from protogw.stores.memory import MemoryCounters
 from protogw.values import LISTED, PerTime
-
-log = logging.getLogger("protogw")
 
 
 class RateLimitSettings(PolicySettings):
@@ -172,7 +169,7 @@ class RateLimit(Folding):
         except StoreError as error:
             self.failures += 1
             self._unasked.value += 1
-            self._complain(error)
+            self._telling.unasked(self._name, "the store cannot be asked", error, let_through=self._open)
             if self._open:
                 return None
             raise Overloaded("the rate limit cannot be looked up") from error
@@ -196,11 +193,6 @@ class RateLimit(Folding):
         if isinstance(written, int):
             return max(1, written * size)
         return cost_of(written, call, payload) * size
-
-    def _complain(self, error: StoreError) -> None:
-        if self._telling.due():
-            become = "let through" if self._open else "refused"
-            log.warning("policies.%s: the store cannot be asked, calls are %s: %s", self._name, become, error)
 
 
 def _all_alike(call: Call) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+
+log = logging.getLogger("protogw")
 
 EVERY_S = 10.0
 
@@ -23,3 +26,9 @@ class Seldom:
             return False
         self._told_s = now
         return True
+
+    def unasked(self, policy: str, what: str, error: Exception, *, let_through: bool) -> None:
+        """Tell, if it is time to, what becomes of calls while what decides on them cannot be asked."""
+        if self.due():
+            become = "let through" if let_through else "refused"
+            log.warning("policies.%s: %s, calls are %s: %s", policy, what, become, error)

@@ -22,6 +22,7 @@ from graphql import (
 )
 
 from protogw.descriptors.model import Kind
+from protogw.descriptors.well_known import WRAPPERS
 
 _WHOLE = re.compile(r"-?[0-9]{1,20}\Z")
 
@@ -129,19 +130,6 @@ _SHORT: Mapping[Kind, GraphQLScalarType] = {
 
 LONG = frozenset(_LONG)
 """The kinds whose values are written as text."""
-
-WRAPPERS: Mapping[str, Kind] = {
-    "google.protobuf.DoubleValue": Kind.DOUBLE,
-    "google.protobuf.FloatValue": Kind.FLOAT,
-    "google.protobuf.Int64Value": Kind.INT64,
-    "google.protobuf.UInt64Value": Kind.UINT64,
-    "google.protobuf.Int32Value": Kind.INT32,
-    "google.protobuf.UInt32Value": Kind.UINT32,
-    "google.protobuf.BoolValue": Kind.BOOL,
-    "google.protobuf.StringValue": Kind.STRING,
-    "google.protobuf.BytesValue": Kind.BYTES,
-}
-"""The messages that stand for a scalar that may be absent, and the kind of that scalar."""
 
 EMPTY = "google.protobuf.Empty"
 """Has no fields and never will: true when it is there."""

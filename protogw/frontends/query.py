@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from protogw.descriptors.model import Field, Kind, Schema, Type
+from protogw.descriptors.well_known import TEXTUAL
 from protogw.errors import InvalidRequest
-from protogw.frontends.scalars import TEXTUAL, Encoder, encoder, map_encoders, nested
+from protogw.frontends.scalars import Encoder, encoder, map_encoders, nested
 from protogw.wire.protowire import delimited
 
 MAX_PARAMETERS = 1_000

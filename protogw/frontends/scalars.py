@@ -16,6 +16,7 @@ from typing import TypeAlias
 import orjson
 
 from protogw.descriptors.model import Codec, Enum, Field, Kind, Schema, Type
+from protogw.descriptors.well_known import FIELD_MASK, WRAPPERS
 from protogw.errors import InvalidRequest
 from protogw.wire.protowire import BYTES, FIXED32, FIXED64, VARINT, delimited, tag, varint
 
@@ -52,23 +53,10 @@ _SPECIAL: Mapping[bytes, float] = {
 _FLOAT_MAX = 3.4028235677973366e38
 """Half way to the first number that no longer rounds to a finite float."""
 
-WRAPPERS: Mapping[str, Kind] = {
-    "google.protobuf.DoubleValue": Kind.DOUBLE,
-    "google.protobuf.FloatValue": Kind.FLOAT,
-    "google.protobuf.Int64Value": Kind.INT64,
-    "google.protobuf.UInt64Value": Kind.UINT64,
-    "google.protobuf.Int32Value": Kind.INT32,
-    "google.protobuf.UInt32Value": Kind.UINT32,
-    "google.protobuf.BoolValue": Kind.BOOL,
-    "google.protobuf.StringValue": Kind.STRING,
-    "google.protobuf.BytesValue": Kind.BYTES,
-}
-FIELD_MASK = "google.protobuf.FieldMask"
 _BY_CODEC = frozenset(("google.protobuf.Timestamp", "google.protobuf.Duration"))
 _MASK_PATH = re.compile(rb"\*|[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*(?:\.\*)?")
 _UPPER = re.compile(rb"[A-Z]")
 
-TEXTUAL = frozenset(WRAPPERS) | _BY_CODEC | {FIELD_MASK}
 """The message types that a single text stands for."""
 
 

@@ -6,9 +6,12 @@ Encoded fields may be joined: parsing a concatenation merges (protobuf.dev/progr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 VARINT, FIXED64, BYTES, START_GROUP, END_GROUP, FIXED32 = range(6)
+
+MOST_DEPTH: Final = 100
+"""Messages within messages, as protobuf's own parsers bound them."""
 
 _SMALL = tuple(bytes((number,)) for number in range(128))
 
@@ -44,7 +47,7 @@ def fields(data: bytes) -> Iterator[tuple[int, Value]]:
 
     Groups are skipped. Raises ValueError where the bytes are no message.
     """
-    at, size, depth = 0, len(data), 0
+    at, size = 0, len(data)
     while at < size:
         key, at = read_varint(data, at)
         number, wire_type = key >> 3, key & 7
@@ -62,19 +65,13 @@ def fields(data: bytes) -> Iterator[tuple[int, Value]]:
             value = data[at : at + length]
             at += length
         elif wire_type == START_GROUP:
-            depth += 1
-            continue
-        elif wire_type == END_GROUP and depth:
-            depth -= 1
+            _, at = group_end(data, at, number)
             continue
         else:
             raise ValueError("unknown wire type")
         if at > size:
             raise ValueError("truncated")
-        if not depth:
-            yield number, value
-    if depth:
-        raise ValueError("truncated")
+        yield number, value
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -89,3 +86,30 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return number & 0xFFFFFFFFFFFFFFFF, at
         shift += 7
+
+
+def group_end(data: bytes, at: int, number: int) -> tuple[int, int]:
+    """Where the content of the group that begins here ends, and where what follows it begins; raises ValueError."""
+    within = [number]
+    size = len(data)
+    while at < size:
+        start = at
+        key, at = read_varint(data, at)
+        wire_type = key & 7
+        if wire_type == VARINT:
+            _, at = read_varint(data, at)
+        elif wire_type == BYTES:
+            length, at = read_varint(data, at)
+            at += length
+        elif wire_type in (FIXED64, FIXED32):
+            at += 8 if wire_type == FIXED64 else 4
+        elif wire_type == START_GROUP:
+            within.append(key >> 3)
+            if len(within) > MOST_DEPTH:
+                raise ValueError("nested too deeply")
+        elif wire_type == END_GROUP and within.pop() == key >> 3:
+            if not within:
+                return start, at
+        else:
+            raise ValueError("unknown wire type")
+    raise ValueError("truncated")

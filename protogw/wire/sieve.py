@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from protogw.descriptors.model import Kind
-from protogw.wire.protowire import BYTES, END_GROUP, FIXED32, FIXED64, START_GROUP, VARINT, delimited, read_varint
+from protogw.wire.protowire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    MOST_DEPTH,
+    START_GROUP,
+    VARINT,
+    delimited,
+    group_end,
+    read_varint,
+)
 
 if TYPE_CHECKING:
     from protogw.descriptors.model import Field, Type
     from protogw.errors import Status
-
-MOST_DEPTH: Final = 100
-"""Messages within messages, as protobuf's own parsers bound them."""
 
 
 class Found(Exception):
@@ -79,7 +86,7 @@ class Sieve:
                 length, begin = read_varint(data, at)
                 end = at = begin + length
             elif wire_type == START_GROUP:
-                end, at = _group(data, at, number)
+                end, at = group_end(data, at, number)
             elif wire_type in (FIXED64, FIXED32):
                 at += 8 if wire_type == FIXED64 else 4
             else:
@@ -102,33 +109,6 @@ class Sieve:
                     out += (data[kept:start], whole)
                     kept = at
         return b"".join((*out, data[kept:])) if kept else data
-
-
-def _group(data: bytes, at: int, number: int) -> tuple[int, int]:
-    """Where the content of the group that begins here ends, and where what follows it begins."""
-    within = [number]
-    size = len(data)
-    while at < size:
-        start = at
-        key, at = read_varint(data, at)
-        wire_type = key & 7
-        if wire_type == VARINT:
-            _, at = read_varint(data, at)
-        elif wire_type == BYTES:
-            length, at = read_varint(data, at)
-            at += length
-        elif wire_type in (FIXED64, FIXED32):
-            at += 8 if wire_type == FIXED64 else 4
-        elif wire_type == START_GROUP:
-            within.append(key >> 3)
-            if len(within) > MOST_DEPTH:
-                raise ValueError("nested too deeply")
-        elif wire_type == END_GROUP and within.pop() == key >> 3:
-            if not within:
-                return start, at
-        else:
-            raise ValueError("unknown wire type")
-    raise ValueError("truncated")
 
 
 _MESSAGES = (Kind.MESSAGE, Kind.GROUP)

@@ -10,7 +10,19 @@ from typing import TypeAlias
 import orjson
 
 from protogw.descriptors.model import Field, Kind, Type
-from protogw.wire.protowire import BYTES, END_GROUP, FIXED32, FIXED64, START_GROUP, VARINT, delimited, tag, varint
+from protogw.descriptors.well_known import TEXTUAL
+from protogw.wire.protowire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    START_GROUP,
+    VARINT,
+    delimited,
+    group_end,
+    read_varint,
+    tag,
+    varint,
+)
 
 Value: TypeAlias = int | bytes
 """A number as written, or the bytes of anything else (of a group: what is in it)."""
@@ -29,68 +41,31 @@ def scan(data: bytes) -> list[tuple[int, Value, int, int]]:
         key = data[at]
         at += 1
         if key > 127:
-            key, at = _varint(data, start)
+            key, at = read_varint(data, start)
         wire_type = key & 7
         if not 0 < key >> 3 < 1 << 29:
             raise ValueError("field number out of range")
         if wire_type == BYTES:
-            length, at = _varint(data, at)
+            length, at = read_varint(data, at)
             end = at + length
             value = data[at:end]
             at = end
         elif wire_type == VARINT:
-            value, at = _varint(data, at)
+            value, at = read_varint(data, at)
         elif wire_type in (FIXED64, FIXED32):
             end = at + (8 if wire_type == FIXED64 else 4)
             value = data[at:end]
             at = end
         elif wire_type == START_GROUP:
-            inside = _group_end(data, at)
-            value = data[at:inside]
-            _, at = _varint(data, inside)
+            begin = at
+            end, at = group_end(data, at, key >> 3)
+            value = data[begin:end]
         else:
             raise ValueError("unknown wire type")
         if at > size:
             raise ValueError("truncated")
         found.append((key >> 3, value, start, at))
     return found
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise ValueError("truncated or overlong number")
-        byte = data[at]
-        at += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number & 0xFFFFFFFFFFFFFFFF, at
-        shift += 7
-
-
-def _group_end(data: bytes, at: int) -> int:
-    """Where the END_GROUP tag of the group whose content begins at `at` starts."""
-    depth = 1
-    while True:
-        start = at
-        key, at = _varint(data, at)
-        wire_type = key & 7
-        if wire_type == START_GROUP:
-            depth += 1
-        elif wire_type == END_GROUP:
-            depth -= 1
-            if not depth:
-                return start
-        elif wire_type == VARINT:
-            _, at = _varint(data, at)
-        elif wire_type == BYTES:
-            length, at = _varint(data, at)
-            at += length
-        elif wire_type in (FIXED64, FIXED32):
-            at += 8 if wire_type == FIXED64 else 4
-        else:
-            raise ValueError("unknown wire type")
 
 
 # ---- one value → text
@@ -111,25 +86,6 @@ def _text(kind: Kind, field: Field, owner: Type) -> Text | None:
         return _JsonText(found)
     return None
 
-
-TEXTUAL = frozenset(
-    "google.protobuf." + name
-    for name in (
-        "Timestamp",
-        "Duration",
-        "FieldMask",
-        "DoubleValue",
-        "FloatValue",
-        "Int64Value",
-        "UInt64Value",
-        "Int32Value",
-        "UInt32Value",
-        "BoolValue",
-        "StringValue",
-        "BytesValue",
-    )
-)
-"""The message types whose JSON is a single text or number."""
 
 SHAPELESS = frozenset("google.protobuf." + name for name in ("Struct", "Value", "ListValue", "Any"))
 """The message types whose JSON is anything: no query stands for them."""
@@ -297,7 +253,7 @@ def elements(kind: Kind, value: Value) -> list[Value]:
     numbers: list[Value] = []
     at = 0
     while at < len(data):
-        number, at = _varint(data, at)
+        number, at = read_varint(data, at)
         numbers.append(number)
     return numbers
 

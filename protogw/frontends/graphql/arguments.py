@@ -13,7 +13,8 @@ from graphql import GraphQLEnumType, GraphQLInputObjectType, get_named_type
 
 from protogw.descriptors.model import Field, Kind, Schema, Type
 from protogw.descriptors.to_graphql_model import GraphqlOffer, Member, Part, RootField
-from protogw.descriptors.to_graphql_scalars import ANYTHING, EMPTY, LONG, TEXTS, WRAPPERS
+from protogw.descriptors.to_graphql_scalars import ANYTHING, EMPTY, LONG, TEXTS
+from protogw.descriptors.well_known import WRAPPERS
 from protogw.errors import InvalidRequest
 from protogw.frontends.graphql.bound import Bound
 

@@ -17,6 +17,7 @@ from protogw.descriptors.model import Method, Spelling
 from protogw.descriptors.to_graphql import offers_any, sdl
 from protogw.errors import BodyTooLarge, GatewayError
 from protogw.frontends.base import Bounds, FrontEndSettings
+from protogw.frontends.facts import FactsCache
 from protogw.frontends.graphql import persisted
 from protogw.frontends.graphql.answers import as_events, as_parts, check_verb
 from protogw.frontends.graphql.execute import Origin, Response
@@ -27,7 +28,6 @@ from protogw.frontends.graphql.request import (
     JSON,
     RESPONSE_JSON,
     Facts,
-    FactsCache,
     Params,
     posted,
     queried,
@@ -83,7 +83,7 @@ class Graphql:
         self._paths = self._endpoints.union(assets)
         self._catalog = EMPTY
         self._any = False
-        self._facts = FactsCache()
+        self._facts = FactsCache(Facts)
         known = persisted.read(settings.persisted) if settings.persisted is not None else {}
         self._current = Current(settings, Texts(settings, known))
         self._page = Page(settings.path, below.decode()) if settings.graphiql else None

@@ -11,7 +11,8 @@ import orjson
 
 from protogw.descriptors.model import Field, Kind, Schema, Type
 from protogw.descriptors.to_graphql_model import EnumNames
-from protogw.descriptors.to_graphql_scalars import ANYTHING, EMPTY, LONG, TEXTS, WRAPPERS
+from protogw.descriptors.to_graphql_scalars import ANYTHING, EMPTY, LONG, TEXTS
+from protogw.descriptors.well_known import WRAPPERS
 from protogw.errors import InvalidRequest
 from protogw.frontends.graphql.bound import Bound
 from protogw.frontends.graphql.projection import Read, Unsayable, same

@@ -12,9 +12,8 @@ import orjson
 from protogw.call import Metadata
 from protogw.frontends.graphql.refusals import BAD_REQUEST, Refused, refused
 from protogw.wire.content import choose_coding, media_type, preferences, quality_of
-from protogw.wire.http import Header, RequestHead
+from protogw.wire.http import RequestHead
 from protogw.wire.metadata import forwardable
-from protogw.wire.recurring import Recurring
 
 RESPONSE_JSON = b"application/graphql-response+json"
 JSON = b"application/json"
@@ -184,21 +183,3 @@ def _negotiate(accept: bytes) -> tuple[bytes | None, bytes | None, bool]:
         (one.quality for one in wanted if one.range in (JSON, RESPONSE_JSON)), default=0.0
     )
     return single, stream, page
-
-
-class FactsCache:
-    """Facts by header fields, of those that come again."""
-
-    _ENTRIES, _ENTRY_BYTES = 256, 4_096
-
-    def __init__(self) -> None:
-        self._known: Recurring[tuple[Header, ...], Facts] = Recurring(self._ENTRIES)
-
-    def of(self, head: RequestHead) -> Facts:
-        key = head.headers
-        facts = self._known.get(key)
-        if facts is None:
-            facts = Facts(head)
-            if sum([len(name) + len(value) for name, value in key]) <= self._ENTRY_BYTES:
-                self._known.keep(key, facts)
-        return facts

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 
 from protogw.descriptors.model import Field, HttpRule, Kind, Method, Schema, Type
+from protogw.descriptors.well_known import FIELD_MASK
 from protogw.frontends.path_fields import PathFields
 from protogw.frontends.query import PathFault, QueryMap
-from protogw.frontends.scalars import FIELD_MASK
 from protogw.wire.http_body import HTTP_BODY
 from protogw.wire.path_template import Template
 

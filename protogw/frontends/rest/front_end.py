@@ -17,11 +17,12 @@ from protogw.descriptors.catalog import EMPTY, Catalog
 from protogw.descriptors.model import Spelling, Type
 from protogw.errors import Code, GatewayError, InternalError, InvalidRequest, NotOffered, Status
 from protogw.frontends.base import Bounds, FrontEndSettings, late
+from protogw.frontends.facts import FactsCache
 from protogw.frontends.rest import bodies, errors, replies
 from protogw.frontends.rest.bindings import Binding, Body
 from protogw.frontends.rest.document import document
 from protogw.frontends.rest.framing import framing
-from protogw.frontends.rest.head import Facts, FactsCache, Form
+from protogw.frontends.rest.head import Facts, Form
 from protogw.frontends.rest.settings import RestSettings
 from protogw.frontends.rest.streaming import StreamAnswer, run_raw
 from protogw.frontends.rest.table import Prepared, Table
@@ -53,7 +54,7 @@ class Rest:
         self._style: errors.Style = settings.errors
         # Larger than any body: never.
         self._compress_from = settings.compression_min_bytes if settings.compression else 1 << 62
-        self._facts = FactsCache()
+        self._facts = FactsCache(Facts)
         self._hidden = bounds.hidden_query
         self._table = self._compiled(EMPTY)
 

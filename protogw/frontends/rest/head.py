@@ -11,9 +11,8 @@ from protogw.errors import InvalidRequest
 from protogw.wire import ndjson
 from protogw.wire.content import Preference, choose_coding, preferences, quality_of
 from protogw.wire.grpc import decode_timeout
-from protogw.wire.http import Header, RequestHead
+from protogw.wire.http import RequestHead
 from protogw.wire.metadata import forwardable
-from protogw.wire.recurring import Recurring
 
 
 class Form(Enum):
@@ -95,22 +94,3 @@ def negotiate(accept: bytes) -> tuple[Form | None, Form | None]:
 def _best(offers: dict[bytes, Form], wanted: list[Preference]) -> Form | None:
     best = max(offers, key=lambda offer: quality_of(offer, wanted))
     return offers[best] if quality_of(best, wanted) > 0 else None
-
-
-class FactsCache:
-    """Facts by header fields. Clients repeat their fields from request to request; those who do not cost a miss."""
-
-    _ENTRIES = 256
-    _ENTRY_BYTES = 4_096
-
-    def __init__(self) -> None:
-        self._known: Recurring[tuple[Header, ...], Facts] = Recurring(self._ENTRIES)
-
-    def of(self, head: RequestHead) -> Facts:
-        key = head.headers
-        facts = self._known.get(key)
-        if facts is None:
-            facts = Facts(head)
-            if sum([len(name) + len(value) for name, value in head.headers]) <= self._ENTRY_BYTES:
-                self._known.keep(key, facts)
-        return facts

@@ -5,7 +5,7 @@ from google.protobuf.internal import encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protogw.wire.protowire import delimited, fields, tag, varint
+from protogw.wire.protowire import MOST_DEPTH, delimited, fields, tag, varint
 
 
 @given(st.integers(0, 2**64 - 1))
@@ -31,6 +31,8 @@ def test_fields_are_read_in_their_order_and_groups_are_skipped() -> None:
         b"\x09\x01",
         b"\x0b",
         b"\x0c",
+        tag(9, 3) + tag(8, 4),
+        tag(9, 3) + tag(1, 2) + b"\x05abc",
         b"\x0e\x00",
         b"\x00\x00",
         b"\x12" + b"\xff" * 9 + b"\x01",
@@ -39,6 +41,16 @@ def test_fields_are_read_in_their_order_and_groups_are_skipped() -> None:
 def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"number|type|truncated"):
         list(fields(data))
+
+
+def test_groups_in_each_other_are_bounded() -> None:
+    for depth in 100, 101:
+        data = tag(9, 3) * depth + tag(9, 4) * depth + delimited(2, b"two")
+        if depth > MOST_DEPTH:
+            with pytest.raises(ValueError, match="too deeply"):
+                list(fields(data))
+        else:
+            assert list(fields(data)) == [(2, b"two")]
 
 
 @given(st.binary(max_size=30))

@@ -10,15 +10,17 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any, ClassVar, NamedTuple, NoReturn
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainValidator,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -148,6 +150,8 @@ Network = Annotated[
     PlainValidator(parse_network),
     WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8"]}),
 ]
+StoreUrl = Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)]
+"""A server that gateways share; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -182,3 +186,24 @@ LISTED = Short(_listed)
 """One value stands for a list of it."""
 TRUTH = Short(_truth_as_mapping, {"type": "boolean"})
 """`true` stands for a mapping of all defaults, `false` for its absence."""
+
+
+class OrText(BaseModel):
+    """Base of settings of which the most important one, written by itself, stands for all."""
+
+    text_for: ClassVar[str]
+    """The key that it is written under otherwise."""
+    text_examples: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {cls.text_for: value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written = handler.resolve_ref_schema(handler(core))
+        text: JsonSchemaValue = {"type": "string"}
+        if cls.text_examples:
+            text["examples"] = list(cls.text_examples)
+        return {"anyOf": [text, written]}

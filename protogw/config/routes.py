@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from protogw.config.delivery import Canary, MethodName, Mirror, Override, Shadow
 from protogw.config.fan_in import FanIn, Share
@@ -16,7 +14,7 @@ from protogw.config.strict import LISTED, TRUTH, Strict
 from protogw.config.units import Name
 from protogw.descriptors.model import HttpRule, SocketRule
 from protogw.expressions import ExpressionText
-from protogw.values import Positive, Short, refuse
+from protogw.values import OrText, Positive, Short, refuse
 from protogw.wire.path_template import TemplateError, parse
 
 _CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*/(?:\*|[A-Za-z_]\w*)\Z", re.ASCII)
@@ -138,8 +136,11 @@ class RestBinding(Strict):
         )
 
 
-class SocketBinding(Strict):
+class SocketBinding(OrText, Strict):
     """A path under which one method is offered to sockets: written as text, or as a mapping with more to say."""
+
+    text_for = "path"
+    text_examples = ("/chat",)
 
     path: Template
     """The path template. Its variables are request fields, which every message of the socket then has."""
@@ -150,16 +151,6 @@ class SocketBinding(Strict):
     @property
     def rule(self) -> SocketRule:
         return SocketRule(template=self.path, starts=None if self.start is None else self.start == "open")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        written = handler.resolve_ref_schema(handler(core))
-        return {"anyOf": [{"type": "string", "examples": ["/chat"]}, written]}
 
 
 class Rewrite(Strict):

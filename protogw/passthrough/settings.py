@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     WithJsonSchema,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
-from protogw.values import Bytes, Positive, refuse
+from protogw.values import Bytes, OrText, Positive, refuse
 
 _NAME = re.compile(r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\Z")
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class _Target(_Settings):
-    """Settings for which an upstream's name may stand."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"to": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        written = handler.resolve_ref_schema(handler(core))
-        return {"anyOf": [{"type": "string"}, written]}
 
 
 def parse_server_name(value: object) -> str:
@@ -72,8 +56,10 @@ class TcpLimits(_Settings):
     """What comes first (a PROXY header, the name in a ClientHello, a TLS handshake) may take this long in all."""
 
 
-class TcpSettings(_Target):
+class TcpSettings(OrText, _Settings):
     """Where connections go: `to` one upstream, or by the name in `sni`."""
+
+    text_for = "to"
 
     to: UpstreamName | None = None
     """The upstream of every connection."""
@@ -108,8 +94,10 @@ class UdpLimits(_Settings):
     """A datagram's bytes, in either direction; a larger one is dropped."""
 
 
-class UdpSettings(_Target):
+class UdpSettings(OrText, _Settings):
     """Where datagrams go: those of one client address and port to one endpoint, as long as the session lasts."""
+
+    text_for = "to"
 
     to: UpstreamName
     """The upstream of every session."""

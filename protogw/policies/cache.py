@@ -28,7 +28,7 @@ from protogw.policies.seldom import Seldom
 from protogw.stores.base import StoreError
 from protogw.stores.cache_memory import MemoryCache
 from protogw.stores.entries import CacheStore, Clock, Entry, Wanted, wall
-from protogw.values import LISTED, Bytes, Positive, Seconds, refuse
+from protogw.values import LISTED, Bytes, Positive, Seconds, StoreUrl, refuse
 
 log = logging.getLogger("protogw")
 
@@ -83,7 +83,7 @@ class CacheSettings(PolicySettings):
     max_bytes: Annotated[Bytes, Field(ge=64 << 10, le=1 << 40)] = 64 << 20
     """How much memory the answers may take in this node; the least recently used go first. No answer may take more than
     a quarter of it."""
-    store: Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)] = ""
+    store: StoreUrl = ""
     """`redis://host:6379/0` to share answers between gateways of the same config. Default: this node's memory. A server
     that cannot be asked is a cache that is empty."""
     wait: Positive = 5.0

@@ -19,7 +19,7 @@ from protogw.policies.seldom import Seldom
 from protogw.policies.slots import Slot, held
 from protogw.stores.base import StoreError
 from protogw.stores.places import Places, SharesPlaces
-from protogw.values import Seconds
+from protogw.values import Seconds, StoreUrl
 
 _RETRY_S = 1.0
 _MOST_WAITING = 100_000
@@ -36,7 +36,7 @@ class ConcurrencySettings(PolicySettings):
     """Calls that may wait for a place, in their order, of each value."""
     wait: Seconds = 1.0
     """How long one waits at the most."""
-    store: Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)] = ""
+    store: StoreUrl = ""
     """`redis://host:6379/0` to share the places between gateways; who waits is then let in in no order, and a gateway
     that dies holds its places for half a minute. Default: this node's, which its workers share."""
     on_error: Literal["open", "closed"] = "closed"

@@ -24,7 +24,7 @@ from protogw.policies.base import PolicySettings, Tools
 from protogw.policies.signature_keys import SignatureKey, read, table
 from protogw.stores.base import CounterStore, StoreError, Window
 from protogw.stores.memory import MemoryCounters
-from protogw.values import LISTED, Bytes, Positive, Seconds
+from protogw.values import LISTED, Bytes, Positive, Seconds, StoreUrl
 from protogw.watching import changes, stamp_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class HttpSignatureSettings(AuthenticationSettings):
     """Signatures must have a nonce. One that is there counts once, whether or not it must be."""
     nonces: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     """Nonces that are remembered, for as long as their signatures are young enough; beyond these, the oldest is not."""
-    store: Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)] = ""
+    store: StoreUrl = ""
     """`redis://host:6379/0`, so that a nonce counts once for all gateways. Default: once for this node, whose workers
     ask each other. A nonce that cannot be asked for is refused as UNAVAILABLE."""
     tag: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None

@@ -15,21 +15,17 @@ from typing import Annotated, Any, ClassVar
 from pydantic import (
     BaseModel,
     Field,
-    GetJsonSchemaHandler,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from protogw.call import Call, Reply
 from protogw.errors import InternalError
 from protogw.paths import Written
 from protogw.policies.base import Equipped, Handler, OfHead, PolicySettings, ReadsQuery, Started, Tools
-from protogw.values import refuse
+from protogw.values import OrText, refuse
 
 log = logging.getLogger("protogw")
 
@@ -65,23 +61,16 @@ PolicyClass = Annotated[
 ]
 
 
-class PythonSettings(PolicySettings):
+class PythonSettings(OrText, PolicySettings):
     """Which class, and what it is told: written as text, or as a mapping where the class has settings."""
+
+    text_for = "class"
+    text_examples = ("tenants:Tenant",)
 
     policy: Annotated[PolicyClass, Field(alias="class")]
     """The class, `package.module:Class`, of a module that is installed or lies beside the config file."""
     settings: Annotated[Any, Field(validate_default=True, json_schema_extra={"type": "object"})] = None
     """The class's own settings."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"class": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        written = handler.resolve_ref_schema(handler(core))
-        return {"anyOf": [{"type": "string", "examples": ["tenants:Tenant"]}, written]}
 
     @field_validator("settings", mode="plain")
     @classmethod

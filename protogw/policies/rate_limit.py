@@ -23,7 +23,7 @@ from protogw.policies.left import FIELDS, left, tell
 from protogw.policies.seldom import Seldom
 from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
 from protogw.stores.memory import MemoryCounters
-from protogw.values import LISTED, PerTime
+from protogw.values import LISTED, PerTime, StoreUrl
 
 
 class RateLimitSettings(PolicySettings):
@@ -41,7 +41,7 @@ class RateLimitSettings(PolicySettings):
     """What a call counts for: a number, or an expression that is one."""
     per: Literal["call", "message", "byte"] = "call"
     """What is counted: calls; the messages that clients send, of streams each by itself; or their bytes."""
-    store: Annotated[str, Field(pattern=r"^(|(redis|rediss|unix)://\S+)$", max_length=1000)] = ""
+    store: StoreUrl = ""
     """`redis://host:6379/0` to share the counters between gateways. Default: this node's memory."""
     on_error: Literal["open", "closed"] = "closed"
     """What becomes of calls while the store cannot be asked: let through (and logged), or refused as UNAVAILABLE."""

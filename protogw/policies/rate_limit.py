@@ -20,10 +20,13 @@ from protogw.expressions import ExpressionText, of_head
 from protogw.policies.base import Folding, Handler, PolicySettings, Tools
 from protogw.policies.costs import MOST_COST, cost_of
 from protogw.policies.left import FIELDS, left, tell
+from protogw.policies.metered import MeteredTunnel
 from protogw.policies.seldom import Seldom
 from protogw.stores.base import Algorithm, CounterStore, StoreError, Taken, Window
 from protogw.stores.memory import MemoryCounters
 from protogw.values import LISTED, PerTime, StoreUrl
+from protogw.wire.frames import Frames
+from protogw.wire.http import ByteStream
 
 
 class RateLimitSettings(PolicySettings):
@@ -40,7 +43,7 @@ class RateLimitSettings(PolicySettings):
     cost: Annotated[int, Field(ge=1, le=MOST_COST)] | ExpressionText = 1
     """What a call counts for: a number, or an expression that is one."""
     per: Literal["call", "message", "byte"] = "call"
-    """What is counted: calls; the messages that clients send, of streams each by itself; or their bytes."""
+    """What is counted: calls; the messages that clients send, of streams and sockets each by itself; or their bytes."""
     store: StoreUrl = ""
     """`redis://host:6379/0` to share the counters between gateways. Default: this node's memory."""
     on_error: Literal["open", "closed"] = "closed"
@@ -147,18 +150,36 @@ class RateLimit(Folding):
         least: tuple[Window, Taken] | None = None
         if self._calls:
             least = await self._take(key, call, None)
-        elif call.payloads is not None:
+        elif call.payloads is None:
+            if call.payload is not None:
+                least = await self._take(key, call, call.payload)
+        elif call.method is not None or self._bytes:
             call.payloads = _Counted(self, key, call, call.payloads)
-        elif call.payload is not None:
-            least = await self._take(key, call, call.payload)
+        else:
+            # A body is one message, in however many pieces it comes.
+            least = await self._take(key, call, None)
         if least is not None and self._headers:
             window, taken = least
             tell(call, left(window.amount, taken.remaining, taken.reset_s))
-        return await forward(call)
+        reply = await forward(call)
+        if reply.tunnel is not None and not self._calls:
+            reply.tunnel = self._metered(reply.tunnel, key, call)
+        return reply
 
-    async def _take(self, key: str, call: Call, payload: Payload | None) -> tuple[Window, Taken] | None:
+    def _metered(self, tunnel: ByteStream, key: str, call: Call) -> ByteStream:
+        """What a client sends once it has left HTTP: a call like any other to who counts messages or bytes."""
+        frames = None if self._bytes else Frames()
+
+        async def spend(data: bytes) -> None:
+            many = len(data) if frames is None else frames.begun(data)
+            if many:
+                await self._take(key, call, None, many)
+
+        return MeteredTunnel(tunnel, spend)
+
+    async def _take(self, key: str, call: Call, payload: Payload | None, many: int = 1) -> tuple[Window, Taken] | None:
         """The window that leaves the least once this is taken, and what it leaves; raises LimitReached."""
-        cost = self._cost_of(call, payload)
+        cost = self._cost_of(call, payload) * many
         store = self._store
         try:
             found = (

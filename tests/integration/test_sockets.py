@@ -91,8 +91,10 @@ def front(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         {"chat": {"http": [f"127.0.0.1:{service.port}"]}},
         routes=[
             {"match": {"path": "/ws/**"}, "to": "chat", "timeout": "500ms"},
+            {"match": {"path": "/few/**"}, "to": "chat", "use": ["few"]},
             {"match": {"path": "/moved/**"}, "to": "chat", "rewrite": {"path": "/inner/{**}", "host": "inner.test"}},
         ],
+        policies={"few": {"rate_limit": {"rate": "4/hour", "per": "message", "by": "header.x-user"}}},
     )
     with gateway(config, tmp_path_factory.mktemp("sockets")) as made:
         yield made
@@ -137,6 +139,24 @@ async def test_a_routes_timeout_is_for_the_handshake_only(front: Running) -> Non
         await asyncio.sleep(0.6)  # longer than the route's timeout, which is what is tested
         await client.send("still there")
         assert await client.recv() == "still there"
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+async def test_messages_of_a_socket_are_limited(front: Running, compression: str | None) -> None:
+    user = {"x-user": str(compression)}
+    async with connect(url(front, "/few/a"), compression=compression, additional_headers=user) as client:  # type: ignore[arg-type]
+        await (await client.ping())
+        await client.send(["in ", "pieces"])  # one message of several frames
+        assert await client.recv() == "in pieces"
+        for text in ("two", "three"):
+            await client.send(text)
+            assert await client.recv() == text
+        await client.send("four, beside the request that opened the socket")
+        with pytest.raises(websockets.ConnectionClosedError):
+            await client.recv()
+    with pytest.raises(websockets.InvalidStatus) as caught:
+        await connect(url(front, "/few/a"), additional_headers=user)
+    assert caught.value.response.status_code == 429
 
 
 async def test_a_refusal_of_the_service_is_the_clients_answer(front: Running) -> None:

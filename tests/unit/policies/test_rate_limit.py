@@ -172,6 +172,94 @@ async def test_bytes_are_counted() -> None:
     assert await admitted(policy, [call() for _ in range(3)]) == [True, True, False]
 
 
+class Tunnel:
+    def __init__(self) -> None:
+        self.written = b""
+        self.ended = self.aborted = False
+
+    async def read(self) -> bytes:
+        return b"from the service"
+
+    async def write(self, data: bytes) -> None:
+        self.written += data
+
+    def end(self) -> None:
+        self.ended = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def opaque(*pieces: bytes) -> Call:
+    """A request of plain HTTP, with a body in these pieces if there are any."""
+
+    async def body() -> AsyncIterator[Payload]:
+        for piece in pieces:
+            yield Payload(piece, Encoding.RAW)
+
+    return Call(
+        None,
+        Metadata(),
+        front_end="http",
+        peer=Peer("192.0.2.1", 1),
+        started=0.0,
+        payload=None if pieces else Payload(b"", Encoding.RAW),
+        payloads=body() if pieces else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "passes", "refused"),
+    [
+        # The request that opens a socket is one message itself, of one byte at the least.
+        ({"rate": "3/minute", "per": "message"}, (b"\x81\x02", b"hi\x82\x01x"), b"\x81\x01y"),
+        ({"rate": "9/minute", "per": "byte"}, (b"12345", b"678"), b"9"),
+    ],
+    ids=["messages", "bytes"],
+)
+async def test_what_passes_through_a_socket_is_counted(
+    settings: dict[str, Any], passes: tuple[bytes, ...], refused: bytes
+) -> None:
+    tunnel = Tunnel()
+
+    async def switching(_: Call) -> Reply:
+        return Reply(tunnel=tunnel)
+
+    reply = await limit(**settings)(opaque(), switching)
+    assert reply.tunnel is not None
+    for piece in passes:
+        await reply.tunnel.write(piece)
+    with pytest.raises(LimitReached):
+        await reply.tunnel.write(refused)
+    assert tunnel.written == b"".join(passes)
+    assert await reply.tunnel.read() == b"from the service"
+    reply.tunnel.end()
+    reply.tunnel.abort()
+    assert (tunnel.ended, tunnel.aborted) == (True, True)
+
+
+async def test_a_limit_of_calls_leaves_sockets_alone() -> None:
+    tunnel = Tunnel()
+
+    async def switching(_: Call) -> Reply:
+        return Reply(tunnel=tunnel)
+
+    assert (await limit()(opaque(), switching)).tunnel is tunnel
+
+
+async def test_a_body_in_pieces_is_one_message() -> None:
+    async def reading(one: Call) -> Reply:
+        assert one.payloads is not None
+        assert b"".join([piece.data async for piece in one.payloads]) == b"abcd"
+        return Reply()
+
+    policy = limit(rate="2/minute", per="message")
+    for _ in range(2):
+        await policy(opaque(b"a", b"b", b"c", b"d"), reading)
+    with pytest.raises(LimitReached):
+        await policy(opaque(b"a"), reading)
+
+
 class Gone:
     async def take(self, key: str, cost: int, windows: Sequence[Window]) -> Sequence[Taken]:
         raise StoreError("no answer within 0.25 s")

@@ -131,6 +131,14 @@ class Payload:
         assert self.codec is not None
         return self.codec.to_json(self.data)
 
+    def settled(self) -> Payload:
+        """The message as whoever reads its fields reads it, for everyone after: JSON has more than one reading (names
+        that differ in case, members that no field has), and a service must not be given another than what was decided
+        on. Raises InvalidRequest when it does not fit its type."""
+        if self.encoding is not Encoding.JSON or self.codec is None:
+            return self
+        return Payload(self.proto(), Encoding.PROTO, self.codec)
+
     def __repr__(self) -> str:
         return f"<Payload {self.encoding.value} {len(self.data)} bytes>"
 

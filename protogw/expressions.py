@@ -136,9 +136,11 @@ def _cost(call: Call, payload: Payload | None) -> Any:
 
 
 def _message(call: Call, payload: Payload | None) -> Any:
-    payload = payload or call.payload
     if payload is None:
-        return {}
+        if call.payload is None:
+            return {}
+        # Whatever is decided by it, the service gets the message that it was decided by.
+        payload = call.payload = call.payload.settled()
     if payload.codec is None:
         raise ExpressionError("message: an opaque body has no fields")
     return orjson.loads(payload.codec.canonical.to_json(payload.proto()))

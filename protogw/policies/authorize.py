@@ -19,7 +19,7 @@ from protogw.errors import Forbidden, GatewayError, Unauthenticated
 from protogw.policies.authorize_fields import FieldRule, MethodFields, misfits
 from protogw.policies.base import Handler, PolicySettings
 from protogw.policies.called import meant, names
-from protogw.policies.inspected import Inspected, settled
+from protogw.policies.inspected import Inspected
 from protogw.policies.rights import Requirement, Rights
 from protogw.routing.matcher import ANY, Entry, Match, Matcher
 from protogw.values import LISTED, Short, refuse
@@ -206,7 +206,7 @@ class Authorize:
             self._each(call, rule, method)
         else:
             if rule.needs.reads_message and call.payload is not None:
-                call.payload = settled(call.payload)
+                call.payload = call.payload.settled()
             rule.check(call, None, method.full_name)
         fields = decision.fields
         if fields is None:
@@ -229,7 +229,7 @@ class Authorize:
             raise Unauthenticated(f"{method.full_name}: nobody vouches for the caller")
 
         def inspect(payload: Payload) -> Payload:
-            payload = settled(payload)
+            payload = payload.settled()
             rule.check(call, payload, method.full_name)
             return payload
 

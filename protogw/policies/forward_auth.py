@@ -145,6 +145,8 @@ class ForwardAuth(Authentication):
         return Unauthenticated("the authorization service does not know the caller")
 
     async def authenticate(self, call: Call) -> Identity | None:
+        if self._settings.body and call.payload is not None:
+            call.payload = call.payload.settled()
         try:
             verdict = await self._judge.ask(call)
         except Unanswered as error:

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from protogw.call import Encoding, PassingPayloads, Payload
-
-
-def settled(payload: Payload) -> Payload:
-    """The message as whoever reads its fields reads it, for everyone after: JSON has more than one reading (names that
-    differ in case, members that no field has), and a service must not be given another than what was decided on.
-
-    Raises InvalidRequest when it does not fit its type.
-    """
-    if payload.encoding is not Encoding.JSON or payload.codec is None:
-        return payload
-    return Payload(payload.proto(), Encoding.PROTO, payload.codec)
+from protogw.call import PassingPayloads, Payload
 
 
 class Inspected(PassingPayloads):

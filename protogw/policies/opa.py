@@ -22,7 +22,6 @@ from protogw.paths import ReadableFile
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.forward_auth import HeaderName, Url
 from protogw.policies.identity_headers import FieldName, twinless
-from protogw.policies.inspected import settled
 from protogw.policies.seldom import Seldom
 from protogw.policies.verdicts import MOST_TEXT, UNANSWERED, Unanswered, clean
 from protogw.values import LISTED, Positive, Seconds
@@ -119,7 +118,7 @@ class Opa:
 
     async def __call__(self, call: Call, forward: Handler) -> Reply:
         if self._settings.message and call.payload is not None:
-            call.payload = settled(call.payload)
+            call.payload = call.payload.settled()
         asked = orjson.dumps({"input": self._input(call)}, option=orjson.OPT_SORT_KEYS)
         try:
             decision = await self._decide(asked)

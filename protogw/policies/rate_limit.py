@@ -75,6 +75,7 @@ class RateLimit(Folding):
         self._by = settings.by
         self._cost = settings.cost
         self._calls = settings.per == "call"
+        self._reads_message = not of_head(settings.cost)
         self._bytes = settings.per == "byte"
         self._url = settings.store
         self._open = settings.on_error == "open"
@@ -241,5 +242,7 @@ class _Counted(PassingPayloads):
 
     async def __anext__(self) -> Payload:
         payload = await self._payloads.__anext__()
+        if self._limit._reads_message:
+            payload = payload.settled()
         await self._limit._take(self._key, self._call, payload)
         return payload

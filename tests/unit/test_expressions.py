@@ -99,6 +99,16 @@ def test_the_message_at_hand_goes_before_the_calls_own() -> None:
     assert Expression("message.text").value(call(), other) == "coffee"
 
 
+@pytest.mark.parametrize("text", ["message.text", 'message.text == "tea"'])
+def test_the_service_gets_the_message_that_was_read(text: str) -> None:
+    made = call(message=b'{"text":"tea"}')
+    Expression("identity.subject").value(made)
+    assert made.payload is not None
+    assert made.payload.encoding is Encoding.JSON
+    Expression(text).value(made)
+    assert (made.payload.encoding, made.payload.json()) == (Encoding.PROTO, b'{"text":"tea"}')
+
+
 def test_nobody_has_an_empty_identity() -> None:
     assert Expression("identity.subject").value(call(None)) == ""
     assert Expression('identity.subject == "" && size(identity.groups) == 0').holds(call(None))

@@ -286,6 +286,15 @@ async def test_messages_are_shown_only_up_to_the_size_that_is_written() -> None:
     ]
 
 
+@pytest.mark.parametrize(("body", "encoding"), [("1KiB", Encoding.PROTO), (0, Encoding.JSON)])
+async def test_a_message_goes_on_as_it_was_shown(body: str | int, encoding: Encoding) -> None:
+    made = call()
+    assert made.payload is not None
+    assert made.payload.encoding is Encoding.JSON
+    await over_grpc(Checks(), body=body)(made, forward)
+    assert made.payload.encoding is encoding
+
+
 async def test_an_ok_sets_adds_and_removes_fields_and_tells_the_client() -> None:
     answer = ext_authz_pb2.CheckResponse()
     fine = answer.ok_response

@@ -166,6 +166,16 @@ async def test_messages_of_a_stream_are_counted_one_by_one() -> None:
         await policy(call(messages=2), forward)
 
 
+@pytest.mark.parametrize(("cost", "encoding"), [("int(message.number)", Encoding.PROTO), (1, Encoding.JSON)])
+async def test_messages_of_a_stream_go_on_as_their_cost_was_read(cost: str | int, encoding: Encoding) -> None:
+    async def reading(one: Call) -> Reply:
+        assert one.payloads is not None
+        assert [payload.encoding async for payload in one.payloads] == [encoding]
+        return Reply()
+
+    await limit(per="message", cost=cost)(call(number=2, messages=1), reading)
+
+
 async def test_bytes_are_counted() -> None:
     size = len(b'{"text":"x","number":"0"}')
     policy = limit(rate=f"{2 * size}/minute", per="byte")

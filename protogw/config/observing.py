@@ -56,7 +56,7 @@ class Tracing(Strict):
     headers: Mapping[str, str] = {}
     """Fields of the requests to the collector: best as `${NAME}` or `file:PATH` where they hold a token."""
     b3: bool = False
-    """Read the single `b3` header, too, where there is no `traceparent`."""
+    """Read B3 too, as `b3` or `X-B3-TraceId` and the like, where there is no `traceparent`."""
     mark_unsampled: bool = False
     """Tell services of the traces that begin here and are not recorded, so that they do not record them either."""
     every: Positive = 2.0

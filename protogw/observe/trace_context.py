@@ -1,12 +1,13 @@
 """W3C Trace Context: which trace a call belongs to, read from its metadata and written for those behind. Pure.
 
-https://www.w3.org/TR/trace-context/ ; the single-header form of B3 can be read too.
+https://www.w3.org/TR/trace-context/ ; B3 can be read too, in one field or in several
+(https://github.com/openzipkin/b3-propagation).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 TRACEPARENT: Final = b"traceparent"
 TRACESTATE: Final = b"tracestate"
 B3: Final = b"b3"
+B3_FIELDS: Final = (b"x-b3-traceid", b"x-b3-spanid", b"x-b3-sampled", b"x-b3-flags", b"x-b3-parentspanid")
+CONTEXT: Final = frozenset((TRACEPARENT, TRACESTATE, B3, *B3_FIELDS))
+"""All fields that say who called."""
 
 _LENGTH: Final = 55
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -74,8 +78,9 @@ def of_b3(value: bytes) -> Parent | None:
 
 
 def parent(pairs: Iterable[Header], *, b3: bool = False) -> Parent | None:
-    """Who called, by the first field that says so; a valid `traceparent` goes before `b3`."""
+    """Who called, by the first field that says so; a valid `traceparent` goes before `b3`, that before B3's others."""
     other: Parent | None = None
+    parts: dict[bytes, bytes] = {}
     for name, value in pairs:
         if name == TRACEPARENT:
             found = of_traceparent(value)
@@ -83,7 +88,16 @@ def parent(pairs: Iterable[Header], *, b3: bool = False) -> Parent | None:
                 return found
         elif b3 and name == B3 and other is None:
             other = of_b3(value)
-    return other
+        elif b3 and name in B3_FIELDS:
+            parts.setdefault(name, value)
+    return _of_parts(parts) if other is None and parts else other
+
+
+def _of_parts(parts: Mapping[bytes, bytes]) -> Parent | None:
+    """What the fields of B3 say that are one value each: the same in other words."""
+    trace, span, sampled, flags, _ = (parts.get(name, b"") for name in B3_FIELDS)
+    recorded = b"d" if flags == b"1" else {b"true": b"1", b"false": b"0"}.get(sampled, sampled)
+    return of_b3(b"-".join((trace, span, recorded)) if recorded else trace + b"-" + span)
 
 
 def unsampled(value: bytes) -> bool:

@@ -15,7 +15,7 @@ from protogw.call import Composite, Metadata, PassingPayloads, Payload
 from protogw.errors import Code, GatewayError
 from protogw.observe.outcome import of_status, outcome
 from protogw.observe.trace_context import (
-    B3,
+    CONTEXT,
     TRACEPARENT,
     TRACESTATE,
     Parent,
@@ -369,7 +369,7 @@ class _Followed(PassingPayloads):
 
 def _told(metadata: Metadata, value: bytes, state: bytes = b"") -> Metadata:
     """The metadata with this context instead of whatever was in it; baggage stays."""
-    kept = [pair for pair in metadata.pairs if pair[0] not in (TRACEPARENT, TRACESTATE, B3)]
+    kept = [pair for pair in metadata.pairs if pair[0] not in CONTEXT]
     kept.append((TRACEPARENT, value))
     if state:
         kept.append((TRACESTATE, state))

@@ -74,6 +74,33 @@ def test_b3_is_read_only_where_it_is_wanted_and_after_a_traceparent() -> None:
     assert parent([b3, (b"traceparent", VALUE)], b3=True) == Parent(TRACE, SPAN, True)
 
 
+IDS = ((b"x-b3-traceid", b"80f198ee56343ba864fe8b2a57d3eff7"), (b"x-b3-spanid", b"e457b5a2e4d86bd1"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sampled"),
+    [
+        (((b"x-b3-sampled", b"1"),), True),
+        (((b"x-b3-sampled", b"true"), (b"x-b3-parentspanid", b"05e3ac9a4f6e3b90")), True),
+        (((b"x-b3-flags", b"1"),), True),
+        (((b"x-b3-sampled", b"0"),), False),
+        (((b"x-b3-sampled", b"false"),), False),
+        ((), False),
+    ],
+)
+def test_b3_may_come_in_several_fields(fields: tuple[tuple[bytes, bytes], ...], sampled: bool) -> None:
+    assert parent([*IDS, *fields]) is None
+    assert parent([*fields, *IDS], b3=True) == Parent(0x80F198EE56343BA864FE8B2A57D3EFF7, 0xE457B5A2E4D86BD1, sampled)
+    assert parent([*IDS, *fields, (b"traceparent", VALUE)], b3=True) == Parent(TRACE, SPAN, True)
+    one = (b"b3", b"64fe8b2a57d3eff7-05e3ac9a4f6e3b90-1")
+    assert parent([*IDS, *fields, one], b3=True) == Parent(0x64FE8B2A57D3EFF7, 0x05E3AC9A4F6E3B90, True)
+
+
+@pytest.mark.parametrize("fields", [IDS[:1], IDS[1:], (*IDS, (b"x-b3-sampled", b"perhaps"))])
+def test_half_of_b3_is_no_parent(fields: tuple[tuple[bytes, bytes], ...]) -> None:
+    assert parent(fields, b3=True) is None
+
+
 @pytest.mark.parametrize(
     ("value", "sampled"),
     [(b"1", True), (b"d", True), (b"0", False)],

@@ -160,6 +160,9 @@ async def test_b3_is_read_and_replaced() -> None:
     await made((b"b3", f"{TRACE}-{SPAN}-1".encode()))
     assert made.parents[0].startswith(f"00-{TRACE}-")
     assert made.service.told[0].get(b"b3") is None
+    await made((b"x-b3-traceid", TRACE.encode()), (b"x-b3-spanid", SPAN.encode()), (b"x-b3-sampled", b"1"))
+    assert made.parents[1].startswith(f"00-{TRACE}-")
+    assert made.service.told[1].get(b"x-b3-traceid") is None
 
 
 async def test_every_try_is_a_span_of_its_own() -> None:

@@ -42,10 +42,15 @@ def check_delivery(
         _beside(document, (*place, key), route.get(key), upstreams, kinds, opaque=False in described.values())
     _canary(document, (*place, "canary"), route, weights)
     override = route.get("override")
+    cache, vary = _cache(document, route, kinds) if isinstance(override, dict) else ("", None)
     for key in _BEYOND_KEYS:
-        if isinstance(override, dict) and key in override and (cache := _cache(document, route, kinds)):
+        if cache and key in override:
             message = f"is in no key of {cache}, which would give one version's answers for another's: use a header"
             document.fault((*place, "override", key), message, key=True)
+    header = override.get("header") if isinstance(override, dict) else None
+    if isinstance(header, str) and isinstance(vary, list) and header.lower() not in [str(one).lower() for one in vary]:
+        message = f"is not in vary of {cache}, which leaves it out: nobody would get the version that they name"
+        document.fault((*place, "override", "header"), message)
     names = override.get("names") if isinstance(override, dict) else None
     for word, name in names.items() if isinstance(names, dict) and len(weights) > 1 else ():
         if name not in weights:
@@ -53,16 +58,17 @@ def check_delivery(
             document.fault((*place, "override", "names", word), message)
 
 
-def _cache(document: Document, route: Mapping[str, Any], kinds: Kinds) -> str:
-    """The first policy of the route's chain that keeps answers; empty when none does."""
+def _cache(document: Document, route: Mapping[str, Any], kinds: Kinds) -> tuple[str, object]:
+    """The first policy of the route's chain that keeps answers, and its `vary`; empty when none does."""
     policies = document.data.get("policies")
     use = route.get("use", document.data.get("use"))
     for name in use if isinstance(use, list) else [use]:
         written = policies.get(name) if isinstance(policies, dict) and isinstance(name, str) else None
-        for kind in written if isinstance(written, dict) else ():
+        for kind, settings in written.items() if isinstance(written, dict) else ():
             if hasattr(kinds.policies.get(kind), "purge"):
-                return f"policies.{name}"
-    return ""
+                vary = settings.get("vary") if isinstance(settings, dict) else None
+                return f"policies.{name}", [vary] if isinstance(vary, str) else vary
+    return "", None
 
 
 def _beside(

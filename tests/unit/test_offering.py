@@ -377,6 +377,23 @@ async def test_a_version_that_is_in_no_key_is_not_chosen_behind_a_cache(
         gateway(tmp_path, BASE + config).stop()
 
 
+@pytest.mark.parametrize(
+    ("vary", "refused"), [("[x-tenant]", True), ("x-tenant", True), ("[x-tenant, X-Version]", False)]
+)
+async def test_a_header_that_a_cache_leaves_out_names_no_version(tmp_path: Path, vary: str, refused: bool) -> None:
+    config = f"""
+    policies: {{ kept: {{ cache: {{ ttl: 1m, vary: {vary} }} }} }}
+    use: kept
+    routes:
+      - {{ match: {{ call: "shop.v1.Catalog/*" }}, to: {{ shop: 1, beta: 1 }}, override: {{ header: x-Version }} }}
+    """
+    if refused:
+        with pytest.raises(ConfigError, match=r"override\.header: is not in vary of policies\.kept"):
+            gateway(tmp_path, BASE + config)
+    else:
+        gateway(tmp_path, BASE + config).stop()
+
+
 async def test_what_a_route_does_with_its_calls_is_told_in_a_few_lines(tmp_path: Path) -> None:
     routes = """
     routes:

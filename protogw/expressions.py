@@ -51,6 +51,8 @@ MAX_KEY: Final = 256
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_-]+)*")
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _MEMBER = re.compile(r"(?<![\w.])(identity|peer)\s*\.\s*([A-Za-z_]\w*)(?!\w*\s*\()")
+_PATTERN = re.compile(r"""\bmatches\s*\((?:[^"'()]*,)?\s*(r?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))\s*\)""")
+"""A regular expression that stands in an expression as it is."""
 _QUOTED = re.compile(r"""r?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
 
 
@@ -343,8 +345,16 @@ def _compiled_cel(text: str, roots: set[str]) -> Reader:
         program = environment.compile(text)
     except RuntimeError as error:
         raise ValueError(f"is not an expression: {_complaint(str(error))}") from error
-    readers = tuple((name, _ROOTS[name]) for name in sorted(roots))
     failed = cel.Type.ERROR
+    quoted = [found.span() for found in _QUOTED.finditer(text)]
+    for found in _PATTERN.finditer(text):
+        if any(start < found.start() < end for start, end in quoted):
+            continue
+        # CEL reads it when it is used, and would have no value for any call.
+        tried = environment.compile(f'"".matches({found[1]})').eval(data={})
+        if tried.type() == failed:
+            raise ValueError(f"is not an expression: {str(tried.value()).partition(': ')[2]}")
+    readers = tuple((name, _ROOTS[name]) for name in sorted(roots))
 
     def evaluate(call: Call, payload: Payload | None) -> Any:
         try:

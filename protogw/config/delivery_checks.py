@@ -42,16 +42,17 @@ def check_delivery(
         _beside(document, (*place, key), route.get(key), upstreams, kinds, opaque=False in described.values())
     _canary(document, (*place, "canary"), route, weights)
     override = route.get("override")
-    cache, vary = _cache(document, route, kinds) if isinstance(override, dict) else ("", None)
+    asked: Mapping[str, Any] = override if isinstance(override, dict) else {}
+    cache, vary = _cache(document, route, kinds) if asked else ("", None)
     for key in _BEYOND_KEYS:
-        if cache and key in override:
+        if cache and key in asked:
             message = f"is in no key of {cache}, which would give one version's answers for another's: use a header"
             document.fault((*place, "override", key), message, key=True)
-    header = override.get("header") if isinstance(override, dict) else None
+    header = asked.get("header")
     if isinstance(header, str) and isinstance(vary, list) and header.lower() not in [str(one).lower() for one in vary]:
         message = f"is not in vary of {cache}, which leaves it out: nobody would get the version that they name"
         document.fault((*place, "override", "header"), message)
-    names = override.get("names") if isinstance(override, dict) else None
+    names = asked.get("names")
     for word, name in names.items() if isinstance(names, dict) and len(weights) > 1 else ():
         if name not in weights:
             message = f"is not one of the route's; there are {', '.join(weights)}"

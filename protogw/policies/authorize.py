@@ -7,7 +7,7 @@ rules are about paths, which only plain HTTP is matched by: a path rule for a me
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -104,6 +104,29 @@ class AuthorizeSettings(PolicySettings):
     """In order; the first whose `match` fits decides alone."""
     default: Literal["deny", "allow"] = "deny"
     """What becomes of calls that no rule matches. `allow` lets even unknown callers through."""
+
+    @model_validator(mode="after")
+    def _each_decides(self) -> Self:
+        before: dict[str, int] = {}
+        for index, rule in enumerate(self.rules):
+            match = rule.match
+            calls = ("*",) if match is None else match.call
+            hiding = [_hiding(call, before) for call in calls] if match is not None and not match.path else [None]
+            first = before.get("", None if None in hiding else hiding[0])
+            if first is not None:
+                reason = f"rules[{index}] never decides: rules[{first}] comes before it and is for all of its calls"
+                raise PydanticCustomError("rules", "{reason}", {"reason": reason})
+            for call in calls if match is not None else ("", "*"):
+                before.setdefault(call, index)
+        return self
+
+
+def _hiding(call: str, before: Mapping[str, int]) -> int | None:
+    """The earlier rule that is for all calls of this pattern, by the patterns of those before it; "" is everything."""
+    if call in before:
+        return before[call]
+    ends = [call[:at] + "*" for at in range(len(call)) if at == 0 or call[at - 1] in "./"]
+    return next((before[end] for end in ends if end in before), None)
 
 
 class _Decision:

@@ -87,6 +87,19 @@ def test_a_field_with_two_values_fits_no_condition_about_one() -> None:
     assert not Expression('header["x-user"] == "u1" || header["x-user"] == "u2"').holds(call())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path.matches('^/v[0-9]/') && !host.matches(\"[a-z]+\\\\.internal\")",
+        r"""'it (matches("(")) "all"' == path""",
+        'path.matches(header["x-pattern"])',
+        'path.matches("(" + "a)")',
+    ],
+)
+def test_patterns_that_are_right_or_not_known_yet_are_taken(text: str) -> None:
+    assert Expression(text).text == text
+
+
 def test_only_those_that_name_the_message_read_it() -> None:
     assert Expression("message.text").reads_message
     assert Expression('message.text == "a"').reads_message
@@ -180,6 +193,10 @@ class Settings(BaseModel):
     ("text", "said"),
     [
         ("identiti.subject", "there is no identiti"),
+        ('path.matches("(")', "is not an expression: invalid regular expression: missing"),
+        ("host == 'a' && path . matches( '[a' )", "invalid regular expression: missing"),
+        ('matches(path, r"\\q")', "invalid regular expression"),
+        ('path.matches("(a{1000}){1000}") ? "a" : "b"', "invalid regular expression"),
         ("identity.subjekt", "identity has no subjekt, but claims, consumer"),
         ('identity.clams.x == "a"', "identity has no clams, but claims"),
         ('method == "a" && peer.adress == "::1"', "peer has no adress, but address, identity"),

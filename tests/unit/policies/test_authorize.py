@@ -430,6 +430,30 @@ def test_rules_that_make_no_sense_are_told(rule: Any, said: str) -> None:
         policy(rule)
 
 
+@pytest.mark.parametrize(
+    ("matches", "hidden"),
+    [
+        (["*", "a.B/Get"], "rules[1] never decides: rules[0]"),
+        (["a.B/Get", "a.*", "a.B/*"], "rules[2] never decides: rules[1]"),
+        (["a.B/*", ["a.B/Get", "a.B/Put"]], "rules[1] never decides: rules[0]"),
+        ([None, {"path": "/x"}], "rules[1] never decides: rules[0]"),
+        ([None, None], "rules[1] never decides: rules[0]"),
+        (["a.B/Get", "a.B/Get"], "rules[1] never decides: rules[0]"),
+        (["a.B/Get", "a.B/*", "a.*", "*", None], None),
+        (["a.B/*", ["a.B/Get", "a.C/Get"], "a.Bc/*"], None),
+        (["*", {"path": "/x"}, {"call": "a.B/Get", "path": "/y"}, None], None),
+    ],
+)
+def test_a_rule_that_never_decides_is_told(matches: list[Any], hidden: str | None) -> None:
+    rules = [{"deny": True} if one is None else {"match": one, "deny": True} for one in matches]
+    if hidden is None:
+        policy(*rules)
+        return
+    with pytest.raises(ValidationError) as caught:
+        policy(*rules)
+    assert hidden in str(caught.value)
+
+
 def test_a_policy_without_rules_is_told() -> None:
     with pytest.raises(ValidationError):
         policy()
@@ -439,8 +463,8 @@ def test_names_that_nothing_offered_has_are_told() -> None:
     one = policy(
         {"match": ["kit.v1.Echo/Unary", "kit.v1.Echo/Nope", "kit.v2.*"]},
         {"match": "kit.*", "fields": [{"field": "title", "groups": "a"}, {"field": "text", "groups": "a"}]},
-        {"fields": [{"field": "kit.v1.Plan/size", "groups": "a"}, {"field": "kit.v1.Plan/title", "groups": "a"}]},
         {"match": {"path": "/x"}},
+        {"fields": [{"field": "kit.v1.Plan/size", "groups": "a"}, {"field": "kit.v1.Plan/title", "groups": "a"}]},
     )
     methods = list(rpc.CATALOG.methods.values())
     assert one.fit(methods, complete=False) == []
@@ -449,5 +473,5 @@ def test_names_that_nothing_offered_has_are_told() -> None:
         f"{none} kit.v1.Echo/Nope; there are Absent, Chat, Down, Look, Unary, Up",
         f'{none} kit.v2.*; did you mean "kit.v1.*"?',
         "rules[1].fields: title: kit.v1.Message has no field title",
-        "rules[2].fields: kit.v1.Plan/title: kit.v1.Plan has no field title",
+        "rules[3].fields: kit.v1.Plan/title: kit.v1.Plan has no field title",
     ]

@@ -43,6 +43,8 @@ class Key(Protocol):
     def __call__(self, call: Call, payload: Payload | None = None) -> str: ...
 
 
+_FIELDS = re.compile(r"(?<![\w.])message((?:\s*\.\s*[A-Za-z_]\w*+(?!\s*\())+)")
+
 MAX_LENGTH: Final = 4096
 """Characters of one expression."""
 MAX_KEY: Final = 256
@@ -262,6 +264,17 @@ class Expression:
     def value(self, call: Call, payload: Payload | None = None) -> Any:
         """Its value; raises ExpressionError, or InvalidRequest when the message it reads is none."""
         return self._read(call, payload)
+
+    @property
+    def message_fields(self) -> list[str]:
+        """The fields of the message that it names, `book.title` for `message.book.title`."""
+        if not self.reads_message:
+            return []
+        if _PATH.fullmatch(self.text):
+            _, _, path = self.text.partition(".")
+            return [path] if path else []
+        found = _FIELDS.findall(_QUOTED.sub('""', self.text))
+        return ["".join(path.split()).removeprefix(".") for path in found]
 
     def _key(self, call: Call, payload: Payload | None = None) -> str:
         try:

@@ -20,6 +20,7 @@ from protogw.descriptors.numbers import Numbers
 from protogw.descriptors.read import Fetch, Send
 from protogw.descriptors.sockets import with_sockets
 from protogw.errors import GatewayError
+from protogw.expression_fields import misread, read
 from protogw.gateway import Gateway
 from protogw.policies.base import Fitted, Lacking, OriginPolicy, Policy, Target, Withholding
 from protogw.policies.identity_headers import Stripped
@@ -224,17 +225,20 @@ class Offering:
         return catalog, router, faults
 
     def _fit(self, catalog: Catalog, routes: Mapping[str, Sequence[Route]], faults: list[str]) -> None:
-        """Tell the policies whose settings name methods which those are that they are around."""
+        """Tell the policies whose settings name methods, or fields, which methods those are that they are around."""
         for name, policy in self._policies.items():
-            if isinstance(policy, Fitted) and isinstance(policy, Policy):
-                around = [
-                    method
-                    for method in catalog.methods.values()
-                    if any(policy in route.policies for route in routes[method.full_name])
-                ]
-                faults.extend(
-                    f"policies.{name}.{policy.kind}.{fault}" for fault in policy.fit(around, not self._awaited)
-                )
+            named = read(self._config.policies[name].settings)
+            if not isinstance(policy, Policy) or not (named or isinstance(policy, Fitted)):
+                continue
+            around = [
+                method
+                for method in catalog.methods.values()
+                if any(policy in route.policies for route in routes[method.full_name])
+            ]
+            found = policy.fit(around, not self._awaited) if isinstance(policy, Fitted) else []
+            if not self._awaited:
+                found += misread(named, around)
+            faults.extend(f"policies.{name}.{policy.kind}.{fault}" for fault in found)
 
     def _withheld(self, catalog: Catalog, routes: Mapping[str, Sequence[Route]]) -> frozenset[str]:
         """The fields that policies on the way of any method take out of its replies."""

@@ -394,6 +394,17 @@ async def test_a_header_that_a_cache_leaves_out_names_no_version(tmp_path: Path,
         gateway(tmp_path, BASE + config).stop()
 
 
+async def test_a_field_that_an_expression_names_and_nothing_has_is_told(tmp_path: Path) -> None:
+    config = """
+    policies: { few: { rate_limit: { rate: 5/s, by: message.nope } }, fine: { rate_limit: { rate: 5/s, by: path } } }
+    use: [few, fine]
+    """
+    made = gateway(tmp_path, BASE + config)
+    assert made.offering is not None
+    (fault,) = [fault for fault in made.offering.compose()[2] if "nope" in fault]
+    assert fault.startswith("policies.few.rate_limit.by: message.nope: ")
+
+
 async def test_what_a_route_does_with_its_calls_is_told_in_a_few_lines(tmp_path: Path) -> None:
     routes = """
     routes:

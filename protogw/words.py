@@ -12,14 +12,23 @@ _SHOWN, _LONGEST = 60, 400
 
 HIDDEN = "***"
 """What stands for a secret."""
-USER_INFO = re.compile(r"://[^/@\s]*@")
-"""The part of an address that says who logs in, and with what password."""
+_USER_INFO = re.compile(r"://[^/@\s]*@")
+_SECRET_QUERY = re.compile(
+    r"([?&][^=&#\s]*(?:key|token|secret|passw|pwd|sig|auth|cred)[^=&#\s]*=)[^&#\s\"]+", re.IGNORECASE
+)
+
+
+def unsecret(text: str) -> str:
+    """The text, with addresses in it that tell neither who logs in nor what in their query is a secret."""
+    if "://" not in text:
+        return text
+    return _SECRET_QUERY.sub(rf"\1{HIDDEN}", _USER_INFO.sub(f"://{HIDDEN}@", text))
 
 
 def quoted(text: str, most: int = _SHOWN) -> str:
     """The text between quotes on one line, cut when long; control characters are escaped, so a terminal is safe;
-    who logs in at an address is not told."""
-    text = USER_INFO.sub(f"://{HIDDEN}@", text)
+    secrets of addresses are not told."""
+    text = unsecret(text)
     cut = text if len(text) <= most else text[: most - 1] + "…"
     body = "".join(
         "\\" + char if char in '"\\' else char if char.isprintable() else char.encode("unicode_escape").decode()

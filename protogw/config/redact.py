@@ -7,7 +7,7 @@ from typing import Any
 
 from protogw.config.document import NOTHING, Document
 from protogw.config.faults import Place
-from protogw.words import HIDDEN, USER_INFO
+from protogw.words import HIDDEN, unsecret
 
 _SECRET_KEY = re.compile(
     r"secret|passw(?:or)?d|passphrase|token|(?:api|access|private|signing)[_-]?key|credential|authorization|hash$",
@@ -19,7 +19,7 @@ _SENT = frozenset((("metrics", "headers"), ("tracing", "headers"), ("websocket_o
 
 
 def redacted(document: Document) -> Any:
-    """The document's data with variables and `file:` unexpanded, secret keys' values and URLs' user names hidden."""
+    """The document's data with variables and `file:` unexpanded, secret keys' values and URLs' secrets hidden."""
     return _shown(document, (), document.data, hidden=False)
 
 
@@ -36,7 +36,7 @@ def _shown(document: Document, place: Place, value: Any, *, hidden: bool) -> Any
         return None
     written = document.as_written.get(place)
     if written is not None:
-        return USER_INFO.sub(f"://{HIDDEN}@", written)
+        return unsecret(written)
     if hidden:
         return HIDDEN
-    return USER_INFO.sub(f"://{HIDDEN}@", value) if isinstance(value, str) else value
+    return unsecret(value) if isinstance(value, str) else value

@@ -304,7 +304,7 @@ def test_a_shown_config_has_no_secret_in_it(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(
         'listeners: { public: { address: file:port } }\nupstreams: { a: { grpc: ["${WHERE}"] } }\n'
-        "policies: { p: { cors: { api_key: s3cret, client-secret: [s3cret], url: redis://u:s3cret@x,"
+        "policies: { p: { cors: { api_key: s3cret, client-secret: [s3cret], url: 'redis://u:s3cret@x?key=s3cret&tag=a',"
         " set: { x-api-key: s3cret, x-passphrase: s3cret, x-user: sub }, headers: { x-user: sub } } } }\n"
         "metrics: { otlp: http://c:4318, headers: { x-team: s3cret } }\n"
         'tracing: { otlp: http://c:4318, headers: { x-team: s3cret, x-env: "${WHERE}" } }\n'
@@ -314,7 +314,7 @@ def test_a_shown_config_has_no_secret_in_it(tmp_path: Path) -> None:
     assert "s3cret" not in str(shown)
     assert shown["listeners"]["public"]["address"] == "file:port"
     assert shown["upstreams"]["a"]["grpc"] == ["${WHERE}"]
-    assert shown["policies"]["p"]["cors"]["url"] == "redis://***@x"
+    assert shown["policies"]["p"]["cors"]["url"] == "redis://***@x?key=***&tag=a"
     assert (
         shown["policies"]["p"]["cors"]["set"]["x-user"] == shown["policies"]["p"]["cors"]["headers"]["x-user"] == "sub"
     )

@@ -43,7 +43,7 @@ class Counts:
                 setattr(self, name, getattr(self, name) + increment)
             self._changed.notify_all()
 
-    def wait(self, condition: Callable[[Counts], bool], timeout: float = 5.0) -> None:
+    def wait(self, condition: Callable[[Counts], bool], timeout: float = 20.0) -> None:
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self), timeout):
                 raise AssertionError(f"the backend did not see it in {timeout} s: {self!r}")

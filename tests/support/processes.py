@@ -153,7 +153,7 @@ def run(argv: Sequence[str], *, timeout: float = 30.0, stdin: bytes = b"", cwd: 
     return done.stdout
 
 
-def until(condition: object, timeout: float = 5.0, what: str = "the condition") -> None:
+def until(condition: object, timeout: float = 20.0, what: str = "the condition") -> None:
     """Wait for a condition that another process or thread brings about."""
     assert callable(condition)
     end = time.monotonic() + timeout

@@ -66,9 +66,13 @@ class _Route(Generic[T]):
         self.single = variables[0].start if len(variables) == 1 and not variables[0].multi else -1
 
     def values(self, segments: Sequence[bytes]) -> tuple[bytes, ...]:
+        if not self.captures:
+            return ()
         return tuple(
-            decode_multi(b"/".join(segments[start:end])) if multi else decode_one(segments[start])
-            for start, end, multi in self.captures
+            [
+                decode_multi(b"/".join(segments[start:end])) if multi else decode_one(segments[start])
+                for start, end, multi in self.captures
+            ]
         )
 
 
@@ -145,20 +149,42 @@ class Matcher(Generic[T]):
             if route is not None:
                 return Match(route.found, ())
         segments = path[1:].split(b"/")
-        if b"%" not in path and b":" not in path:
-            # The preferred way at each step nearly always leads to a route; it needs no way back.
-            node = self._tries[b""]
-            for name in segments:
-                following = node.literals.get(name) or node.one
+        if b"%" in path or b":" in path or len(path) < 2:
+            return self._search(verb, path, [] if segments == [b""] else segments)
+        # Nearly always there is one way to go at each step, and so no way back: either it leads to a route, or the
+        # last `**` on it does, or nothing.
+        node = self._tries[b""]
+        rest: dict[bytes, _Route[T]] | None = None
+        unsure = False
+        for name in segments:
+            if node.rest is not None:
+                rest = node.rest
+            following = node.literals.get(name)
+            if following is None:
+                following = node.one
                 if following is None or not name:
                     break
-                node = following
-            else:
-                route = node.verbs.get(verb) if node.verbs is not None else None
+            elif node.one is not None and name:
+                unsure = True
+            node = following
+        else:
+            if node.rest is not None:
+                rest = node.rest
+            if node.verbs is not None:
+                route = node.verbs.get(verb)
+                if route is None and not unsure:
+                    route = node.verbs.get(ANY)
                 if route is not None:
                     if route.single >= 0:
                         return Match(route.found, (segments[route.single],))
                     return Match(route.found, route.values(segments))
+                unsure = True
+        if not unsure:
+            if rest is None:
+                return None
+            route = rest.get(verb) or rest.get(ANY)
+            if route is not None:
+                return Match(route.found, route.values(segments))
         return self._search(verb, path, [] if segments == [b""] else segments)
 
     def _search(self, verb: bytes, path: bytes, segments: list[bytes]) -> Match[T] | Allowed | None:

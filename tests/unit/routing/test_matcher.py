@@ -57,6 +57,14 @@ def test_a_known_path_under_another_verb_tells_the_verbs() -> None:
     assert match(matcher, "get /v1/me") == Allowed((b"GET", b"HEAD", b"POST", b"PUT"))
 
 
+def test_the_root_is_not_the_rest() -> None:
+    matcher = build("* /", "* /{rest=**}", "* /a/{rest=**}", "* /a")
+    assert match(matcher, "GET /") == ("* /",)
+    assert match(matcher, "GET /a") == ("* /a",)
+    assert match(matcher, "GET /a/") == ("* /a/{rest=**}", b"")
+    assert match(matcher, "GET /b/") == ("* /{rest=**}", b"b/")
+
+
 def test_head_is_taken_where_get_is() -> None:
     matcher = build("GET /a", "GET /b/{id}", "HEAD /b/{id}", "POST /c")
     assert match(matcher, "HEAD /a") == ("GET /a",)
@@ -179,3 +187,18 @@ def test_the_matcher_agrees_with_the_written_precedence(
         assert found == (min(fitting)[2],)
     else:
         assert not isinstance(found, tuple) or isinstance(found, Allowed)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["GET", "PUT", "*"]), _parts, st.booleans()), max_size=8),
+    st.lists(st.sampled_from(["a", "b", "c", ""]), min_size=1, max_size=5),
+)
+def test_a_path_means_the_same_when_it_is_encoded(routes: list[tuple[str, list[str], bool]], path: list[str]) -> None:
+    matcher = build(*(f"{verb} /" + "/".join([*parts, "{r=**}"] if rest else parts) for verb, parts, rest in routes))
+    encoded = [f"%{ord(one):x}" if one else "" for one in path]
+    found = match(matcher, "PUT /" + "/".join(path))
+    again = match(matcher, "PUT /" + "/".join(encoded))
+    if isinstance(found, tuple) and not isinstance(found, Allowed):
+        assert isinstance(again, tuple)
+        found, again = found[0], again[0]
+    assert found == again

@@ -59,7 +59,9 @@ class _Target:
             raise InvalidRequest("query: an illegal byte")
         length = head.get(b"content-length")
         self.length = int(length) if length is not None and length.isdigit() else 0
-        self.metadata = Metadata(end_to_end(head.headers, _BEHIND))
+        # Most requests have nothing to leave behind.
+        pairs = head.headers if _BEHIND.isdisjoint(head.first) else end_to_end(head.headers, _BEHIND)
+        self.metadata = Metadata(pairs)
 
 
 _OFFERED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"

@@ -22,6 +22,7 @@ from protogw.wire.http1 import (
     CACHED_HEADS,
     CHUNKED,
     UNTIL_CLOSE,
+    CheckedHead,
     HeadBounds,
     Response,
     ResponseScanner,
@@ -99,7 +100,7 @@ class Http1ClientConnection(asyncio.Protocol):
         """
         if self._stream is not None or self.closed or self._draining or self.transport.is_closing():
             raise Unprocessed("the connection takes no more requests")
-        method = _asked.get(head)
+        method = head[: head.index(b" ")] if head.__class__ is CheckedHead else _asked.get(head)
         if method is None:
             match = _REQUEST.fullmatch(head)
             if match is None:

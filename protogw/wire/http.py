@@ -80,6 +80,7 @@ class RequestHead:
     __slots__ = (
         "authority",
         "content_type",
+        "first",
         "headers",
         "memo",
         "method",
@@ -103,12 +104,16 @@ class RequestHead:
         scheme: bytes = b"http",
         content_type: bytes = b"",
         upgrade: bytes = b"",
+        *,
+        first: dict[bytes, bytes] | None = None,
     ) -> None:
         self.method = method
         self.path = path
         self.query = query
         self.authority = authority
         self.headers = headers
+        self.first = dict(reversed(headers)) if first is None else first
+        """The first value of each field."""
         self.version = version
         self.scheme = scheme
         self.content_type = content_type
@@ -120,10 +125,7 @@ class RequestHead:
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self.first.get(name)
 
     def get_all(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.headers if key == name]

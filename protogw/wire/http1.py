@@ -1,21 +1,19 @@
 """HTTP/1.1 heads, strict: what a head must be before anything acts on it (RFC 9112). Sans-I/O.
 
-A head is handled whole. Expressions that accept what RFC 9112 generates and nothing else check it first (no bare CR
-or LF, no obs-fold, no space before a colon); llhttp then takes the fields apart, and what either refuses is refused:
-llhttp alone is more lenient than a gateway may be. Clients that keep a connection send the same head again and
-again, so the caller may look a head up by its bytes instead (`remember`); `RequestHead` is then shared.
+A head is handled whole: what RFC 9112 generates is accepted and nothing else (no bare CR or LF, no obs-fold, no space
+before a colon). Lenient parsers are how two servers come to see two requests in the same bytes. Clients that keep a
+connection may send the same head again and again, so the caller may look a head up by its bytes instead (`remember`);
+`RequestHead` is then shared.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TypeVar
-
-import httptools
+from typing import Final, TypeVar
 
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest, NotOffered
 from protogw.wire.http import HTTP_1_0, HTTP_1_1, UPGRADES, Header, RequestHead, ResponseHead
-from protogw.wire.recurring import Recurring
+from protogw.wire.recurring import ByName, Recurring
 
 CHUNKED, UNTIL_CLOSE = -1, -2
 """Body lengths that no Content-Length tells."""
@@ -32,10 +30,21 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x8
 _FIELD_LINES = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
 _METHOD_BEGUN = re.compile(_TOKEN + rb"{1,32}(?: |\Z)")
 _NAME = re.compile(_TOKEN + rb"+(?=[ \t]*:)")
+_IS_TOKEN = re.compile(_TOKEN + rb"+").fullmatch
 # Neither user information nor sub-delimiters nor percent-encoding: nothing that another parser could read as a path.
 _AUTHORITY = re.compile(rb"(?:[0-9A-Za-z\-._~]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+
+METHODS: Final = frozenset(
+    b"ACL BIND CHECKOUT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS "
+    b"PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK "
+    b"UNSUBSCRIBE".split()
+)
+"""Methods that are passed on."""
+
+_FRAMING: Final = frozenset(b"content-length transfer-encoding connection upgrade te expect".split())
+"""Fields that say how a message is framed, and what becomes of its connection."""
 
 _ALLOW = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
@@ -68,6 +77,10 @@ class Response:
         self.keep_alive = keep_alive
 
 
+class CheckedHead(bytes):
+    """A request line and field lines of a request to be sent, known to be well-formed and without framing fields."""
+
+
 class HeadBounds:
     """How large a head may be."""
 
@@ -85,16 +98,49 @@ def remember(cache: Recurring[bytes, T], raw: bytes, parsed: T) -> None:
         cache.keep(raw, parsed)
 
 
-class _Fields:
-    """What llhttp calls back into."""
+_PLAIN: Final = bytes((0x09, *range(0x20, 0x7F), *range(0x80, 0x100)))
+_LINE_END: Final = b"\r\n"
 
-    __slots__ = ("pairs",)
 
-    def __init__(self) -> None:
-        self.pairs: list[Header] = []
+def _lower_name(name: bytes) -> bytes:
+    """A field's name in lower case; empty when it is no token."""
+    return name.lower() if _IS_TOKEN(name) is not None else b""
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.pairs.append((name.lower(), value.rstrip(b" \t")))
+
+_names: Final = ByName(_lower_name)
+
+
+def _fields(raw: bytes, start: int, bounds: HeadBounds) -> tuple[list[Header], dict[bytes, bytes]] | None:
+    """The fields of the whole head `raw`, whose lines begin at `start`, and the first value of each name.
+
+    None when they break the grammar or the bounds. It is the grammar of RFC 9112 section 5 and no more: no bare CR or
+    LF, no other control character, no line that goes on in the next, no white space before a colon.
+    """
+    end = len(raw) - 2
+    if len(raw) - start > bounds.header_bytes:
+        return None
+    if start == end:
+        return [], {}
+    block = raw[start : end - 2]
+    lines = block.split(_LINE_END)
+    count = len(lines)
+    # What is left of the block without all that a field may hold must be the ends of its lines.
+    if count > bounds.header_count or block.translate(None, _PLAIN) != _LINE_END * (count - 1):
+        return None
+    names = _names
+    pairs: list[Header] = []
+    first: dict[bytes, bytes] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        lower = names[name]
+        if not colon or not lower:
+            return None
+        value = value.strip()  # of blanks: no other white space is left
+        first[lower] = value
+        pairs.append((lower, value))
+    if len(first) < count:
+        first = dict(reversed(pairs))
+    return pairs, first
 
 
 def parse_request(raw: bytes, scheme: bytes, bounds: HeadBounds) -> Request | None:
@@ -107,49 +153,54 @@ def parse_request(raw: bytes, scheme: bytes, bounds: HeadBounds) -> Request | No
     if line is None:
         return None
     method, target, major, minor = line.groups()
-    start = line.end()
-    if (
-        len(target) > bounds.target_bytes
-        or len(raw) - start > bounds.header_bytes
-        or raw.count(b"\n") - 2 > bounds.header_count
-        or _FIELD_LINES.match(raw, start).end() != len(raw) - 2  # type: ignore[union-attr]  # matches the empty string
-    ):
+    if len(target) > bounds.target_bytes:
+        return None
+    fields = _fields(raw, line.end(), bounds)
+    if fields is None:
         return None
     if major != b"1" or minor > b"1":
         raise InvalidRequest(f"request line: HTTP/{major.decode()}.{minor.decode()} is not offered", http_status=505)
-    if method in (b"CONNECT", b"TRACE"):
-        raise NotOffered(f"method {method.decode()} is not offered", http_status=405, headers=_ALLOW)
+    if method not in METHODS:
+        if method in (b"CONNECT", b"TRACE"):
+            raise NotOffered(f"method {method.decode()} is not offered", http_status=405, headers=_ALLOW)
+        raise NotOffered(f"method {method.decode()} is not offered", http_status=501)
 
-    fields = _Fields()
-    try:
-        httptools.HttpRequestParser(fields).feed_data(raw)
-    except httptools.HttpParserUpgrade:
-        pass  # the head is whole; whether anything is upgraded to is not this layer's to say
-    except httptools.HttpParserInvalidMethodError as error:
-        raise NotOffered(f"method {method.decode()} is not offered", http_status=501) from error
-    except httptools.HttpParserError as error:
-        raise InvalidRequest(f"request head: {error}", http_status=400) from error
-    return _request(method, target, minor == b"1", fields.pairs, scheme)
+    pairs, first = fields
+    is_1_1 = minor == b"1"
+    host = first.pop(b"host", None)
+    if host is not None:
+        if pairs[0][0] == b"host":
+            del pairs[0]
+        else:
+            pairs.remove((b"host", host))
+        if len(pairs) > len(first) and b"host" in [name for name, _ in pairs]:
+            raise InvalidRequest("host: given twice", http_status=400)
+    path, query, authority = _target(method, target, host, is_1_1)
+    head = RequestHead(
+        method,
+        path,
+        query,
+        authority,
+        tuple(pairs),
+        HTTP_1_1 if is_1_1 else HTTP_1_0,
+        scheme,
+        first.get(b"content-type", b""),
+        first=first,
+    )
+    request = Request(head, 0, is_1_1, False, False)
+    if not _FRAMING.isdisjoint(first):
+        _frame(request, pairs, is_1_1)
+    return request
 
 
-def _request(method: bytes, target: bytes, is_1_1: bool, pairs: list[Header], scheme: bytes) -> Request:
-    """Decide authority and framing: the checks that take more than one field."""
-    host: bytes | None = None
+def _frame(request: Request, pairs: list[Header], is_1_1: bool) -> None:
+    """Decide how the body is framed and what becomes of the connection: the checks that take more than one field."""
     length = 0
     lengths = codings = 0
-    keep_alive = is_1_1
-    expects_continue = trailers_wanted = switching = False
-    content_type = upgrade = b""
+    switching = False
+    upgrade = b""
     upgrades = 0
-    kept: list[Header] = []
-    for pair in pairs:
-        name, value = pair
-        if name == b"host":
-            if host is not None:
-                raise InvalidRequest("host: given twice", http_status=400)
-            host = value
-            continue
-        kept.append(pair)
+    for name, value in [pair for pair in pairs if pair[0] in _FRAMING]:
         if name == b"content-length":
             if _LENGTH.fullmatch(value) is None:
                 raise InvalidRequest("content-length: not a number", http_status=400)
@@ -163,20 +214,18 @@ def _request(method: bytes, target: bytes, is_1_1: bool, pairs: list[Header], sc
             options = value.lower()
             switching = switching or (b"upgrade" in options and b"upgrade" in _list(options))
             if b"close" in options and b"close" in _list(options):
-                keep_alive = False
+                request.keep_alive = False
             elif not is_1_1 and b"keep-alive" in _list(options):
-                keep_alive = True
-        elif name == b"content-type":
-            content_type = content_type or value
+                request.keep_alive = True
         elif name == b"upgrade":
             upgrade = value.lower()
             upgrades += 1
         elif name == b"te":
-            trailers_wanted = trailers_wanted or b"trailers" in _list(value.lower())
-        elif name == b"expect":
-            if value.lower() != b"100-continue":
-                raise InvalidRequest("expect: only 100-continue is offered", http_status=417)
-            expects_continue = is_1_1
+            request.trailers_wanted |= is_1_1 and b"trailers" in _list(value.lower())
+        elif value.lower() != b"100-continue":
+            raise InvalidRequest("expect: only 100-continue is offered", http_status=417)
+        else:
+            request.expects_continue = is_1_1
     if lengths > 1:
         raise InvalidRequest("content-length: given twice", http_status=400)
     if codings:
@@ -187,18 +236,16 @@ def _request(method: bytes, target: bytes, is_1_1: bool, pairs: list[Header], sc
         if not is_1_1:
             raise InvalidRequest("transfer-encoding: not allowed in HTTP/1.0", http_status=400)
         length = CHUNKED
-    if upgrades != 1 or upgrade not in UPGRADES or not switching or not is_1_1:
-        upgrade = b""  # a server may ignore it (RFC 9110 section 7.8)
-    elif length:
-        raise InvalidRequest("upgrade: not offered to a request with a body", http_status=400)
-    else:
+    request.length = length
+    if not length:
+        request.expects_continue = False
+    # A server may ignore an upgrade (RFC 9110 section 7.8).
+    if upgrades == 1 and upgrade in UPGRADES and switching and is_1_1:
+        if length:
+            raise InvalidRequest("upgrade: not offered to a request with a body", http_status=400)
+        request.head.upgrade = upgrade
         # Should it not be switched, nobody can know whether what comes next is still HTTP.
-        keep_alive = False
-    path, query, authority = _target(method, target, host, is_1_1)
-    head = RequestHead(
-        method, path, query, authority, tuple(kept), HTTP_1_1 if is_1_1 else HTTP_1_0, scheme, content_type, upgrade
-    )
-    return Request(head, length, keep_alive, expects_continue and length != 0, trailers_wanted and is_1_1)
+        request.keep_alive = False
 
 
 def _target(method: bytes, target: bytes, host: bytes | None, is_1_1: bool) -> tuple[bytes, bytes, bytes]:
@@ -240,26 +287,15 @@ def parse_response(raw: bytes, bounds: HeadBounds) -> Response | None:
     line = _STATUS_LINE.match(raw)
     if line is None:
         return None
-    start = line.end()
-    if (
-        len(raw) - start > bounds.header_bytes
-        or raw.count(b"\n") - 2 > bounds.header_count
-        or _FIELD_LINES.match(raw, start).end() != len(raw) - 2  # type: ignore[union-attr]  # matches the empty string
-    ):
+    fields = _fields(raw, line.end(), bounds)
+    if fields is None:
         return None
+    pairs, _ = fields
     is_1_1 = line[1] == b"1"
-    fields = _Fields()
-    try:
-        httptools.HttpResponseParser(fields).feed_data(raw)
-    except httptools.HttpParserUpgrade:
-        pass  # judged by its status
-    except httptools.HttpParserError as error:
-        raise BadUpstream(f"reply head: {error}") from error
-    pairs = fields.pairs
     length = UNTIL_CLOSE
     chunked = False
     keep_alive = is_1_1
-    for name, value in pairs:
+    for name, value in [pair for pair in pairs if pair[0] in _FRAMING]:
         if name == b"content-length":
             if length != UNTIL_CLOSE:
                 raise BadUpstream("reply head: content-length is given twice")

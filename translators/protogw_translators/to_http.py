@@ -18,6 +18,7 @@ from protogw.call import Call, Encoding, Metadata, Payload, PayloadStream, Reply
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest
 from protogw.wire.forwarded import forwarded
 from protogw.wire.http import HOP_BY_HOP, HTTP_2, ResponseHead
+from protogw.wire.http1 import CheckedHead
 from protogw.wire.http1_chunked import encode_fields
 from protogw.wire.recurring import ByName
 from protogw.wire.websocket_handshake import ACCEPT, KEY, WEBSOCKET, accept_of, new_key
@@ -37,6 +38,7 @@ HEAD_TIMEOUT_S = 15.0
 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} /[\x21-\x22\x24-\x7e]*")
 _HOST = re.compile(rb"[0-9A-Za-z\-._~\[\]:%]*")
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 _CLAIMED = frozenset((b"forwarded", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"x-cluster-client-ip"))
 _FRAMING = HOP_BY_HOP | frozenset((b"host", b"content-length", b"expect"))
@@ -46,11 +48,13 @@ def _passes(name: bytes) -> bool:
     """Whether a field of the request goes upstream.
 
     Services that read fields from their environment take "_" for "-" (RFC 3875 section 4.1.18), so a twin that is
-    spelt with "_" must not get past where the real name does not.
+    spelt with "_" must not get past where the real name does not. Nor does what is no name at all.
     """
-    plain = name.replace(b"_", b"-") if b"_" in name else name
+    plain = name.lower().replace(b"_", b"-")
     # HTTP/1.1 knows one Cookie field only; HTTP/2 clients split it (RFC 9113 section 8.2.3).
-    return not (plain in _FRAMING or plain in _CLAIMED or plain == b"cookie" or plain.startswith(b"x-forwarded-"))
+    if plain in _FRAMING or plain in _CLAIMED or plain == b"cookie" or plain.startswith(b"x-forwarded-"):
+        return False
+    return _NAME.fullmatch(name) is not None
 
 
 _passing = ByName(_passes)
@@ -156,7 +160,7 @@ class ToHttp:
     async def _upload(self, call: Call, connection: HttpConnection) -> Reply:
         """A request whose body is still on its way: it is sent on while the reply is awaited, and read."""
         assert call.payloads is not None
-        head_block = self._head(call)
+        head_block: bytes = self._head(call)
         length = call.head.get(b"content-length") if call.head is not None else None
         if length is not None and length.isdigit():
             head_block += b"content-length: %d\r\n" % int(length)
@@ -180,7 +184,7 @@ class ToHttp:
 
     # --- heads --------------------------------------------------------------------------------------------------------
 
-    def _head(self, call: Call) -> bytes:
+    def _head(self, call: Call) -> CheckedHead:
         """The request line and the fields. Made once for requests that share their head."""
         head, metadata, peer = call.head, call.metadata, call.peer
         assert head is not None
@@ -198,7 +202,8 @@ class ToHttp:
                 metadata.made = (self, parts, made)
         key = (peer.host, peer.tls, peer.forwarded, head.authority)
         origin = self._origins.get(key)
-        return made + (self._origin(peer, key) if origin is None else origin)
+        # Line and host are checked, names are tokens and none of framing, encode_fields keeps values in their lines.
+        return CheckedHead(made + (self._origin(peer, key) if origin is None else origin))
 
     def _made(self, call: Call, head: RequestHead) -> bytes:
         """All of it but who asked."""

@@ -157,6 +157,15 @@ async def test_nothing_can_start_another_line(head: RequestHead) -> None:
         await send(call(head))
 
 
+@pytest.mark.parametrize("name", [b"Transfer-Encoding", b"content_length", b"a b", b"a:b", b"a\r\nb", b""])
+async def test_what_a_policy_adds_under_no_name_is_not_sent(name: bytes) -> None:
+    made = call(request("GET", "/a", ("x-a", "1")))
+    made.metadata = Metadata((*made.metadata.pairs, (name, b"v"), (b"x-b", b"2\r\nx-c: 3")))
+    stream, _ = await send(made)
+    assert [pair for pair in stream.fields if pair[0].startswith("x-")][:2] == [("x-a", "1"), ("x-b", "2  x-c: 3")]
+    assert "v" not in [value for _, value in stream.fields]
+
+
 async def test_equal_heads_of_other_peers_are_told_apart() -> None:
     translator, head = ToHttp("legacy:8000"), request()
     metadata = Metadata(())

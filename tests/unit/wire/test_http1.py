@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -303,8 +304,8 @@ def test_a_message_names_the_field() -> None:
         (get(b"X-Odd: \x01\r\n"), "x-odd: a control character"),
         (get(b"X-Odd: 1\r\n 2\r\n"), "header line 3: begins with white space"),
         (get(b"odd\r\n"), "header line 2: no well-formed name"),
-        (get(b"Content-Length: x\r\n"), "Content-Length"),
-        (get(b"Content-Length: 1, 1\r\n"), "Content-Length"),
+        (get(b"Content-Length: x\r\n"), "content-length"),
+        (get(b"Content-Length: 1, 1\r\n"), "content-length"),
     ):
         with pytest.raises(GatewayError, match=words):
             parse(raw)
@@ -372,6 +373,90 @@ def test_a_damaged_head_means_the_same_however_it_is_cut(
     place %= len(raw)
     damaged = raw[:place] + damage + raw[place + len(damage) :]
     assert verdict(cut(damaged, places)) == verdict([damaged])
+
+
+# --- llhttp as a witness ----------------------------------------------------------------------------------------------
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value.rstrip(b" \t")))
+
+
+def heard(parser: type, raw: bytes) -> list[tuple[bytes, bytes]] | None:
+    """The fields that llhttp finds in a whole head; None when it refuses it."""
+    found = Heard()
+    try:
+        parser(found).feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError:
+        return None
+    return found.fields
+
+
+_NAMES = st.sampled_from(
+    [b"a", b"X-Long-Name", b"cOOkie", b"content-type", b"Content-Length", b"Connection", b"TE", b"~!"]
+)
+_VALUES = st.one_of(
+    st.sampled_from([b"", b"0", b"close", b"keep-alive", b"trailers", b"a: b", b"\xff\x80", b"a  b", b"gzip, chunked"]),
+    st.binary(max_size=12).map(lambda value: bytes(byte for byte in value if byte >= 0x20 and byte != 0x7F)),
+)
+_BLANK = st.sampled_from([b"", b" ", b"\t", b" \t "])
+_LINES = st.lists(st.tuples(_NAMES, _BLANK, _VALUES, _BLANK), max_size=6).map(
+    lambda lines: b"".join(b"%b:%b%b%b\r\n" % line for line in lines)
+)
+
+
+@given(_LINES, st.sampled_from([b"GET", b"POST", b"M-SEARCH", b"BREW", b"QUERY"]))
+def test_what_is_taken_of_a_request_is_what_llhttp_finds(lines: bytes, method: bytes) -> None:
+    raw = get(lines, method + b" /x?y HTTP/1.1")
+    try:
+        request = parse_request(raw, b"http", BOUNDS)
+    except GatewayError:
+        return
+    assert request is not None
+    assert [(b"host", b"a.example"), *request.head.headers] == heard(httptools.HttpRequestParser, raw)
+    for name, value in request.head.headers:
+        assert request.head.get(name) == next(first for other, first in request.head.headers if other == name)
+        assert value == value.strip(b" \t")
+
+
+@given(_LINES, st.integers(0, 300), st.binary(min_size=1, max_size=3), st.booleans())
+def test_what_llhttp_refuses_is_refused(lines: bytes, place: int, damage: bytes, over: bool) -> None:
+    raw = get(lines, b"POST /x?y HTTP/1.1")
+    place %= len(raw)
+    damaged = raw[:place] + damage + raw[place + len(damage) * over :]
+    end = damaged.find(b"\r\n\r\n") + 4
+    if end < 4:
+        return
+    try:
+        request = parse_request(damaged[:end], b"http", BOUNDS)
+    except GatewayError:
+        return
+    if request is not None:
+        found = heard(httptools.HttpRequestParser, damaged[:end])
+        assert found is not None
+        assert [pair for pair in found if pair[0] != b"host"] == list(request.head.headers)
+
+
+@given(_LINES, st.integers(0, 300), st.binary(max_size=3))
+def test_what_is_taken_of_a_reply_is_what_llhttp_finds(lines: bytes, place: int, damage: bytes) -> None:
+    raw = b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n"
+    place %= len(raw)
+    damaged = raw[:place] + damage + raw[place + len(damage) :]
+    end = damaged.find(b"\r\n\r\n") + 4
+    if end < 4:
+        return
+    try:
+        response = parse_response(damaged[:end], BOUNDS)
+    except GatewayError:
+        return
+    if response is not None:
+        assert list(response.head.headers) == heard(httptools.HttpResponseParser, damaged[:end])
 
 
 # --- replies ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ nothing but the call, and whose regular expressions take linear time. Knows no p
     identity.key                       who calls, as a text that nobody else has: also where subjects of several issuers
                                        or schemes are alike
     identity.subject · .consumer · .issuer · .scheme · .groups · .scopes · .claims.NAME · .metadata.NAME
-    peer.address · peer.identity       the client's address, and the name its certificate vouches for
+    peer.address · peer.network        the client's address, and of an IPv6 address its /64
+    peer.identity                      the name that its certificate vouches for
     header.NAME                        a field of the metadata; several of one name are one, with commas between
     method · service · front_end
     host · path                        in one spelling, whatever the client's: wire.spelling
@@ -28,7 +29,7 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from protogw.call import Call, Payload
 from protogw.values import refuse
-from protogw.wire.spelling import host_of, path_of
+from protogw.wire.spelling import host_of, network_of, path_of
 
 if TYPE_CHECKING:
     from protogw.identity import Identity
@@ -110,7 +111,8 @@ def _between(name: bytes) -> bytes:
 
 
 def _peer(call: Call, payload: Payload | None) -> Mapping[str, str]:
-    return {"address": call.peer.host, "identity": call.peer.identity}
+    host = call.peer.host
+    return {"address": host, "network": network_of(host), "identity": call.peer.identity}
 
 
 def _method(call: Call, payload: Payload | None) -> str:
@@ -166,7 +168,7 @@ _ROOTS: Final[Mapping[str, Reader]] = {
 
 _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     "identity": frozenset(_NOBODY),
-    "peer": frozenset(("address", "identity")),
+    "peer": frozenset(("address", "network", "identity")),
 }
 """The roots whose members are known beforehand."""
 
@@ -187,6 +189,10 @@ def _address(call: Call, payload: Payload | None = None) -> str:
     return call.peer.host
 
 
+def _network(call: Call, payload: Payload | None) -> str:
+    return network_of(call.peer.host)
+
+
 def _name(call: Call, payload: Payload | None) -> str:
     return call.peer.identity
 
@@ -196,6 +202,7 @@ _FAST: Final[Mapping[str, Callable[[Call, Payload | None], str]]] = {
     "identity.subject": _subject,
     "identity.consumer": _consumer,
     "peer.address": _address,
+    "peer.network": _network,
     "peer.identity": _name,
 }
 """The usual values, read without making what is around them."""

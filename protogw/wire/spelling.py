@@ -1,9 +1,10 @@
-"""The one spelling of a host and of a path, for who compares them or keeps counts by them: what routes take for the
-same must be the same to policies too. Sans-I/O. What goes upstream is never respelt.
+"""The one spelling of a host, a path and a client, for who compares them or keeps counts by them: what routes take for
+the same must be the same to policies too. Sans-I/O. What goes upstream is never respelt.
 """
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from urllib.parse import quote, unquote_to_bytes
 
 _AS_THEY_ARE = "-._~!$&'()*+,;=:@"
@@ -16,6 +17,18 @@ def host_of(authority: bytes) -> bytes:
     if host.startswith(b"["):
         return host.partition(b"]")[0] + b"]"
     return host.partition(b":")[0].removesuffix(b".")
+
+
+def network_of(host: str) -> str:
+    """An IPv4 address as it is, an IPv6 address as the /64 that it is in: one client commonly has all of that. Anything
+    else as it is."""
+    if ":" not in host:
+        return host
+    try:
+        number = int(IPv6Address(host.partition("%")[0]))
+    except ValueError:
+        return host
+    return f"{IPv6Address(number >> 64 << 64)}/64"
 
 
 def path_of(path: bytes) -> str:

@@ -52,6 +52,8 @@ def call(identity: Identity | None = ANNA, message: bytes = b'{"text":"tea","num
         ("identity.groups", ["admin", "staff"]),
         ("identity.claims.plan.tier", 3),
         ("peer.address", "192.0.2.7"),
+        ("peer.network", "192.0.2.7"),
+        ('peer.network + ""', "192.0.2.7"),
         ("peer.identity", "dns:client.example"),
         ("header.X-User", "u1, u2"),
         ("metadata.absent", ""),

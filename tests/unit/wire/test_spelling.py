@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protogw.wire.spelling import host_of, path_of, segments_of
+from protogw.wire.spelling import host_of, network_of, path_of, segments_of
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,22 @@ def test_the_host_is_compared_without_port_case_and_trailing_dot(authority: byte
 )
 def test_a_path_has_one_spelling(path: bytes, spelt: str) -> None:
     assert path_of(path) == spelt
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:DB8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("not:an:address", "not:an:address"),
+    ],
+)
+def test_all_addresses_that_one_client_has_are_one(host: str, network: str) -> None:
+    assert network_of(host) == network
 
 
 def test_segments_are_decoded_and_hold_encoded_slashes() -> None:

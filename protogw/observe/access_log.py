@@ -132,32 +132,19 @@ class More:
             self.reply = (*reply.metadata.pairs, *(reply.head.headers if reply.head is not None else ()))
 
 
-_TOLD: Final = frozenset((b"user-agent", b"x-request-id", b"traceparent"))
-
-
 class Facts:
     """What a head says, as it may be logged."""
 
     __slots__ = ("host", "request", "request_id", "trace_id", "user_agent")
 
     def __init__(self, head: RequestHead) -> None:
+        get = head.first.get
         self.request = requested(head)
         self.host = recurring(head.authority, MAX_PATH)
-        self.user_agent: str | None = None
-        self.request_id: str | None = None
-        self.trace_id: str | None = None
-        for name, value in head.headers:
-            if name not in _TOLD:
-                continue
-            # The first of each name.
-            if name == b"user-agent":
-                if self.user_agent is None:
-                    self.user_agent = recurring(value, MAX_AGENT)
-            elif name == b"x-request-id":
-                if self.request_id is None:
-                    self.request_id = text(value, MAX_ID)
-            elif self.trace_id is None:
-                self.trace_id = trace_of(value)
+        agent, request_id, traceparent = get(b"user-agent"), get(b"x-request-id"), get(b"traceparent")
+        self.user_agent = None if agent is None else recurring(agent, MAX_AGENT)
+        self.request_id = None if request_id is None else text(request_id, MAX_ID)
+        self.trace_id = None if traceparent is None else trace_of(traceparent)
 
 
 def facts_of(head: RequestHead, known: dict[int, Facts]) -> Facts:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import orjson
+from pydantic import Field
 
 from protogw.call import Call, Encoding, Metadata, Payload, Reply
 from protogw.errors import BodyTooLarge, Code, GatewayError, InvalidRequest, NotOffered, Status
 from protogw.frontends.base import Bounds, FrontEndSettings
+from protogw.frontends.origins import Origin, Origins
 from protogw.frontends.relay import relay
 from protogw.wire.http import HOP_BY_HOP, Header, RequestHead, ResponseHead, connection_named
 from protogw.wire.http_status import http_status
@@ -41,7 +43,12 @@ _JSON: Header = (b"content-type", b"application/json")
 
 
 class HttpSettings(FrontEndSettings):
-    """Plain HTTP has no settings of its own yet."""
+    """Whose sockets are passed on."""
+
+    origins: Annotated[tuple[Origin, ...], Field(min_length=1)] = ("same",)
+    """Pages that may open a WebSocket to a plain HTTP service: `same` for the gateway's own host, origins such as
+    `https://app.example` or `https://*.app.example`, or `*` for every page. Clients that are no pages send no origin
+    and may always."""
 
 
 class _Target:
@@ -49,12 +56,15 @@ class _Target:
 
     __slots__ = ("length", "metadata")
 
-    def __init__(self, head: RequestHead) -> None:
+    def __init__(self, head: RequestHead, origins: Origins) -> None:
         """Raises GatewayError for what is not passed on."""
         if head.method in _REFUSED:
             name = head.method.decode("latin-1")
             raise NotOffered(f"{name} is not offered", http_status=405, headers=((b"allow", _OFFERED),))
         check_path(head.path)
+        if head.upgrade and head.get(b"origin") is not None:
+            # A page's socket has the user's cookies, and no preflight asks before it (cross-site WebSocket hijacking).
+            origins.check(head)
         if _QUERY.fullmatch(head.query) is None or b"#" in head.query:
             raise InvalidRequest("query: an illegal byte")
         length = head.get(b"content-length")
@@ -94,7 +104,9 @@ class Http:
     Settings: ClassVar[type[FrontEndSettings]] = HttpSettings
 
     def __init__(self, settings: FrontEndSettings, bounds: Bounds) -> None:
+        assert isinstance(settings, HttpSettings)
         self._limit = bounds.body
+        self._origins = Origins(settings.origins)
 
     def offer(self, catalog: Catalog) -> None:
         """What is described is the other front ends'."""
@@ -106,7 +118,7 @@ class Http:
         head = exchange.head
         target = head.memo
         if target.__class__ is not _Target:
-            target = head.memo = _Target(head)
+            target = head.memo = _Target(head, self._origins)
         assert isinstance(target, _Target)
         payload: Payload | None = None
         payloads: AsyncIterator[Payload] | None = None

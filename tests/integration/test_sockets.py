@@ -141,6 +141,37 @@ async def test_a_routes_timeout_is_for_the_handshake_only(front: Running) -> Non
         assert await client.recv() == "still there"
 
 
+@pytest.mark.parametrize(
+    ("listener", "origin", "status"),
+    [
+        ({}, "http://127.0.0.1:{port}", 101),
+        ({}, None, 101),
+        ({}, "https://evil.example", 403),
+        ({}, "http://127.0.0.1.evil.example:{port}", 403),
+        ({}, "null", 403),
+        ({"http": {"origins": ["https://*.app.example"]}}, "https://a.app.example", 101),
+        ({"http": {"origins": ["https://*.app.example"]}}, "http://127.0.0.1:{port}", 403),
+        ({"http": {"origins": ["*"]}}, "https://evil.example", 101),
+    ],
+)
+async def test_pages_of_other_origins_open_no_socket(
+    service: Service, tmp_path: Path, listener: dict[str, Any], origin: str | None, status: int
+) -> None:
+    upstreams = {"chat": {"http": [f"127.0.0.1:{service.port}"]}}
+    config = config_of(upstreams, listener=listener, routes=[{"match": {"path": "/**"}, "to": "chat"}])
+    with gateway(config, tmp_path) as made:
+        sent = {"cookie": "sid=1"} | ({"origin": origin.format(port=made.port)} if origin is not None else {})
+        asked = len(service.requests)
+        if status == 101:
+            async with connect(url(made), additional_headers=sent):
+                assert len(service.requests) == asked + 1
+            return
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            await connect(url(made), additional_headers=sent)
+        assert caught.value.response.status_code == status
+        assert len(service.requests) == asked
+
+
 @pytest.mark.parametrize("compression", ["deflate", None])
 async def test_messages_of_a_socket_are_limited(front: Running, compression: str | None) -> None:
     user = {"x-user": str(compression)}

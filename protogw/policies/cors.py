@@ -27,6 +27,9 @@ EXPOSED = (
     "grpc-encoding",
     "connect-content-encoding",
     "retry-after",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
 )
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 

@@ -218,7 +218,7 @@ class Breaker(Generic[E]):
         self._circuits: dict[E, dict[str, Circuit]] = {}
 
     def circuit(self, endpoint: E, label: str, method: str) -> Circuit:
-        """The circuit of this endpoint and method; methods without a name share one."""
+        """The circuit of this endpoint and method; calls without a name share one."""
         methods = self._circuits.get(endpoint)
         if methods is None:
             methods = self._circuits[endpoint] = {}

@@ -305,7 +305,7 @@ class Pool:
                 fresh = others or fresh
             circuit: Circuit | Trial | None = None
             if self.breaker is not None:
-                method = call.method.full_name if call.method is not None else ""
+                method = _circuit_of(call)
                 if self.breaker.tripped and fresh:
                     fresh = self._closed_of(self.breaker, fresh, method, error)
                 endpoint = self._pick_of(fresh, call)
@@ -452,6 +452,14 @@ class Pool:
         active = sum(endpoint.active for endpoint in self._endpoints)
         ready = f"{up}/{len(self._endpoints)} ready"
         return f"<Pool {self.name} {self.kind} {self._balancing.kind} {ready}, {active} in flight>"
+
+
+def _circuit_of(call: Call) -> str:
+    """What a breaker judges apart from the rest: the method, or of plain HTTP the route."""
+    if call.method is not None:
+        return call.method.full_name
+    title: str = call.route.title if call.route is not None else ""
+    return title
 
 
 def _now() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -269,6 +270,28 @@ async def test_plain_http_counts_by_its_status(status: int, open: bool) -> None:
     for _ in range(2):
         await pool.send(call())
     assert (pool.state(pool.endpoints[0]) == "breaker open") is open
+    pool.close()
+
+
+async def test_one_route_of_plain_http_that_fails_says_nothing_of_the_others() -> None:
+    async def act(one: Call, link: Link) -> Reply:
+        return Reply(head=ResponseHead(500 if one.route.title == "reports" else 200, ()))
+
+    def on(route: str) -> Call:
+        made = call()
+        made.route = SimpleNamespace(title=route)  # type: ignore[assignment]
+        return made
+
+    pool, _ = made(act, 1, breaker=TWO)
+    for _ in range(2):
+        await pool.send(on("reports"))
+    with pytest.raises(CircuitOpen):
+        await pool.send(on("reports"))
+    reply = await pool.send(on("pages"))
+    assert reply.head is not None
+    assert reply.head.status == 200
+    assert pool.breaker is not None
+    assert [one.method for one in pool.breaker.of(pool.endpoints[0], 0.0)] == ["reports"]
     pool.close()
 
 

@@ -11,7 +11,7 @@ from zlib import crc32
 from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
 from protogw.discovery.base import Address
-from protogw.errors import CircuitOpen, Code, GatewayError, Overloaded, Unreachable
+from protogw.errors import CircuitOpen, GatewayError, Overloaded, Unreachable
 from protogw.pools.base import Connector, Laned
 from protogw.pools.breaker import Breaker, Circuit, Trial
 from protogw.pools.endpoint import RETRY_S, Endpoint
@@ -19,7 +19,7 @@ from protogw.pools.health import Health
 from protogw.pools.membership import members
 from protogw.pools.outlier import Outliers
 from protogw.pools.settings import BalancingSettings, BreakerSettings, OutlierSettings, PoolLimits
-from protogw.pools.watch import blames, watched
+from protogw.pools.watch import blames, excused, watched
 from protogw.probes.base import Probe, ProbeSettings
 from protogw.translator import Guarding, Judging, Translator
 
@@ -253,11 +253,11 @@ class Pool:
         except GatewayError as error:
             now = _now()
             bad = blames(error)
-            hurried = error.status.code is Code.DEADLINE_EXCEEDED and call.hurried(now - started, self._patience)
-            if not hurried:
+            says = not bad or not excused(call, error.status, now - started, self._patience)
+            if says:
                 self._judge(endpoint, bad, now - started)
             if circuit is not None:
-                if bad and not hurried:
+                if bad and says:
                     circuit.ended(True, now)
                 else:
                     circuit.left()

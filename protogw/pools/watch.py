@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from protogw.call import Call, PassingPayloads, Payload, Reply
-from protogw.errors import Code, GatewayError, Source
+from google.protobuf.message import DecodeError
+
+from protogw.call import PATIENCE_S, Call, Encoding, PassingPayloads, Payload, Reply
+from protogw.errors import Code, GatewayError, Source, Status
 from protogw.pools.breaker import Circuit, Trial
 from protogw.pools.endpoint import Endpoint
 from protogw.pools.outlier import FAILURES
+
+MOST_READ = 4 << 20
+"""Messages up to this size are looked at: gRPC's own bound of what a service takes."""
 
 Judge = Callable[[Endpoint, bool, float], None]
 """Told of an endpoint, whether a call on it failed, and how long its answer took in seconds."""
@@ -31,6 +36,24 @@ def blames(error: GatewayError) -> bool:
     return error.source is Source.UPSTREAM or error.status.code is Code.DEADLINE_EXCEEDED
 
 
+def excused(call: Call, status: Status, seconds: float, patience: float) -> bool:
+    """Whether the client itself brought this about: by a deadline of its own that left the endpoint less than
+    `patience`, or by bytes that are no message, which nobody reads on the way where both sides write it alike. Else one
+    client could have the service taken from all others."""
+    if status.code is Code.DEADLINE_EXCEEDED:
+        return call.hurried(seconds, patience)
+    method, payload = call.method, call.payload
+    if status.code not in (Code.INTERNAL, Code.UNKNOWN) or method is None or payload is None:
+        return False
+    if payload.encoding is not Encoding.PROTO or len(payload.data) > MOST_READ:
+        return False
+    try:
+        method.input.message.FromString(payload.data)
+    except DecodeError:
+        return True
+    return False
+
+
 def watched(
     call: Call,
     reply: Reply,
@@ -40,12 +63,11 @@ def watched(
     judge: Judge,
     circuit: Circuit | Trial | None = None,
 ) -> Reply:
-    """The reply, which came after `taken` seconds; `judge` and `circuit` will know how it ended. A deadline of the
-    client's own that left the endpoint less than `patience` seconds says nothing."""
+    """The reply, which came after `taken` seconds; `judge` and `circuit` will know how it ended."""
     payloads = reply.payloads
     if payloads is None:
         bad = failed(reply)
-        if bad and reply.status.code is Code.DEADLINE_EXCEEDED and call.hurried(taken, patience):
+        if bad and excused(call, reply.status, taken, patience):
             if circuit is not None:
                 circuit.left()
             return reply
@@ -88,8 +110,8 @@ class _Watched(PassingPayloads):
         self._judge = judge
         self._circuit = circuit
 
-    def _ended(self, failed: bool, code: Code) -> None:
-        if code is Code.DEADLINE_EXCEEDED and self._call.hurried(0.0):
+    def _ended(self, failed: bool, status: Status) -> None:
+        if failed and excused(self._call, status, 0.0, PATIENCE_S):
             self._left()
             return
         endpoint, self._endpoint = self._endpoint, None
@@ -109,10 +131,10 @@ class _Watched(PassingPayloads):
                 self._found(bad_head(self._reply))
             return payload
         except StopAsyncIteration:
-            self._ended(failed(self._reply), self._reply.status.code)
+            self._ended(failed(self._reply), self._reply.status)
             raise
         except GatewayError as error:
-            self._ended(blames(error), error.status.code)
+            self._ended(blames(error), error.status)
             raise
 
     def _left(self) -> None:

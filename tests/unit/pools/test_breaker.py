@@ -362,6 +362,42 @@ async def test_a_clients_own_short_deadline_takes_the_service_from_nobody(
     pool.close()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("data", "encoding", "code", "counts"),
+    [
+        (b"\xff\xff\xff", Encoding.PROTO, Code.INTERNAL, False),
+        (b"\x0a\x01\xff", Encoding.PROTO, Code.UNKNOWN, False),
+        (b"\xff\xff\xff", Encoding.PROTO, Code.UNAVAILABLE, True),
+        (b"\x0a\x01x", Encoding.PROTO, Code.INTERNAL, True),
+        (b"", Encoding.PROTO, Code.INTERNAL, True),
+        (b'{"text":"x"}', Encoding.JSON, Code.INTERNAL, True),
+    ],
+    ids=["no message", "text that is no UTF-8", "unavailable", "a message", "an empty one", "JSON"],
+)
+async def test_bytes_that_are_no_message_take_the_service_from_nobody(
+    stream: bool, data: bytes, encoding: Encoding, code: Code, counts: bool
+) -> None:
+    async def nothing() -> AsyncIterator[Payload]:
+        return
+        yield
+
+    async def act(_: Call, link: Link) -> Reply:
+        return Reply(payloads=nothing() if stream else None, status=Status(code))
+
+    pool, _ = made(act, 1, breaker=TWO, outlier=OutlierSettings(consecutive_errors=2))
+    for _ in range(2):
+        one = call(rpc.UNARY)
+        one.payload = Payload(data, encoding, rpc.UNARY.input.codec)
+        reply = await pool.send(one)
+        if reply.payloads is not None:
+            assert [payload async for payload in reply.payloads] == []
+    assert (pool.state(pool.endpoints[0]) != "ready") is counts
+    assert pool.breaker is not None
+    assert bool(pool.breaker.tripped) is counts
+    pool.close()
+
+
 @pytest.mark.parametrize(("wanted", "counts"), [(60.0, False), (None, True)])
 async def test_a_stream_may_end_by_its_clients_deadline(wanted: float | None, counts: bool) -> None:
     async def messages() -> AsyncIterator[Payload]:

@@ -75,10 +75,11 @@ class HttpJudge:
     def _fields(self, call: Call) -> dict[str, str]:
         found: dict[str, str] = {}
         for name, value in call.metadata.pairs:
-            if name in _BEHIND or name.startswith(b"x-forwarded-") or not value.isascii():
+            if name in _BEHIND or name.startswith(b"x-forwarded-"):
                 continue
             if self._sent is None or name in self._sent:
-                key, text = name.decode(), value.decode()
+                # What is no UTF-8 is not kept from who decides: the service behind gets it too.
+                key, text = name.decode(), value.decode("utf-8", "replace").replace("\ufffd", "!")
                 found[key] = f"{found[key]}{_JOINS.get(name, ', ')}{text}" if key in found else text
         head = call.head
         found["x-forwarded-for"] = call.peer.host

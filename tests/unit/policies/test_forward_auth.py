@@ -70,6 +70,7 @@ async def test_the_service_is_told_what_was_asked_for_and_by_whom(service: tuple
         "authorization": "Bearer x",
         "cookie": "a=1; b=2",
         "x-many": "1, 2",
+        "x-odd": "!",
         "x-forwarded-method": "POST",
         "x-forwarded-proto": "https",
         "x-forwarded-host": "gw.test:80",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from protogw.wire.http import Header, RequestHead
+from protogw.wire.http import Header, RequestHead, field_bytes
 from protogw.wire.recurring import Recurring
 
 F = TypeVar("F")
@@ -26,6 +26,7 @@ class FactsCache(Generic[F]):
         facts = self._known.get(key)
         if facts is None:
             facts = self._read(head)
-            if sum([len(name) + len(value) for name, value in key]) <= _ENTRY_BYTES:
-                self._known.keep(key, facts)
+            known = self._known
+            if known.again(key) and field_bytes(key) <= _ENTRY_BYTES:
+                known.take(key, facts)
         return facts

@@ -11,7 +11,7 @@ from protogw.call import GZIP_REPLY, GZIP_REQUEST, NO_METADATA, Encoding, Metada
 from protogw.descriptors.catalog import Catalog
 from protogw.descriptors.model import Method
 from protogw.errors import InvalidRequest
-from protogw.wire.http import Header, RequestHead
+from protogw.wire.http import Header, RequestHead, field_bytes
 from protogw.wire.recurring import Recurring
 
 _KEPT = 256
@@ -117,10 +117,11 @@ class Targets(Generic[T]):
         """What a head's target is kept under, and its timeout as written."""
         fields = head.headers
         name = self._timeout_name
-        for at, pair in enumerate(fields):
-            if pair[0] == name:
-                return (head.path, head.version, fields[:at] + fields[at + 1 :]), pair[1]
-        return (head.path, head.version, fields), None
+        timeout = head.first.get(name)
+        if timeout is None:
+            return (head.path, head.version, fields), None
+        at = fields.index((name, timeout))
+        return (head.path, head.version, fields[:at] + fields[at + 1 :]), timeout
 
     def get(self, key: tuple[object, ...]) -> Aim[T] | None:
         return self._kept.get(key)
@@ -128,7 +129,8 @@ class Targets(Generic[T]):
     def keep(self, key: tuple[object, ...], head: RequestHead, aim: Aim[T]) -> None:
         """Take in a new target; raises InvalidRequest when its head has a second timeout."""
         fields = head.headers
-        if sum([name == self._timeout_name for name, _ in fields]) > 1:
+        if len(fields) > len(head.first) and sum([name == self._timeout_name for name, _ in fields]) > 1:
             raise InvalidRequest(f"{self._timeout_name.decode()}: given more than once")
-        if len(head.path) + sum([len(name) + len(value) for name, value in fields]) <= _KEPT_BYTES:
-            self._kept.keep(key, aim)
+        kept = self._kept
+        if kept.again(key) and len(head.path) + field_bytes(fields) <= _KEPT_BYTES:
+            kept.take(key, aim)

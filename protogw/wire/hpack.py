@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from hpack.table import HeaderTable
 
-from protogw.wire.http import Header
+from protogw.wire.http import Header, field_bytes
 from protogw.wire.huffman import HpackError, decode_ahead, decode_huffman, read_integer, strings
 from protogw.wire.recurring import ByName, Recurring
 
@@ -378,8 +378,3 @@ class Decoder(Generic[T]):
         for name, value in fields:
             if not is_name(name) or not is_value(value):
                 raise MalformedFields("a field name or value has forbidden characters")
-
-
-def field_bytes(fields: Iterable[Header]) -> int:
-    """The size of a field section as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 section 6.5.2)."""
-    return sum(len(name) + len(value) + 32 for name, value in fields)

@@ -171,3 +171,8 @@ class Answer:
 def connection_named(values: Iterable[bytes]) -> frozenset[bytes]:
     """The field names that a request's Connection fields list, lower case (RFC 9110 section 7.6.1)."""
     return frozenset(name.strip().lower() for value in values for name in value.split(b",") if name.strip())
+
+
+def field_bytes(fields: Iterable[Header]) -> int:
+    """The size of fields as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 section 6.5.2)."""
+    return sum([len(name) + len(value) + 32 for name, value in fields])

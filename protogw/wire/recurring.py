@@ -31,16 +31,25 @@ class Recurring(dict[K, V]):
 
     def keep(self, key: K, value: V) -> None:
         """Take in what was made for a key that was not here."""
+        if self.again(key):
+            self.take(key, value)
+
+    def again(self, key: K) -> bool:
+        """Whether a key that is not here was met before; for whoever must look at it more closely before `take`."""
         met = self._met
         mark = hash(key)
         if mark in met:
-            if len(self) >= self._most:
-                super().clear()
-            self[key] = value
-            return
+            return True
         if len(met) >= self._most:
             met.clear()
         met.add(mark)
+        return False
+
+    def take(self, key: K, value: V) -> None:
+        """Take in what was made for a key that was met before."""
+        if len(self) >= self._most:
+            super().clear()
+        self[key] = value
 
     def clear(self) -> None:
         super().clear()

@@ -50,10 +50,9 @@ class Facts:
         self.coding = b""
         self.content_encoding = b""
         self.fault: str = ""
-        for name, value in head.headers:
-            # One look-up tells most fields, which mean nothing here.
-            if name not in _READ:
-                continue
+        # Of most requests no field means anything here.
+        read = () if _READ.isdisjoint(head.first) else head.headers
+        for name, value in read:
             if name == b"accept":
                 accept.append(value)
             elif name == b"accept-encoding":

@@ -16,7 +16,7 @@ from protogw.words import hint
 
 def read(settings: object) -> dict[str, list[str]]:
     """The message fields that expressions of these settings name, by the expression's key."""
-    return {key: fields for key, one in _expressions(settings, "") if (fields := one.message_fields)}
+    return {key.removeprefix("."): fields for key, one in expressions(settings) if (fields := one.message_fields)}
 
 
 def misread(fields: Mapping[str, Sequence[str]], methods: Sequence[Method]) -> list[str]:
@@ -32,18 +32,20 @@ def misread(fields: Mapping[str, Sequence[str]], methods: Sequence[Method]) -> l
     return found
 
 
-def _expressions(value: Any, key: str) -> Iterator[tuple[str, Expression]]:
-    if isinstance(value, Expression):
-        yield key, value
+def expressions(value: Any, path: str = "") -> Iterator[tuple[str, Expression]]:
+    """The expressions in settings, each with its path."""
+    found = value if isinstance(value, Expression) else getattr(value, "expression", None)
+    if isinstance(found, Expression):
+        yield path, found
     elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _expressions(getattr(value, name), f"{key}.{name}" if key else name)
+        for name, field in type(value).model_fields.items():
+            yield from expressions(getattr(value, name), f"{path}.{field.alias or name}")
     elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _expressions(inner, f"{key}.{name}")
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            yield from _expressions(inner, f"{key}[{index}]")
+        for key, one in value.items():
+            yield from expressions(one, f"{path}.{key}")
+    elif isinstance(value, (tuple, list)):
+        for index, one in enumerate(value):
+            yield from expressions(one, f"{path}[{index}]")
 
 
 def _fault(kind: Type, path: str) -> tuple[int, str] | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
-
-from pydantic import BaseModel
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from protogw.config import Config
+from protogw.expression_fields import expressions
 from protogw.expressions import Expression
 from protogw.words import quoted
 
@@ -72,7 +71,7 @@ def _subjects(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
         if len(whose) < 2:
             continue
         kind = config.policies[name].kind
-        for path, expression in _expressions(config.policies[name].settings):
+        for path, expression in expressions(config.policies[name].settings):
             told = [part for part, written in _TOLD.items() if written.search(expression.text)]
             if _SUBJECT.search(expression.text) and not _distinct(whose, told):
                 yield f"policies.{name}.{kind}{path}: {_said(expression, whose)}"
@@ -134,19 +133,3 @@ def _said(expression: Expression, whose: set[Namespace]) -> str:
     parts = (("issuer",), ("scheme",), ("scheme", "issuer"))
     needed = [f"identity.{part}" for part in next(one for one in parts if _distinct(whose, one))]
     return f"{callers}: look at {' and '.join(needed)} too"
-
-
-def _expressions(value: Any, path: str = "") -> Iterator[tuple[str, Expression]]:
-    """The expressions in settings, each with its path."""
-    found = value if isinstance(value, Expression) else getattr(value, "expression", None)
-    if isinstance(found, Expression):
-        yield path, found
-    elif isinstance(value, BaseModel):
-        for name, field in type(value).model_fields.items():
-            yield from _expressions(getattr(value, name), f"{path}.{field.alias or name}")
-    elif isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _expressions(one, f"{path}.{key}")
-    elif isinstance(value, (tuple, list)):
-        for index, one in enumerate(value):
-            yield from _expressions(one, f"{path}[{index}]")

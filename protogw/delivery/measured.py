@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from protogw.call import Call, PassingPayloads, Payload, Reply
-from protogw.errors import Code, GatewayError, Source
+from protogw.errors import OK, Code, GatewayError, Source, Status
+from protogw.excused import excused
 from protogw.policies.base import Target
 
 KEPT = 1000
@@ -83,21 +84,21 @@ class Measured:
             reply = await self._target.send(call)
         except GatewayError as error:
             blamed = error.source is Source.UPSTREAM or error.status.code in FAILURES
-            self._ended(call, blamed, error.status.code, time.perf_counter() - began)
+            self._ended(call, blamed, error.status, time.perf_counter() - began)
             raise
         except asyncio.CancelledError:
             if call.expired:
-                self._ended(call, True, Code.DEADLINE_EXCEEDED, time.perf_counter() - began)
+                self._ended(call, True, Status(Code.DEADLINE_EXCEEDED), time.perf_counter() - began)
             raise
         seconds = time.perf_counter() - began
         if reply.payloads is None:
-            self._ended(call, _failed(reply), reply.status.code, seconds)
+            self._ended(call, _failed(reply), reply.status, seconds)
         else:
             reply.payloads = _Ending(reply.payloads, call, reply, self._window, seconds)
         return reply
 
-    def _ended(self, call: Call, failed: bool, code: Code, seconds: float) -> None:
-        if code is not Code.DEADLINE_EXCEEDED or not call.hurried(seconds):
+    def _ended(self, call: Call, failed: bool, status: Status, seconds: float) -> None:
+        if not failed or not excused(call, status, seconds):
             self._window.add(failed, seconds)
 
 
@@ -119,20 +120,20 @@ class _Ending(PassingPayloads):
         self._window: Window | None = window
         self._seconds = seconds
 
-    def _end(self, failed: bool, code: Code = Code.OK) -> None:
+    def _end(self, failed: bool, status: Status = OK) -> None:
         """A deadline of the client's own is a usual end of a stream."""
         window, self._window = self._window, None
         if window is not None:
-            window.add(failed and (code is not Code.DEADLINE_EXCEEDED or not self._call.hurried(0.0)), self._seconds)
+            window.add(failed and not excused(self._call, status, 0.0), self._seconds)
 
     async def __anext__(self) -> Payload:
         try:
             return await self._payloads.__anext__()
         except StopAsyncIteration:
-            self._end(_failed(self._reply), self._reply.status.code)
+            self._end(_failed(self._reply), self._reply.status)
             raise
         except GatewayError as error:
-            self._end(error.source is Source.UPSTREAM or error.status.code in FAILURES, error.status.code)
+            self._end(error.source is Source.UPSTREAM or error.status.code in FAILURES, error.status)
             raise
 
     async def aclose(self) -> None:

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from protogw.call import Call, Reply
 from protogw.counting import Count
-from protogw.errors import Code, Overloaded, Source
+from protogw.errors import Code, Overloaded, Source, Status
 from protogw.errors import GatewayError as Fault
+from protogw.excused import excused
 from protogw.policies.base import Handler, PolicySettings, Tools
 from protogw.policies.gradient import Gradient, GradientSettings
 from protogw.policies.slots import Slot, held
@@ -68,23 +69,24 @@ class Adaptive:
             reply = await forward(call)
         except Fault as error:
             if error.source is not Source.CLIENT and error.status.code not in _NO_MEASURE:
-                self._measure(limit, call, error.status.code, started)
+                self._measure(limit, call, error.status, started)
             slot.free()
             raise
         except BaseException:
             if call.expired:
-                self._measure(limit, call, Code.DEADLINE_EXCEEDED, started)
+                self._measure(limit, call, Status(Code.DEADLINE_EXCEEDED), started)
             slot.free()
             raise
         if (reply.head is None or reply.head.status < 500) and reply.status.code not in _NO_MEASURE:
-            self._measure(limit, call, reply.status.code, started)
+            self._measure(limit, call, reply.status, started)
         return held(reply, slot)
 
     @staticmethod
-    def _measure(limit: Gradient, call: Call, code: Code, started: float) -> None:
-        """A reply is there, or is not when it should be. Who gives up early does not say how long one takes."""
+    def _measure(limit: Gradient, call: Call, status: Status, started: float) -> None:
+        """A reply is there, or is not when it should be. Who gives up early, or sends what is no message, does not say
+        how long one takes."""
         now = asyncio.get_running_loop().time()
-        if code is not Code.DEADLINE_EXCEEDED or not call.hurried(now - started):
+        if not excused(call, status, now - started):
             limit.replied(now - started, now)
 
     def _refusal(self, target: str, limit: Gradient) -> Overloaded:

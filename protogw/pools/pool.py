@@ -12,6 +12,7 @@ from protogw.balancers.base import Balancer, Observer
 from protogw.call import Call, Reply
 from protogw.discovery.base import Address
 from protogw.errors import CircuitOpen, GatewayError, Overloaded, Unreachable
+from protogw.excused import excused
 from protogw.pools.base import Connector, Laned
 from protogw.pools.breaker import Breaker, Circuit, Trial
 from protogw.pools.endpoint import RETRY_S, Endpoint
@@ -19,7 +20,7 @@ from protogw.pools.health import Health
 from protogw.pools.membership import members
 from protogw.pools.outlier import Outliers
 from protogw.pools.settings import BalancingSettings, BreakerSettings, OutlierSettings, PoolLimits
-from protogw.pools.watch import blames, excused, watched
+from protogw.pools.watch import blames, watched
 from protogw.probes.base import Probe, ProbeSettings
 from protogw.translator import Guarding, Judging, Translator
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from google.protobuf.message import DecodeError
-
-from protogw.call import PATIENCE_S, Call, Encoding, PassingPayloads, Payload, Reply
+from protogw.call import PATIENCE_S, Call, PassingPayloads, Payload, Reply
 from protogw.errors import Code, GatewayError, Source, Status
+from protogw.excused import excused
 from protogw.pools.breaker import Circuit, Trial
 from protogw.pools.endpoint import Endpoint
 from protogw.pools.outlier import FAILURES
-
-MOST_READ = 4 << 20
-"""Messages up to this size are looked at: gRPC's own bound of what a service takes."""
 
 Judge = Callable[[Endpoint, bool, float], None]
 """Told of an endpoint, whether a call on it failed, and how long its answer took in seconds."""
@@ -34,24 +30,6 @@ def bad_head(reply: Reply) -> bool:
 def blames(error: GatewayError) -> bool:
     """Whether an error speaks against the endpoint, and not against the client or the gateway."""
     return error.source is Source.UPSTREAM or error.status.code is Code.DEADLINE_EXCEEDED
-
-
-def excused(call: Call, status: Status, seconds: float, patience: float) -> bool:
-    """Whether the client itself brought this about: by a deadline of its own that left the endpoint less than
-    `patience`, or by bytes that are no message, which nobody reads on the way where both sides write it alike. Else one
-    client could have the service taken from all others."""
-    if status.code is Code.DEADLINE_EXCEEDED:
-        return call.hurried(seconds, patience)
-    method, payload = call.method, call.payload
-    if status.code not in (Code.INTERNAL, Code.UNKNOWN) or method is None or payload is None:
-        return False
-    if payload.encoding is not Encoding.PROTO or len(payload.data) > MOST_READ:
-        return False
-    try:
-        method.input.message.FromString(payload.data)
-    except DecodeError:
-        return True
-    return False
 
 
 def watched(

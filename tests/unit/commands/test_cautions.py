@@ -97,7 +97,7 @@ async def test_a_policy_on_several_routes_counts_the_callers_of_all(tmp_path: Pa
         ({"concurrency": {"limit": 1, "by": "identity.subject"}}, "concurrency.by"),
         ({"rate_limit": {"rate": "1/s", "by": 'identity.scheme + "|" + identity.subject'}}, "rate_limit.by"),
         (
-            {"authorize": {"rules": [{"scopes": "a"}, {"when": 'identity.subject == "ann"'}]}},
+            {"authorize": {"rules": [{"match": "a.B/C", "scopes": "a"}, {"when": 'identity.subject == "ann"'}]}},
             "authorize.rules[1].when",
         ),
         (

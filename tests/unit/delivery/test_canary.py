@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from protogw.call import Call, Reply
+from protogw.call import Call, Encoding, Payload, Reply
 from protogw.delivery.canary import PROMOTED, ROLLED_BACK, RUNNING, STOPPED, Canary, Plan
 from protogw.delivery.compare import Difference
 from protogw.delivery.measured import Measured, Window
@@ -200,11 +201,17 @@ async def test_a_clients_own_short_deadline_speaks_against_no_version(
     assert [window.failed] * window.calls == failed
 
 
+@pytest.mark.parametrize(("data", "failed"), [(b"\xff\xff", []), (b"", [1])])
+async def test_bytes_that_are_no_message_speak_against_no_version(data: bytes, failed: list[int]) -> None:
+    window = Window()
+    made = call(id="7")
+    assert made.payload is not None
+    made.payload = Payload(data, Encoding.PROTO, made.payload.codec)
+    await Measured(Pool("new", answering(Status(Code.INTERNAL))), window).send(made)
+    assert [window.failed] * window.calls == failed
+
+
 async def test_a_stream_is_measured_by_its_end() -> None:
-    from collections.abc import AsyncIterator
-
-    from protogw.call import Payload
-
     async def broken() -> AsyncIterator[Payload]:
         raise Unreachable("gone")
         yield

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protogw.call import Call, Reply
+from protogw.call import Call, Encoding, Payload, Reply
 from protogw.errors import Code, DeadlineExceeded, Overloaded, Status, UpstreamReset
 from protogw.policies.adaptive import Adaptive
 from protogw.policies.gradient import Gradient, GradientSettings
+from tests.support import rpc
 from tests.support.policies import Gated, call, forward, turns
 
 
@@ -157,5 +158,20 @@ async def test_who_gives_up_early_does_not_say_how_long_a_reply_takes(wanted: fl
     made.timeout, made.deadline = wanted, made.started + 0.001
     with pytest.raises(asyncio.CancelledError):
         await policy(made, expiring)
+    (limit,) = policy.limits.values()
+    assert len(limit._samples) == samples
+
+
+@pytest.mark.parametrize(("data", "samples"), [(b"\xff\xff", 0), (b"", 1)])
+async def test_the_answer_to_what_is_no_message_is_no_measure(data: bytes, samples: int) -> None:
+    policy = Adaptive(GradientSettings())
+
+    async def failing(_: Call) -> Reply:
+        return Reply(status=Status(Code.INTERNAL))
+
+    made = call()
+    made.method = rpc.UNARY
+    made.payload = Payload(data, Encoding.PROTO, rpc.UNARY.input.codec)
+    await policy(made, failing)
     (limit,) = policy.limits.values()
     assert len(limit._samples) == samples

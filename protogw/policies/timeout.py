@@ -13,6 +13,7 @@ from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.errors import DeadlineExceeded
 from protogw.policies.base import Handler, PolicySettings
 from protogw.values import Positive
+from protogw.wire.http import ByteStream
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ class TimeoutSettings(PolicySettings):
     total: Positive | None = None
     """From its beginning to the end of its reply, streams too; what the client asks for is shortened to this."""
     idle: Positive | None = None
-    """A call in which no message has come from either side for so long is ended."""
+    """A call in which no message has come from either side for so long is ended; of a socket, where nothing passed."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -57,10 +58,12 @@ class Timeout:
         except BaseException:
             silence.end()
             raise
-        if reply.payloads is None:
-            silence.end()
-        else:
+        if reply.payloads is not None:
             reply.payloads = _Bounded(reply.payloads, silence)
+        elif reply.tunnel is not None:
+            reply.tunnel = _BoundedTunnel(reply.tunnel, silence)
+        else:
+            silence.end()
         return reply
 
 
@@ -157,3 +160,39 @@ class _Bounded(PassingPayloads):
     async def aclose(self) -> None:
         self._silence.end()
         await super().aclose()
+
+
+class _BoundedTunnel:
+    """Both directions of a tunnel, in which it may not be silent for too long: told to whoever reads it."""
+
+    __slots__ = ("_inner", "_silence")
+
+    def __init__(self, inner: ByteStream, silence: _Silence) -> None:
+        self._inner = inner
+        self._silence = silence
+
+    async def read(self) -> bytes:
+        silence = self._silence
+        if silence.over:
+            raise silence.error()
+        try:
+            data = await silence.bound(self._inner.read())
+        except BaseException:
+            silence.end()
+            raise
+        if data:
+            silence.heard()
+        else:
+            silence.end()  # what goes the other way has the listener's bound
+        return data
+
+    async def write(self, data: bytes) -> None:
+        self._silence.heard()
+        await self._inner.write(data)
+
+    def end(self) -> None:
+        self._inner.end()
+
+    def abort(self) -> None:
+        self._silence.end()
+        self._inner.abort()

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from protogw.call import Call, Encoding, Payload, Reply
 from protogw.errors import DeadlineExceeded, UpstreamReset
 from protogw.policies.timeout import Timeout, TimeoutSettings
+from protogw.wire.http import ByteStream
 from tests.support import rpc
 from tests.support.policies import Gated, Stream, call, forward
 
@@ -57,6 +58,68 @@ async def test_a_stream_that_says_nothing_for_too_long_is_ended_and_let_go() -> 
     with pytest.raises(DeadlineExceeded):
         await asyncio.wait_for(anext(reply.payloads), 10)
     assert stream.closed
+
+
+class Socket:
+    """A tunnel to a service that says what it is given to say."""
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[bytes] = asyncio.Queue()
+        self.written = b""
+        self.ends: list[str] = []
+
+    async def read(self) -> bytes:
+        return await self.said.get()
+
+    async def write(self, data: bytes) -> None:
+        self.written += data
+
+    def end(self) -> None:
+        self.ends.append("end")
+
+    def abort(self) -> None:
+        self.ends.append("abort")
+
+
+async def opened(idle: str) -> tuple[Socket, ByteStream]:
+    socket = Socket()
+
+    async def switching(_: Call) -> Reply:
+        return Reply(tunnel=socket)
+
+    reply = await timeout(idle=idle)(call(), switching)
+    assert reply.tunnel is not None
+    return socket, reply.tunnel
+
+
+async def test_a_socket_on_which_nothing_passes_is_ended() -> None:
+    socket, tunnel = await opened("20ms")
+    socket.said.put_nowait(b"1")
+    assert await tunnel.read() == b"1"
+    with pytest.raises(DeadlineExceeded, match="no message has come"):
+        await asyncio.wait_for(tunnel.read(), 10)
+    with pytest.raises(DeadlineExceeded):
+        await tunnel.read()
+
+
+@pytest.mark.parametrize("side", ["client", "service"])
+async def test_what_either_side_sends_keeps_a_socket_open(side: str) -> None:
+    socket, tunnel = await opened("1m")
+    silence = tunnel._silence  # type: ignore[attr-defined]
+    silence._heard -= 50
+    socket.said.put_nowait(b"y")
+    await (tunnel.write(b"x") if side == "client" else tunnel.read())
+    assert asyncio.get_running_loop().time() - silence._heard < 30
+
+
+async def test_the_end_of_a_socket_leaves_no_timer() -> None:
+    socket, tunnel = await opened("1m")
+    socket.said.put_nowait(b"")
+    assert await tunnel.read() == b""
+    assert tunnel._silence._timer is None  # type: ignore[attr-defined]
+    tunnel.end()
+    tunnel.abort()
+    assert socket.ends == ["end", "abort"]
 
 
 async def test_a_message_from_either_side_breaks_the_silence() -> None:

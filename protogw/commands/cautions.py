@@ -16,6 +16,9 @@ Namespace: TypeAlias = tuple[str, str]
 
 _SUBJECT = re.compile(r"(?<![\w.])identity\s*\.\s*subject\b")
 _TOLD = {part: re.compile(rf"(?<![\w.])identity\s*\.\s*{part}\b") for part in ("scheme", "issuer")}
+_WHO = re.compile(r"identity\.[\w.-]+")
+_BY = ("rate_limit", "concurrency", "quota")
+"""Policies that count for each value of `by`."""
 _SHOWN = 3
 _OF_CONSUMERS = ("api_key", "http_signature")
 """Policies each of whose keys is a consumer's."""
@@ -50,7 +53,42 @@ def cautions(config: Config, policies: Mapping[str, object]) -> list[str]:
         if isinstance(policy, Cautious)
         for caution in policy.cautions()
     ]
-    return [*found, *_subjects(config, policies), *_clients(config, policies), *_consumers(config, policies)]
+    return [
+        *found,
+        *_unknown(config, policies),
+        *_subjects(config, policies),
+        *_clients(config, policies),
+        *_consumers(config, policies),
+    ]
+
+
+def _unknown(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
+    """Where a policy goes by who calls before anything in its list may have found that out: all callers are one there.
+
+    Only of keys that are nothing else: a longer expression may say what becomes of callers whom nobody knows.
+    """
+    lists = {"use": config.use}
+    lists |= {f"routes[{index}].use": route.use for index, route in enumerate(config.routes) if route.use is not None}
+    told: set[str] = set()
+    for where, use in lists.items():
+        for name in use:
+            written, policy = config.policies[name], policies[name]
+            if isinstance(policy, Vouches) or written.kind == "python" or not _is_ours(policy):
+                break  # it finds out, or, being the user's own, may do so
+            if written.kind not in _BY or name in told:
+                continue
+            by = getattr(written.settings, "by", None)
+            text = by.text if isinstance(by, Expression) else "identity.consumer" if written.kind == "quota" else ""
+            if _WHO.fullmatch(text):
+                told.add(name)
+                yield (
+                    f"policies.{name}.{written.kind}.by: {text} is empty in {where}, where no policy before it finds "
+                    "out who calls: all callers are one"
+                )
+
+
+def _is_ours(policy: object) -> bool:
+    return type(policy).__module__.startswith("protogw.policies.")
 
 
 def _subjects(config: Config, policies: Mapping[str, object]) -> Iterator[str]:

@@ -34,6 +34,7 @@ POLICIES: dict[str, Any] = {
 }
 FAIR = {"rate_limit": {"rate": "1/second", "by": "identity.subject"}}
 ISSUER = "write identity.key"
+TENANT = "tests.support.tenants:Tenant"
 
 
 async def told(folder: Path, use: list[str], policy: Any = FAIR, **more: Any) -> list[str]:
@@ -69,16 +70,40 @@ async def test_a_subject_of_several_issuers_is_no_key(use: list[str], who: str, 
 @pytest.mark.parametrize(
     "use",
     [
-        ["fair"],
         ["one", "fair"],
         ["one", "other", "fair"],  # the last says who calls
         ["both", "keys", "fair"],
         ["open", "fair"],
-        ["fair", "both"],
     ],
 )
 async def test_a_subject_of_one_issuer_is_a_key(use: list[str], tmp_path: Path) -> None:
     assert await told(tmp_path, use) == []
+
+
+BEFORE = "is empty in use, where no policy before it finds out who calls: all callers are one"
+
+
+@pytest.mark.parametrize(
+    ("use", "policy", "said"),
+    [
+        (["fair"], FAIR, f"rate_limit.by: identity.subject {BEFORE}"),
+        (["pages", "fair", "both"], FAIR, f"rate_limit.by: identity.subject {BEFORE}"),
+        (["fair"], {"concurrency": {"limit": 1, "by": "identity.key"}}, f"concurrency.by: identity.key {BEFORE}"),
+        (["fair"], {"quota": {"limit": "1/day", "store": ":memory:"}}, f"quota.by: identity.consumer {BEFORE}"),
+        (["asks", "fair"], FAIR, ""),
+        (["guest", "fair"], FAIR, ""),
+        (["own", "fair"], FAIR, ""),
+        (["fair"], {"rate_limit": {"rate": "1/s", "by": 'identity.subject + "|" + peer.address'}}, ""),
+        (["fair"], {"rate_limit": {"rate": "1/s"}}, ""),
+        (["fair"], {"quota": {"limit": "1/day", "store": ":memory:", "by": "peer.address"}}, ""),
+    ],
+)
+async def test_callers_whom_nobody_has_found_out_yet_are_one(
+    use: list[str], policy: Any, said: str, tmp_path: Path
+) -> None:
+    more = {"pages": {"cors": {"origins": ["https://a.example"]}}, "own": {"python": {"class": TENANT}}}
+    policies = {**POLICIES, **more, "fair": policy}
+    assert of_config(tmp_path, policies=policies, use=use) == ([f"policies.fair.{said}"] if said else [])
 
 
 async def test_a_policy_on_several_routes_counts_the_callers_of_all(tmp_path: Path) -> None:

@@ -216,8 +216,18 @@ def _quick_key(read: Callable[[Call, Payload | None], str]) -> Key:
     return key
 
 
+def _consumer_key(call: Call, payload: Payload | None = None) -> str:
+    """The commonest of them, in one step."""
+    identity = call.identity
+    if identity is None:
+        return ""
+    value = identity.consumer
+    return value if len(value) <= MAX_KEY and value.isascii() else _kept(value)
+
+
 _FAST_KEYS: Final[Mapping[str, Key]] = {
     **{name: _quick_key(read) for name, read in _FAST.items()},
+    "identity.consumer": _consumer_key,
     "peer.address": _address,
 }
 """The same as keys. An address is short and ASCII as it is."""

@@ -160,7 +160,7 @@ class ToHttp:
     async def _upload(self, call: Call, connection: HttpConnection) -> Reply:
         """A request whose body is still on its way: it is sent on while the reply is awaited, and read."""
         assert call.payloads is not None
-        head_block: bytes = self._head(call)
+        head_block = self._head(call)
         length = call.head.get(b"content-length") if call.head is not None else None
         if length is not None and length.isdigit():
             head_block += b"content-length: %d\r\n" % int(length)
@@ -184,10 +184,14 @@ class ToHttp:
 
     # --- heads --------------------------------------------------------------------------------------------------------
 
-    def _head(self, call: Call) -> CheckedHead:
+    def _head(self, call: Call) -> bytes:
         """The request line and the fields. Made once for requests that share their head."""
         head, metadata, peer = call.head, call.metadata, call.peer
         assert head is not None
+        key = (peer.host, peer.tls, peer.forwarded, head.authority)
+        origin = self._origins.get(key)
+        if origin is None:
+            origin = self._origin(peer, key)
         if call.attributes is not None:
             made = self._made(call, head)
         else:
@@ -196,14 +200,11 @@ class ToHttp:
             parts = (head.method, head.path, head.query, head.authority)
             known = metadata.made
             if known is not None and known[0] is self and known[1] == parts:
-                made = known[2]
-            else:
-                made = self._made(call, head)
-                metadata.made = (self, parts, made)
-        key = (peer.host, peer.tls, peer.forwarded, head.authority)
-        origin = self._origins.get(key)
+                return known[2] + origin  # the connection knows it too, which costs less than to vouch for it
+            made = self._made(call, head)
+            metadata.made = (self, parts, made)
         # Line and host are checked, names are tokens and none of framing, encode_fields keeps values in their lines.
-        return CheckedHead(made + (self._origin(peer, key) if origin is None else origin))
+        return CheckedHead(made + origin)
 
     def _made(self, call: Call, head: RequestHead) -> bytes:
         """All of it but who asked."""

@@ -54,17 +54,20 @@ def test_lines_say_who_and_how_it_ended_and_no_secret(logged: tuple[int, Path, b
     assert ask(port, f"/v1/echo?access_token={CANARY}", b'{"text":"x"}') in (400, 401)
     query = 'query Both { a: unary(text: "x") { text } b: unary(text: "y") { text } }'
     assert ask(port, "/graphql", json.dumps({"query": query}).encode(), key) == 200
+    assert ask(port, "/graphql", b'{"query":"{ nope }"}', key) == 200
     client = Grpc(port)
     assert client.call("Unary", kit.message("x")).code == 16
     client.close()
-    until(lambda: len(lines(path)) == 4, what="four lines")
+    until(lambda: len(lines(path)) == 5, what="five lines")
     assert CANARY not in path.read_text()
     if not as_json:
-        assert all(" *** " in line for line in lines(path)[:3])
+        assert all(" *** " in line for line in lines(path)[:4])
         return
     told: list[dict[str, Any]] = [json.loads(line) for line in lines(path)]
-    rest, refused, graphql, grpc = told
+    rest, refused, graphql, no_field, grpc = told
     assert (rest["consumer"], rest["trace_id"], rest["code"]) == ("shop", TRACE, "OK")
     assert refused["error"]
     assert (graphql["operation"], graphql["calls"], graphql["consumer"]) == ("query Both", 2, "shop")
+    assert (no_field["status"], no_field["code"]) == (200, "INVALID_ARGUMENT")
+    assert no_field["error"].startswith("GRAPHQL_VALIDATION_FAILED: Cannot query field 'nope'")
     assert (grpc["status"], grpc["code"], grpc["error"]) == (200, "UNAUTHENTICATED", "an API key is needed")

@@ -22,7 +22,7 @@ from protogw.frontends.graphql import persisted
 from protogw.frontends.graphql.answers import as_events, as_parts, check_verb
 from protogw.frontends.graphql.execute import Origin, Response
 from protogw.frontends.graphql.page import ASSETS, Page
-from protogw.frontends.graphql.refusals import BAD_REQUEST, Refused, of_whole, refused
+from protogw.frontends.graphql.refusals import BAD_REQUEST, Refused, RefusedRequest, of_whole, refused
 from protogw.frontends.graphql.request import (
     EVENTS,
     JSON,
@@ -129,7 +129,7 @@ class Graphql:
         try:
             await self._answer(exchange, handle, facts, started)
         except Refused as refusal:
-            self._refuse(exchange, facts, refusal)
+            raise RefusedRequest(refusal) from None
 
     async def _answer(self, exchange: Exchange, handle: Handler, facts: Facts, started: float) -> None:
         head = exchange.head
@@ -293,6 +293,10 @@ class Graphql:
                 state.end([of_whole(error)])
             else:
                 exchange.abort()
+            return
+        if isinstance(error, RefusedRequest):
+            assert isinstance(state, Facts)
+            self._refuse(exchange, state, error.refusal)
             return
         kind = state.json if isinstance(state, Facts) and state.json is not None else JSON
         status = error.http_status or http_status(error.status.code)

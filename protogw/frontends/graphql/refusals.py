@@ -41,6 +41,20 @@ class Refused(Exception):
         self.headers = headers
 
 
+class RefusedRequest(GatewayError):
+    """The same as it is told to those who watch requests: with a Code and its reason, though HTTP may say 200."""
+
+    source = Source.CLIENT
+
+    def __init__(self, refusal: Refused) -> None:
+        first = refusal.errors[0]
+        said = first["extensions"]
+        name = said["code"]
+        known = said.get("status", {}).get("code", Code.NOT_FOUND if name == NOT_PERSISTED else Code.INVALID_ARGUMENT)
+        super().__init__(f"{name}: {first['message']}", code=Code(known))
+        self.refusal = refusal
+
+
 def refused(code: str, message: str, *, http: int = 400, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Refused:
     """A refusal with one entry."""
     return Refused({"message": message, "extensions": {"code": code}}, http=http, headers=headers)

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from protogw import __version__
 from protogw.commands.terminal import CommandFailed, colours
 from protogw.config.observing import signal_url
-from protogw.observe.access_log import AccessLog, coloured_line, console_line, each, keep_out
+from protogw.observe.access_log import AccessLog, each
 from protogw.observe.analytics import Analytics
 from protogw.observe.analytics_store import Store
 from protogw.observe.connection_log import console_connection, json_connection
+from protogw.observe.console_line import coloured_line, console_line
 from protogw.observe.json_line import json_lines
 from protogw.observe.line_sink import LineSink
 from protogw.observe.log_fields import chosen_line, dear, hide, parts, template_line
 from protogw.observe.metrics import Metrics
+from protogw.observe.query_secrets import keep_out
 from protogw.observe.recorders import Recorder, all_of
 from protogw.observe.tracing import Tracer
 from protogw.policies.base import ReadsHeaders, ReadsQuery

@@ -11,13 +11,12 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable
-from functools import lru_cache
-from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from protogw.call import Composite
 from protogw.errors import Code
+from protogw.observe.printable import recurring, text
+from protogw.observe.query_secrets import redacted
 from protogw.observe.trace_context import trace_of
 
 if TYPE_CHECKING:
@@ -38,51 +37,6 @@ MAX_VERB, MAX_PATH, MAX_QUERY, MAX_AGENT, MAX_ID, MAX_ERROR = 32, 1024, 512, 200
 _LONGEST: Final = MAX_VERB + MAX_PATH + MAX_QUERY + 2
 COMPLAIN_S: Final = 10.0
 """A destination that fails is told of in the program's own log this often."""
-
-SECRET_PARAMETERS = frozenset(
-    (
-        b"access-token",
-        b"access_token",
-        b"api-key",
-        b"api_key",
-        b"apikey",
-        b"assertion",
-        b"auth",
-        b"authorization",
-        b"client_assertion",
-        b"client_secret",
-        b"code",
-        b"credential",
-        b"credentials",
-        b"id_token",
-        b"jwt",
-        b"key",
-        b"passwd",
-        b"password",
-        b"pwd",
-        b"private_token",
-        b"refresh_token",
-        b"secret",
-        b"session",
-        b"sessionid",
-        b"sig",
-        b"signature",
-        b"token",
-        b"x-amz-credential",
-        b"x-amz-security-token",
-        b"x-amz-signature",
-        b"x-api-key",
-        b"x-goog-signature",
-    )
-)
-"""Query parameters whose values are never logged, lower case (the OAuth RFCs', and those in common use)."""
-
-_secret: Final[set[bytes]] = set(SECRET_PARAMETERS)
-
-
-def keep_out(names: Iterable[bytes]) -> None:
-    """Never log the values of these either, in no log of this process: policies find credentials there."""
-    _secret.update(name.lower() for name in names)
 
 
 class Entry(NamedTuple):
@@ -166,8 +120,8 @@ def each(line: Callable[[Entry, Facts], bytes]) -> Callable[[Iterable[Entry]], b
 
 
 class AccessLog:
-    """Records what the gateway's doors answered; `lines` makes a batch's lines (json_line's, or `each` of this module's
-    `console_line` or of log_fields'), `connection` one of a connection that was passed through (connection_log's)."""
+    """Records what the gateway's doors answered. `lines` makes a batch's lines (json_line's, or `each` of those of
+    console_line or of log_fields'), `connection` one of a connection that was passed through (connection_log's)."""
 
     def __init__(
         self,
@@ -330,42 +284,6 @@ class AccessLog:
 CODES = {int(code): code.name for code in Code}
 
 
-def console_line(entry: Entry, facts: Facts) -> bytes:
-    """The request as one line for the eye."""
-    return _console(entry, facts, "", "").encode()
-
-
-def coloured_line(entry: Entry, facts: Facts) -> bytes:
-    """The same with the outcome in colour, for a terminal."""
-    status, code = entry[7], entry[8]
-    bad = status >= 500 or code in _OURS
-    worse = status >= 400 or code > 0 or not status
-    return _console(entry, facts, "\x1b[31m" if bad else "\x1b[33m" if worse else "\x1b[32m", "\x1b[0m").encode()
-
-
-_OURS = frozenset((Code.UNKNOWN, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS, Code.DEADLINE_EXCEEDED))
-
-
-def _console(entry: Entry, facts: Facts, colour: str, plain: str) -> str:
-    at, _, client, port, front_end, method, upstream, status, code, received, sent, elapsed_s, _, more = entry
-    outcome = " ".join(part for part in (str(status) if status else "---", CODES.get(code, "")) if part)
-    what = facts.request
-    if method and not what.endswith(method):
-        what = f"{what} → {method}"
-    through = f" via {upstream}" if upstream else ""
-    if more is not None:
-        if more.calls:
-            what = f"{what} → {words(more.operation, MAX_AGENT)}, {more.calls} call{'s' if more.calls > 1 else ''}"
-        if more.tries > 1:
-            through += f" in {more.tries} tries"
-        if more.error:
-            through += f": {words(more.error, MAX_ERROR)}"
-    return (
-        f"{timestamp(at)[11:23]} {colour}{outcome}{plain} {front_end or '-'} {what} {elapsed_s * 1e3:.1f}ms "
-        f"{received}B in {sent}B out {client}:{port}{through}\n"
-    )
-
-
 def timestamp(at: float) -> str:
     """RFC 3339 in UTC, to the millisecond."""
     since = at - _second[0]
@@ -389,58 +307,3 @@ def requested(head: RequestHead) -> str:
         return text(line + b"?" + query if query else line, _LONGEST)
     line_cut = f"{text(head.method, MAX_VERB)} {text(head.path, MAX_PATH)}"
     return f"{line_cut}?{text(query, MAX_QUERY)}" if query else line_cut
-
-
-def redacted(query: bytes) -> bytes:
-    """The query with the values of secret parameters cut out: `token`, and `token[0]` or `user[token]` as well."""
-    if _PERCENT not in query:
-        # Nearly always there is none. Parted finer here than anybody reads it, in the one step that is due anyway.
-        names = [piece.partition(b"=")[0].strip() for piece in query.translate(_FOLDED).split(b"&")]
-        if _secret.isdisjoint(names):
-            return query
-    parts = query.split(b"&")
-    for index, part in enumerate(parts):
-        start = 0
-        for piece in part.split(b";"):
-            name, equals, _ = piece.partition(b"=")
-            if equals and _is_secret(name):
-                # All of the part: a semicolon ends a value for some readers only.
-                parts[index] = part[: start + len(name)] + b"=***"
-                break
-            start += len(piece) + 1
-    return b"&".join(parts)
-
-
-def _is_secret(name: bytes) -> bool:
-    read = unquote_to_bytes(name.replace(b"+", b" ")).lower()
-    return not _secret.isdisjoint([one.strip() for one in read.replace(b"]", b"[").split(b"[")])
-
-
-(_PERCENT,) = b"%"
-_FOLDED: Final = bytes.maketrans(b";[]+" + ascii_uppercase.encode(), b"&&& " + ascii_lowercase.encode())
-"""Lower case, with what parts some readers' names as what parts parameters."""
-
-
-def text(value: bytes, limit: int) -> str:
-    """Bytes as printable ASCII: everything else is escaped, so that no line can be forged or terminal steered."""
-    cut = value if len(value) <= limit else value[:limit]
-    if cut.isascii():
-        plain = cut.decode("ascii")
-        if plain.isprintable() and "\\" not in plain:
-            return plain if len(value) <= limit else plain + "…"
-    escaped = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in cut)
-    return escaped if len(value) <= limit else escaped + "…"
-
-
-def words(value: str, limit: int) -> str:
-    """The same of text, which may have come from a client or a service."""
-    return text(value.encode("utf-8", "surrogatepass"), limit)
-
-
-def recurring(value: bytes, limit: int) -> str:
-    """The same of what many requests have in common."""
-    return _kept(value, limit) if len(value) <= _SHORT else text(value, limit)
-
-
-_SHORT: Final = 256
-_kept = lru_cache(maxsize=1024)(text)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from protogw.observe.access_log import CODES, MAX_AGENT, MAX_ERROR, MAX_ID, Entry, Facts, facts_of, timestamp, words
+from protogw.observe.access_log import CODES, MAX_AGENT, MAX_ERROR, MAX_ID, Entry, Facts, facts_of, timestamp
+from protogw.observe.printable import words
 
 if TYPE_CHECKING:
     from protogw.observe.access_log import More

@@ -19,11 +19,10 @@ from protogw.observe.access_log import (
     MAX_QUERY,
     Entry,
     Facts,
-    redacted,
-    text,
     timestamp,
-    words,
 )
+from protogw.observe.printable import text, words
+from protogw.observe.query_secrets import redacted
 
 if TYPE_CHECKING:
     from protogw.wire.http import Header

@@ -16,20 +16,18 @@ from hypothesis import strategies as st
 from protogw.call import NO_METADATA, Call, Reply
 from protogw.errors import Code, GatewayError, InvalidRequest, Status
 from protogw.identity import Identity
-from protogw.observe import access_log
+from protogw.observe import query_secrets
 from protogw.observe.access_log import (
     HANDED_BYTES,
     AccessLog,
     Entry,
-    coloured_line,
-    console_line,
     each,
-    keep_out,
-    redacted,
-    text,
     timestamp,
 )
+from protogw.observe.console_line import coloured_line, console_line
 from protogw.observe.json_line import json_lines
+from protogw.observe.printable import text
+from protogw.observe.query_secrets import keep_out, redacted
 from protogw.wire.http import Peer
 from tests.support.rpc import UNARY, Exchange, head
 
@@ -230,7 +228,7 @@ async def test_lines_are_handed_over_in_batches() -> None:
 
 
 def test_what_policies_look_for_in_queries_is_cut_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "_secret", set(access_log.SECRET_PARAMETERS))
+    monkeypatch.setattr(query_secrets, "_secret", set(query_secrets.SECRET_PARAMETERS))
     keep_out((b"Tenant-Pass", b"a+b"))
     assert redacted(b"tenant-pass=abc&page=2") == b"tenant-pass=***&page=2"
     assert redacted(b"Tenant%2DPass=abc&token=d") == b"Tenant%2DPass=***&token=***"

@@ -13,7 +13,8 @@ from protogw.call import NO_METADATA, Call, Composite, Metadata, Reply, Tries
 from protogw.errors import Code, GatewayError, InvalidRequest, Status
 from protogw.identity import Identity
 from protogw.observe import log_fields
-from protogw.observe.access_log import AccessLog, console_line, each
+from protogw.observe.access_log import AccessLog, each
+from protogw.observe.console_line import console_line
 from protogw.observe.json_line import json_lines
 from protogw.observe.log_fields import chosen_line, dear, hide, known, names, parts, template_line
 from protogw.observe.tracing import Trace

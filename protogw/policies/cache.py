@@ -162,11 +162,12 @@ class Cache:
             if age < entry.fresh_s and not entry.asks_first and _will_take(said, age):
                 return self._answers.given(call, asked, entry, b"hit", age)
             if said is None and age < entry.fresh_s + entry.stale_s:
-                self._fetch_behind(call, forward, asked, entry)
+                if not _heads(call):  # what a HEAD brings has no body to keep
+                    self._fetch_behind(call, forward, asked, entry)
                 return self._answers.given(call, asked, entry, b"stale", age)
         if said is not None and b"only-if-cached" in said:
             raise GatewayError("there is no kept answer", code=Code.FAILED_PRECONDITION, http_status=504)
-        if call.head is not None and call.method is None and call.head.method == b"HEAD":
+        if _heads(call):
             return await forward(call)
         try:
             return await self._fetched(call, forward, asked, entry)
@@ -354,6 +355,11 @@ def _is_safe(method: Method) -> bool:
         return method.idempotency is Idempotency.NO_SIDE_EFFECTS
     rules = method.annotated
     return bool(rules) and all(rule.verb in ("GET", "HEAD") for rule in rules)
+
+
+def _heads(call: Call) -> bool:
+    """Whether this is a HEAD of plain HTTP. Of a method it is a call like any other."""
+    return call.method is None and call.head is not None and call.head.method == b"HEAD"
 
 
 def _will_take(said: Mapping[bytes, bytes] | None, age: float) -> bool:

@@ -55,6 +55,18 @@ async def test_many_who_get_the_stale_answer_are_one_fetch() -> None:
     assert kept.service.count == 2
 
 
+async def test_a_head_that_finds_a_stale_answer_does_not_empty_it() -> None:
+    kept = Kept(FRESH, stale_while_revalidate="30s")
+    await kept.ask(get())
+    kept.clock.now += 70
+    kept.service.answer = lambda: Reply(head=ResponseHead(200, ()), payload=Payload(b"", Encoding.RAW))
+    assert await kept.texts([get(verb="HEAD")]) == ["body 1"]
+    await behind(kept)
+    assert kept.service.count == 1
+    assert await kept.texts([get()]) == ["body 1"]
+    await behind(kept)
+
+
 async def test_fetches_in_the_background_end_with_the_gateway() -> None:
     kept = Kept(FRESH, stale_while_revalidate="30s")
     await kept.ask(call())

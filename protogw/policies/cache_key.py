@@ -1,13 +1,15 @@
 """What an answer is kept under, and what the service is asked with when one is to be kept.
 
 The key covers everything that reaches the service and could change its answer: the method and the message in its one
-canonical form (or of opaque HTTP the host, path and query, byte for byte), who calls, and the fields. What the key does
-not cover is left out of a request whose answer is kept, or is known to change nothing (marks for tracing). So nothing
-that one client sends can change what another is given.
+canonical form (or of opaque HTTP the path and query, byte for byte), the host and scheme that were asked, who calls,
+and the fields. What the key does not cover is left out of a request whose answer is kept, is known to change nothing
+(marks for tracing), or an answer that varies by it is not kept. So nothing that one client sends can change what
+another is given.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -66,6 +68,18 @@ _ADDRESSES: Final = frozenset((b"x-forwarded-for", b"x-real-ip"))
 _AUTHORIZATION, _COOKIE, _ACCEPT_ENCODING = b"authorization", b"cookie", b"accept-encoding"
 
 
+@cache
+def _outside(vary: frozenset[bytes] | None, *, opaque: bool, public: bool) -> frozenset[bytes]:
+    """What services may be sent beside what is in the key. Whether a client sends it or not: what is made for one
+    without a User-Agent is no answer for one with it."""
+    found = _TRACING | _ADDRESSES | {b"forwarded"}
+    if opaque:
+        found |= _CLIENT - (vary or frozenset())
+    if public:
+        found |= {_AUTHORIZATION, _COOKIE} - (vary or frozenset())
+    return found
+
+
 class Fields:
     """What one set of metadata means to a cache. `bypasses` says that the call has nothing to do with it."""
 
@@ -88,8 +102,8 @@ class Fields:
         self.authorized = False
         self.condition: bytes | None = None
         self.since: bytes | None = None
-        self.unkeyed: set[bytes] = set()
-        """What the service is sent beside what is in the key."""
+        self.unkeyed = _outside(vary, opaque=opaque, public=public)
+        """What the service may be sent beside what is in the key."""
         sent: list[Header] = []
         keyed: list[Header] = []
         said: list[bytes] = []
@@ -98,7 +112,6 @@ class Fields:
             name, value = pair
             if name in _TRACING or (opaque and name in _CLIENT and not (vary is not None and name in vary)):
                 sent.append(pair)
-                self.unkeyed.add(name)
             elif name in _BYPASSING:
                 self.bypasses = True
             elif name in _ASKING and not (vary is not None and name in vary):
@@ -113,9 +126,7 @@ class Fields:
             elif name in (_AUTHORIZATION, _COOKIE):
                 self.authorized = self.authorized or name == _AUTHORIZATION
                 sent.append(pair)
-                if public:
-                    self.unkeyed.add(name)
-                else:
+                if name not in self.unkeyed:
                     keyed.append(pair)
             elif name == _ACCEPT_ENCODING and opaque:
                 # Of the many ways to write it only two tell answers apart.
@@ -170,7 +181,7 @@ class Keys:
         if fields is None or call.payload is None:
             return None
         message = canonical(method, call.payload)
-        key = self._digest(call, method, message, fields)
+        key = self._digest(call, method, _joined([message, *_asked_of(call)]), fields)
         return Asked(key, method.full_name, fields, Payload(message, Encoding.PROTO, method.input.codec), ttl_s)
 
     def of_request(self, call: Call, head: RequestHead, ttl_s: float | None) -> Asked | None:
@@ -179,8 +190,7 @@ class Keys:
         # A GET with a body means nothing that is agreed on: services differ in whether they read it.
         if fields is None or call.payload is None or call.payload.data or head.upgrade:
             return None
-        facts = [head.scheme, b"s" if call.peer.tls else b"", head.authority, head.path, head.query]
-        facts += [b"%b=%b" % pair for pair in call.peer.forwarded if pair[0] not in _ADDRESSES]
+        facts = [head.scheme, head.path, head.query, *_asked_of(call)]
         path = head.path.decode("latin-1")
         return Asked(self._digest(call, None, _joined(facts), fields), path, fields, None, ttl_s)
 
@@ -226,6 +236,15 @@ class Keys:
         name = method.full_name.encode() if method is not None else b""
         prefix = self._prefixes[call.route, method] = _joined([self._policy, where, name])
         return prefix
+
+
+def _asked_of(call: Call) -> list[bytes]:
+    """Whom the client asked, and how, as services are told in X-Forwarded-*: their links may be made of it."""
+    head, peer = call.head, call.peer
+    facts = [head.authority if head is not None else b"", b"s" if peer.tls else b""]
+    if peer.forwarded:
+        facts += [b"%b=%b" % pair for pair in peer.forwarded if pair[0] not in _ADDRESSES]
+    return facts
 
 
 def _takes_gzip(value: bytes) -> bool:

@@ -272,6 +272,8 @@ def test_gateways_share_answers_and_outlive_the_store(service: Backend, redis: R
         (folder / "kit.pb").write_bytes(kit.DESCRIPTOR_SET)
     with gateway(config, folders[0]) as one, gateway(config, folders[1]) as two:
         clients = [Grpc(one.port), Connect(two.port)]
+        for client in clients:
+            client.host = "gw.test"
 
         def looks(text: str) -> list[tuple[int | None, str]]:
             found = [client.call("Look", kit.message(text)) for client in clients for _ in range(2)]

@@ -64,6 +64,8 @@ class Driver:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.host = f"127.0.0.1:{port}"
+        """Whom requests name as the one that they ask."""
         self.extra: Mapping[str, str] = {}
         """Header fields of every call."""
         self._close: list[Callable[[], None]] = []
@@ -89,12 +91,14 @@ class Driver:
 
     def _http1(self) -> Http1:
         made = Http1(self.port)
+        made.host = self.host
         made.extra = tuple(self.extra.items())
         self._close.append(made.close)
         return made
 
     def _http2(self) -> Http2:
         made = Http2(self.port)
+        made.authority = self.host
         made.extra = tuple(self.extra.items())
         self._close.append(made.close)
         return made

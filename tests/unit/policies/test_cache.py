@@ -219,6 +219,25 @@ async def test_what_varies_by_a_field_outside_the_key_is_not_kept() -> None:
     assert await Kept(FRESH, ("vary", "user-agent"), vary="user-agent").texts(agents) == ["body 1"] * 2
 
 
+@pytest.mark.parametrize(
+    "name", ["user-agent", "Referer", "X-Request-Id", "X-Forwarded-For", "accept, X-Real-IP", "forwarded"]
+)
+async def test_what_varies_by_a_field_that_this_client_lacks_is_not_kept_either(name: str) -> None:
+    asked = [get("/"), get("/", ("user-agent", "a"))]
+    assert await Kept(FRESH, ("vary", name)).texts(asked) == ["body 1", "body 2"]
+
+
+async def test_what_varies_by_who_asks_is_not_kept_for_all() -> None:
+    asked = [get("/"), get("/", ("cookie", "a=1"))]
+    for name in ("cookie", "authorization"):
+        assert await Kept(FRESH, ("vary", name), public=True).texts(asked) == ["body 1", "body 2"]
+
+
+async def test_a_cookie_that_is_named_tells_public_answers_apart() -> None:
+    asked = [get("/", ("cookie", one)) for one in ("a=1", "a=2", "a=1")]
+    assert await Kept(FRESH, public=True, vary="cookie").texts(asked) == ["body 1", "body 2", "body 1"]
+
+
 async def test_codings_are_two_however_they_are_written() -> None:
     kept = Kept(FRESH)
     ways = ["gzip, deflate, br", "gzip", "br;q=1, *;q=0.1", "br", "identity", "gzip;q=0, *"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protogw.call import Call, Encoding, Payload
-from protogw.wire.http import Peer
+from protogw.wire.http import Peer, RequestHead
 from tests.support.caching import Kept, call, get
 
 FRESH = ("cache-control", "max-age=60")
@@ -53,6 +53,27 @@ async def test_what_is_in_no_key_does_not_reach_the_service(name: str) -> None:
     kept = Kept(FRESH, vary=[])
     assert await kept.texts([ATTEMPTS[name], PLAIN]) == ["body 1", "body 1"]
     assert kept.service.asked[0][0].pairs == ()
+
+
+def _of_host(host: str, peer: Peer | None = None) -> Call:
+    made = call("{}")
+    assert made.head is not None
+    made.head = RequestHead(b"POST", made.head.path, b"", host.encode(), (), 20)
+    made.peer = peer or made.peer
+    return made
+
+
+async def test_a_methods_answer_for_another_host_or_scheme_is_another() -> None:
+    """Services of methods are told the host and scheme too, in X-Forwarded-Host and X-Forwarded-Proto."""
+    said = ((b"x-forwarded-for", b"192.0.2.9"), (b"x-forwarded-host", b"other.test"))
+    kept = Kept(FRESH)
+    evil, secure, proxied, again = [
+        _of_host("evil.test"),
+        _of_host("gw.test", Peer("192.0.2.1", 1, tls=True)),
+        _of_host("gw.test", Peer("192.0.2.1", 1, forwarded=said)),
+        _of_host("gw.test", Peer("192.0.2.77", 1)),
+    ]
+    assert await kept.texts([evil, call("{}"), secure, proxied, again]) == ["1", "2", "3", "4", "2"]
 
 
 async def test_paths_that_were_changed_on_the_way_are_told_apart() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from protogw.call import Call, Encoding, Metadata, Payload
-from protogw.expressions import MAX_KEY, Expression, ExpressionError, ExpressionText
+from protogw.expressions import Expression, ExpressionError, ExpressionText
+from protogw.expressions.keys import MAX_KEY
 from protogw.identity import Identity
 from protogw.wire.http import HTTP_2, Peer, RequestHead
 from tests.support import rpc

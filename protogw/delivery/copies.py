@@ -77,8 +77,11 @@ class Copies:
         self.counts = counts
 
     def taken(self, call: Call) -> bool:
-        """Whether this call is one to copy, and may be."""
+        """Whether this call is one to copy, and may be: at most once, however often it is tried, and wherever."""
         counts = self.counts
+        tries, attributes = call.tries, call.attributes
+        if (tries is not None and tries.number > 1) or (attributes is not None and self._what in attributes):
+            return False
         if self._bounds.share < 1.0 and random.random() >= self._bounds.share:
             return False
         if call.head is not None and call.head.upgrade:
@@ -87,6 +90,7 @@ class Copies:
         if counts.in_flight >= self._bounds.in_flight:
             counts.dropped += 1
             return False
+        call.attributes = {**(attributes or {}), self._what: True}
         return True
 
     def copy(self, call: Call, payloads: AsyncIterator[Payload] | None = None) -> Call:

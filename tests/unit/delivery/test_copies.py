@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from protogw.call import Call, Encoding, Payload, Reply
+from protogw.call import Call, Encoding, Payload, Reply, Tries
 from protogw.delivery.copies import MARK, Bounds, Copies, Counts
 from protogw.delivery.mirror import Mirror
 from protogw.delivery.teed import Room
 from protogw.errors import Unreachable
+from protogw.policies.repeating import Before
 from protogw.wire.http import RequestHead
 from tests.support.versions import GET, Pool, answering, call, told
 
@@ -88,6 +89,28 @@ async def test_a_share_of_the_calls_is_copied() -> None:
         await beside.mirror.send(call(id="7"))
     assert 150 < beside.counts.sent < 350
     await beside.done()
+
+
+async def test_a_call_is_copied_once_however_often_it_is_tried() -> None:
+    beside = Beside()
+    asked = call(id="7")
+    before = Before(asked)
+    await beside.mirror.send(asked)
+    before.restore(asked, 2)
+    asked.tries = Tries()
+    asked.tries.number = 2
+    await beside.mirror.send(asked)
+    await beside.done()
+    assert (len(beside.first.calls), len(beside.second.calls)) == (2, 1)
+
+
+async def test_a_call_that_goes_to_another_side_is_not_copied_again() -> None:
+    beside = Beside()
+    asked = call(id="7")
+    await beside.mirror.send(asked)
+    await beside.mirror.send(asked)
+    await beside.done()
+    assert (len(beside.first.calls), len(beside.second.calls)) == (2, 1)
 
 
 async def test_requests_that_switch_protocols_are_not_copied() -> None:

@@ -15,16 +15,20 @@ from protogw.policies.base import Reachable, Target
 
 
 class Member:
-    """One side of a split: where its calls are sent, and the pool that says whether anything there can be reached."""
+    """One side of a split: where its calls are sent, and the pool that says whether anything there can be reached.
 
-    __slots__ = ("_pool", "kind", "name", "seed", "side", "target")
+    `apart` is where those calls are sent whose callers chose this side: they are not judged by.
+    """
 
-    def __init__(self, side: Side, target: Target, pool: Target) -> None:
+    __slots__ = ("_pool", "apart", "kind", "name", "seed", "side", "target")
+
+    def __init__(self, side: Side, target: Target, pool: Target, apart: Target | None = None) -> None:
         self.name = side.name
         self.kind = pool.kind
         self.side = side
         self.seed = side.seed
         self.target = target
+        self.apart = apart or target
         self._pool = pool if isinstance(pool, Reachable) else None
 
     @property
@@ -123,12 +127,13 @@ class Split:
 
     async def send(self, call: Call) -> Reply:
         """Send the call to one of the upstreams; to another one where nothing of that can be reached."""
-        member = self._choose(call)
+        named = self._named(call) if self._override is not None else None
+        member = named or self._choose(call)
         if not member.reachable and (other := self._instead(call, member)) is not None:
             member = other
         member.side.calls += 1
         try:
-            return await member.target.send(call)
+            return await (member.target if named is None else member.apart).send(call)
         except GatewayError as error:
             if not error.retryable:
                 raise
@@ -136,13 +141,15 @@ class Split:
             if other is None:
                 raise
         other.side.calls += 1
-        return await other.target.send(call)
+        return await (other.target if named is None else other.apart).send(call)
+
+    def _named(self, call: Call) -> Member | None:
+        """The side that the caller names."""
+        assert self._override is not None
+        word = self._override.named(call)
+        return self._by_name.get(word) if word is not None else None
 
     def _choose(self, call: Call) -> Member:
-        if self._override is not None and (named := self._override.named(call)) is not None:
-            wanted = self._by_name.get(named)
-            if wanted is not None:
-                return wanted
         if self.weights.version is not self._version:
             self._learn()
         if len(self._shared) == 1:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protogw.call import Call, Metadata, Reply
+from protogw.delivery.measured import Measured, Window
 from protogw.delivery.split import Member, Override, Split
 from protogw.delivery.weights import Weights
 from protogw.errors import InvalidRequest, Unreachable, UpstreamReset
@@ -119,6 +120,23 @@ def test_whatever_is_written_there_a_word_or_none_comes_out(accept: list[bytes],
 async def test_other_words_than_the_routes_upstreams_mean_nothing(value: bytes) -> None:
     made, _ = split(Weights({"stable": 100, "canary": 0}), override=Override("x-version", None))
     assert await send(made, (b"x-version", value)) == "stable"
+
+
+async def test_calls_whose_callers_chose_the_version_are_not_judged_by() -> None:
+    """One caller, who knows what fails, could roll a canary back for all, or drown its failures in what works."""
+    weights = Weights({"stable": 50, "canary": 50})
+    pool, window = Pool("canary", ANSWER), Window()
+    members = [
+        Member(weights.sides["stable"], Pool("stable", ANSWER), Pool("stable", ANSWER)),
+        Member(weights.sides["canary"], Measured(pool, window), pool, pool),
+    ]
+    made = Split(members, weights, None, Override("x-version", None))
+    for _ in range(100):
+        await send(made, (b"x-version", b"canary"))
+    assert (len(pool.calls), window.calls) == (100, 0)
+    for _ in range(100):
+        await send(made)
+    assert window.calls == len(pool.calls) - 100 > 0
 
 
 async def test_a_dead_canary_falls_back_and_is_counted() -> None:

@@ -198,9 +198,10 @@ class Delivery:
         return Copies(f"{self.place}.{what}", to, bounds, self._own, counts)
 
     def _member(self, name: str, target: Target) -> Member:
+        apart = target
         if self._windows:
             target = Measured(target, self._windows[name])
-        return Member(self.weights.sides[name], target, self._targets[name])
+        return Member(self.weights.sides[name], target, self._targets[name], apart)
 
     def _split(self, members: list[Member]) -> Target:
         if len(self._route.to) == 1:

@@ -206,10 +206,13 @@ class Cache:
 
     async def _looked_up(self, asked: Asked) -> Entry | None:
         try:
-            return await self._store.get(asked.key)
+            entry = await self._store.get(asked.key)
         except StoreError as error:
             self._complain(error)
             return None
+        if entry is not None and (entry.name != asked.name or bool(entry.status) is not (asked.payload is None)):
+            return None  # another has written there
+        return entry
 
     async def _kept(self, asked: Asked, entry: Entry, purges: int) -> None:
         """Keep an answer, unless something was purged meanwhile: it may be what was to go."""

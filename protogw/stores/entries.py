@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ def dumped(entry: Entry) -> bytes:
 
 
 def loaded(data: bytes) -> Entry | None:
-    """The entry that these bytes are, None when they are none: whoever writes to the store may write anything."""
+    """The entry that these bytes are, None when they are none that `dumped` wrote: whoever writes to the store may
+    write anything."""
     line, newline, body = data.partition(b"\n")
     if not newline:
         return None
@@ -128,7 +130,7 @@ def loaded(data: bytes) -> Entry | None:
         if head["v"] != 1:
             return None
         made, fresh, stale, error = (float(one) for one in head["times"])
-        return Entry(
+        entry = Entry(
             name=str(head["name"]),
             body=body,
             encoding=str(head["encoding"]),
@@ -146,8 +148,28 @@ def loaded(data: bytes) -> Entry | None:
             asks_first=bool(head["asks_first"]),
             etag=str(head.get("etag", "")).encode(),
         )
+        return entry if _is_answer(entry) else None
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
+
+
+def _is_answer(entry: Entry) -> bool:
+    """Whether it is one that can be given: opaque with an HTTP status, or a method's with a Code and, if that is OK, a
+    message."""
+    times = (entry.made_s, entry.fresh_s, entry.stale_s, entry.error_s)
+    if not all(map(math.isfinite, times)) or min(times) < 0:
+        return False
+    if entry.status:
+        sort = 200 <= entry.status <= 599 and entry.encoding == "raw" and not entry.code
+    else:
+        sort = 0 <= entry.code <= 16 and (
+            entry.encoding in ("proto", "json") or (entry.encoding == "" and entry.code > 0)
+        )
+    pairs = (*entry.fields, *entry.trailers, (b"etag", entry.etag))
+    return sort and not any(one in name or one in value for name, value in pairs for one in _SPLITTING)
+
+
+_SPLITTING = (b"\r", b"\n", b"\0")
 
 
 def _texts(pairs: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

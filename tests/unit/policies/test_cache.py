@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,11 @@ from protogw.call import Encoding, Metadata, Payload, Reply, Unchanged
 from protogw.errors import Code, Forbidden, GatewayError, Status, Unreachable
 from protogw.policies.cache import CacheSettings
 from protogw.policies.cache_flights import Flights, Landed
-from protogw.stores.entries import Wanted
+from protogw.stores.entries import Entry, Wanted
 from protogw.wire.http import ResponseHead
 from protogw.wire.sieve import Sieve
 from tests.support import rpc
-from tests.support.caching import Kept, call, fields, get, pieces, text
+from tests.support.caching import Clock, Kept, call, fields, get, pieces, text
 
 FRESH = ("cache-control", "max-age=60")
 
@@ -494,6 +495,34 @@ async def test_what_was_on_its_way_when_all_was_purged_is_not_kept() -> None:
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         CacheSettings.model_validate(settings)
+
+
+async def test_what_another_has_written_into_the_store_is_no_answer() -> None:
+    page = Entry(name="/page", body=b"evil", encoding="raw", status=200, made_s=Clock.now, fresh_s=60.0)
+    message = Entry(name="kit.v1.Echo/Look", body=b"", encoding="proto", made_s=Clock.now, fresh_s=60.0)
+    for asked, wrong in ((call(), page), (call(), replace(message, name="a.B/C")), (get(), message)):
+        kept = Kept(FRESH, store=Written(wrong))
+        assert (await kept.ask(asked)).payload is not None
+        assert kept.service.count == 1
+
+
+class Written:
+    """A store in which another has written one entry under every key."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+
+    async def get(self, key: bytes) -> Entry | None:
+        return self._entry
+
+    async def put(self, key: bytes, entry: Entry) -> None: ...
+
+    async def remove(self, key: bytes) -> None: ...
+
+    async def purge(self, wanted: Wanted) -> int:
+        return 0
+
+    async def close(self) -> None: ...
 
 
 async def test_where_replies_come_from_is_counted() -> None:

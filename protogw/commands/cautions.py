@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -54,12 +55,26 @@ def cautions(config: Config, policies: Mapping[str, object]) -> list[str]:
         for caution in policy.cautions()
     ]
     return [
+        *_reachable(config),
         *found,
         *_unknown(config, policies),
         *_subjects(config, policies),
         *_clients(config, policies),
         *_consumers(config, policies),
     ]
+
+
+def _reachable(config: Config) -> Iterator[str]:
+    """Where others than this machine may reach the admin address, which asks nobody who they are."""
+    admin = config.admin
+    if admin is None or admin.host == "localhost":
+        return
+    try:
+        near = ipaddress.ip_address(admin.host).is_loopback
+    except ValueError:
+        near = False
+    if not near:
+        yield f"admin: whoever reaches {admin.host}:{admin.port} may read what it shows, purge caches and shift routes"
 
 
 def _unknown(config: Config, policies: Mapping[str, object]) -> Iterator[str]:

@@ -37,6 +37,23 @@ ISSUER = "write identity.key"
 TENANT = "tests.support.tenants:Tenant"
 
 
+@pytest.mark.parametrize(
+    ("admin", "warned"),
+    [
+        ("127.0.0.1:1", False),
+        ("localhost:1", False),
+        ("[::1]:1", False),
+        ("off", False),
+        ("0.0.0.0:1", True),
+        ("[::]:1", True),
+        ("192.0.2.1:1", True),
+        ("gateway.example:1", True),
+    ],
+)
+async def test_an_admin_address_that_others_reach_is_told(admin: str, warned: bool, tmp_path: Path) -> None:
+    assert [one.partition(":")[0] for one in of_config(tmp_path, admin=admin)] == ["admin"] * warned
+
+
 async def told(folder: Path, use: list[str], policy: Any = FAIR, **more: Any) -> list[str]:
     policies = {**POLICIES, "fair": policy}
     return of_config(folder, policies=policies, use=use, **more)

@@ -20,6 +20,8 @@ _TOLD = {part: re.compile(rf"(?<![\w.])identity\s*\.\s*{part}\b") for part in ("
 _WHO = re.compile(r"identity\.[\w.-]+")
 _BY = ("rate_limit", "concurrency", "quota")
 """Policies that count for each value of `by`."""
+_ADMITTING = ("authorize", "opa", "ip_filter")
+"""Policies that let calls in, beside those that find out who calls."""
 _SHOWN = 3
 _OF_CONSUMERS = ("api_key", "http_signature")
 """Policies each of whose keys is a consumer's."""
@@ -58,6 +60,7 @@ def cautions(config: Config, policies: Mapping[str, object]) -> list[str]:
         *_reachable(config),
         *found,
         *_unknown(config, policies),
+        *_passed_by(config, policies),
         *_subjects(config, policies),
         *_clients(config, policies),
         *_consumers(config, policies),
@@ -82,10 +85,8 @@ def _unknown(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
 
     Only of keys that are nothing else: a longer expression may say what becomes of callers whom nobody knows.
     """
-    lists = {"use": config.use}
-    lists |= {f"routes[{index}].use": route.use for index, route in enumerate(config.routes) if route.use is not None}
     told: set[str] = set()
-    for where, use in lists.items():
+    for where, use in _lists(config).items():
         for name in use:
             written, policy = config.policies[name], policies[name]
             if isinstance(policy, Vouches) or written.kind == "python" or not _is_ours(policy):
@@ -100,6 +101,25 @@ def _unknown(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
                     f"policies.{name}.{written.kind}.by: {text} is empty in {where}, where no policy before it finds "
                     "out who calls: all callers are one"
                 )
+
+
+def _passed_by(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
+    """Where a policy that lets calls in stands behind a cache, whose kept answers pass it by."""
+    for where, use in _lists(config).items():
+        kinds = [config.policies[name].kind for name in use]
+        if "cache" not in kinds:
+            continue
+        at = kinds.index("cache")
+        for name in use[at + 1 :]:
+            if config.policies[name].kind in _ADMITTING or isinstance(policies[name], Vouches):
+                yield f"{where}: {name} stands behind {use[at]}, whose kept answers are given without asking it"
+
+
+def _lists(config: Config) -> dict[str, Sequence[str]]:
+    """The lists of policies, by where they are."""
+    found: dict[str, Sequence[str]] = {"use": config.use}
+    found |= {f"routes[{at}].use": route.use for at, route in enumerate(config.routes) if route.use is not None}
+    return found
 
 
 def _is_ours(policy: object) -> bool:

@@ -123,6 +123,23 @@ async def test_callers_whom_nobody_has_found_out_yet_are_one(
     assert of_config(tmp_path, policies=policies, use=use) == ([f"policies.fair.{said}"] if said else [])
 
 
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (["kept", "one"], ["one"]),
+        (["one", "kept", "near"], ["near"]),
+        (["kept", "fair", "either", "near"], ["either", "near"]),
+        (["one", "near", "kept", "fair"], []),
+        (["one", "near"], []),
+    ],
+)
+async def test_what_lets_calls_in_is_passed_by_behind_a_cache(use: list[str], told: list[str], tmp_path: Path) -> None:
+    more = {"kept": {"cache": {"ttl": "1s"}}, "near": {"ip_filter": {"allow": ["10.0.0.0/8"]}}}
+    more["fair"] = {"rate_limit": {"rate": "1/s"}}
+    said = "stands behind kept, whose kept answers are given without asking it"
+    assert of_config(tmp_path, policies={**POLICIES, **more}, use=use) == [f"use: {name} {said}" for name in told]
+
+
 async def test_a_policy_on_several_routes_counts_the_callers_of_all(tmp_path: Path) -> None:
     routes = [
         {"match": {"path": "/a"}, "to": "up", "use": ["other", "fair"]},

@@ -19,7 +19,7 @@ from protogw.call import VALIDATORS, Call, Reply
 from protogw.descriptors.model import Idempotency, Method
 from protogw.errors import Code, GatewayError, Source
 from protogw.policies.base import Handler, PolicySettings, Tools
-from protogw.policies.cache_answers import SAID, Answers
+from protogw.policies.cache_answers import FAILED, SAID, Answers
 from protogw.policies.cache_flights import Flights, Landed
 from protogw.policies.cache_key import Asked, Keys
 from protogw.policies.called import CallName, meant, names
@@ -39,9 +39,6 @@ SKEW_S = 60.0
 """How far the clocks of gateways that share answers may differ."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-
-_FAILED = frozenset((Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.DATA_LOSS))
-"""How a service fails, in whose place an older answer may be given."""
 
 
 def _field(value: str) -> str:
@@ -172,7 +169,7 @@ class Cache:
         try:
             return await self._fetched(call, forward, asked, entry)
         except GatewayError as error:
-            if entry is None or error.source is Source.CLIENT or error.status.code not in _FAILED:
+            if entry is None or error.source is Source.CLIENT or error.status.code not in FAILED:
                 raise
             if not self._helps(entry):
                 raise
@@ -249,13 +246,14 @@ class Cache:
         landed: Landed | None = None
         try:
             reply, entry, said = await self._ask(call, forward, asked, known)
-            landed = Landed(entry, None)
+            if entry is not None or not self._ones_own(reply):
+                landed = Landed(entry, None)
         except GatewayError as error:
             # Only what the service did is everybody's; that this caller may not call is not.
             landed = Landed(None, error if error.source is Source.UPSTREAM else None)
             raise
         finally:
-            # None when this call was cancelled: the next in line asks.
+            # None when this call was cancelled, or refused for what only it has: the next in line asks.
             self._flights.land(asked.key, landed)
         if entry is None:
             if known is not None and self._answers.still_holds(reply):
@@ -298,9 +296,14 @@ class Cache:
             said = b"miss"
         if entry is not None:
             await self._kept(asked, entry, purges)
-        elif not self._answers.failed(reply):
+        elif not self._answers.failed(reply) and not self._ones_own(reply):
             self._flights.fly_alone(asked.key)
         return reply, entry, said
+
+    def _ones_own(self, reply: Reply) -> bool:
+        """Whether this says nothing to others who ask for the same: where answers are public, the service sees the
+        credentials of whoever happens to ask for all, and may refuse them."""
+        return self._settings.public and self._answers.refused(reply)
 
     def _fetch_behind(self, call: Call, forward: Handler, asked: Asked, known: Entry) -> None:
         """Ask for an answer anew while the old one is given."""
@@ -315,8 +318,8 @@ class Cache:
     async def _behind_of(self, call: Call, forward: Handler, asked: Asked, known: Entry) -> None:
         try:
             async with asyncio.timeout(BEHIND_S):
-                _, entry, _ = await self._ask(call, forward, asked, known)
-            if entry is None:
+                reply, entry, _ = await self._ask(call, forward, asked, known)
+            if entry is None and not self._ones_own(reply):
                 await self._store.remove(asked.key)
         except (TimeoutError, GatewayError, StoreError) as error:
             log.info("policies.%s: %s could not be fetched anew: %s", self._name, asked.name, error)

@@ -46,6 +46,10 @@ _MOMENTARY = HOP_BY_HOP | frozenset(
 SAID = (b"hit", b"stale", b"revalidated", b"miss")
 """Where a reply came from."""
 
+FAILED = frozenset((Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DEADLINE_EXCEEDED, Code.DATA_LOSS))
+"""How a service fails, in whose place an older answer may be given."""
+_REFUSED = frozenset((Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED))
+_REFUSED_STATUSES = frozenset((400, 401, 403, 407, 408, 429, 431))
 _STATUSES = frozenset((200, 203, 204, 301, 308))
 _NOT_FOUND = frozenset((404, 410))
 
@@ -81,8 +85,14 @@ class Answers:
         """Whether the reply says that the service failed."""
         if reply.head is not None:
             return reply.head.status >= 500
-        code = reply.status.code
-        return code is Code.UNAVAILABLE or code is Code.INTERNAL or code is Code.UNKNOWN or code is Code.DATA_LOSS
+        return reply.status.code in FAILED
+
+    @staticmethod
+    def refused(reply: Reply) -> bool:
+        """Whether the reply is about this client or this moment, not about what was asked for."""
+        if reply.head is not None:
+            return reply.head.status in _REFUSED_STATUSES
+        return reply.status.code in _REFUSED
 
     def renewed(self, known: Entry, reply: Reply, rules: Rules, now: float) -> Entry | None:
         """The entry that the service says still holds, with what it says of it now (RFC 9111 section 3.2)."""

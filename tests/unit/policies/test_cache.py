@@ -446,6 +446,27 @@ async def test_a_failure_of_the_service_is_everybodys_and_a_refusal_is_ones_own(
         assert kept.service.count == count
 
 
+@pytest.mark.parametrize(("status", "count"), [(401, 2), (403, 2), (431, 2), (404, 5)])
+async def test_who_is_refused_by_the_service_of_public_answers_is_so_alone(status: int, count: int) -> None:
+    """Else whoever sends a false token could have everybody who waits ask by themselves, and for five seconds more."""
+    kept = Kept(FRESH, public=True)
+    kept.service.gate = asyncio.Event()
+    kept.service.answer = lambda: Reply(head=ResponseHead(status, ()), payload=Payload(b"no", Encoding.RAW))
+    bad = asyncio.ensure_future(kept.ask(get("/page", ("authorization", "Bearer x"))))
+    await seen(kept, 1)
+    others = [asyncio.ensure_future(kept.ask(get("/page"))) for _ in range(4)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    gate, kept.service.gate = kept.service.gate, asyncio.Event()
+    gate.set()
+    assert text(await bad) == "no"
+    kept.service.answer = None
+    await seen(kept, count)
+    kept.service.gate.set()
+    assert len({text(reply) for reply in await asyncio.gather(*others)}) == count - 1
+    assert kept.service.count == count
+
+
 async def test_who_has_waited_long_enough_asks_alone() -> None:
     flights = Flights(0.001)
     assert await flights.join(b"k") is None

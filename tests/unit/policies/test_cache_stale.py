@@ -55,6 +55,27 @@ async def test_many_who_get_the_stale_answer_are_one_fetch() -> None:
     assert kept.service.count == 2
 
 
+async def test_who_is_refused_while_a_public_answer_is_fetched_anew_takes_it_from_nobody() -> None:
+    kept = Kept(FRESH, stale_while_revalidate="30s", public=True)
+    await kept.ask(get())
+    kept.clock.now += 70
+    kept.service.answer = lambda: Reply(head=ResponseHead(401, ()), payload=Payload(b"", Encoding.RAW))
+    assert await kept.texts([get("/page", ("authorization", "Bearer x"))]) == ["body 1"]
+    await behind(kept)
+    kept.service.answer = None
+    assert await kept.texts([get()]) == ["body 1"]
+    await behind(kept)
+    assert await kept.texts([get()]) == ["body 3"]
+
+
+async def test_a_service_that_says_that_time_is_up_has_failed() -> None:
+    kept = Kept(FRESH, stale_if_error="30s")
+    await kept.ask(call())
+    kept.clock.now += 70
+    kept.service.answer = lambda: Reply(status=Status(Code.DEADLINE_EXCEEDED, "too late"))
+    assert await kept.texts([call()]) == ["1"]
+
+
 async def test_a_head_that_finds_a_stale_answer_does_not_empty_it() -> None:
     kept = Kept(FRESH, stale_while_revalidate="30s")
     await kept.ask(get())

@@ -24,6 +24,8 @@ _SAMPLES_KEPT = 1000
 _LEAST_SAMPLES = 5
 _AT_LEAST_FOR = 5
 """After so many windows at the lowest limit the needed time is measured anew: the service may have become slower."""
+_MEASURING = 0.1
+"""The share of the time in which calls may be refused so that the needed time can be measured."""
 _LEAST, _MOST = 0.5, 2.0
 """How far one step may go."""
 
@@ -42,7 +44,7 @@ class GradientSettings(PolicySettings):
     measure_every: Positive = 60.0
     """How often the needed time is measured; more or less, so that many gateways do not measure together."""
     measure_calls: Annotated[int, Field(ge=5, le=1000)] = 50
-    """Over how many calls."""
+    """Over how many calls; fewer if they take more than a tenth of that time and others are waiting for room."""
     buffer: Percent = 25.0
     """So much longer a reply may take before the limit shrinks."""
 
@@ -60,6 +62,7 @@ class Gradient:
         "_chance",
         "_low",
         "_measure_at",
+        "_measure_until",
         "_samples",
         "_settings",
         "_usual",
@@ -83,6 +86,7 @@ class Gradient:
         self._samples: list[float] = []
         self._window_ends = 0.0
         self._measure_at = 0.0
+        self._measure_until = 0.0
         self._low = 0
 
     @property
@@ -93,7 +97,9 @@ class Gradient:
     def enter(self, now: float) -> bool:
         """Whether a call may run now; counts it."""
         if not self.measuring and now >= self._measure_at:
-            self._begin()
+            self._begin(now)
+        elif self.measuring and self.running >= self.limit and now >= self._measure_until:
+            self._end(now)  # a few slow calls would keep all others out
         if self.running >= self.limit:
             return False
         self.running += 1
@@ -111,22 +117,28 @@ class Gradient:
                 self._end(now)
         elif now >= self._window_ends:
             self._window_ends = now + self._settings.window
-            if len(samples) >= _LEAST_SAMPLES:
+            if len(samples) >= _LEAST_SAMPLES and self.needed_s > 0:
                 self._step(now)
 
     def left(self) -> None:
         """A call runs no more."""
         self.running -= 1
 
-    def _begin(self) -> None:
+    def again(self) -> None:
+        """A call that had left runs on."""
+        self.running += 1
+
+    def _begin(self, now: float) -> None:
         self.measuring = True
+        self._measure_until = now + self._settings.measure_every * _MEASURING
         self._usual = self.limit
         self.limit = min(self.limit, self._settings.min)
         self._samples.clear()
 
     def _end(self, now: float) -> None:
         settings = self._settings
-        self.needed_s = _median(self._samples)
+        if len(self._samples) >= _LEAST_SAMPLES:
+            self.needed_s = _median(self._samples)
         self._samples.clear()
         self.measuring = False
         self.limit = self._usual

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import random
 import statistics
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from protogw.errors import Code, DeadlineExceeded, Overloaded, Status, UpstreamR
 from protogw.policies.adaptive import Adaptive
 from protogw.policies.gradient import Gradient, GradientSettings
 from tests.support import rpc
-from tests.support.policies import Gated, call, forward, turns
+from tests.support.policies import Gated, Stream, call, forward, turns
 
 
 class Queueing:
@@ -124,6 +125,75 @@ async def test_calls_over_the_limit_are_refused_at_once_and_told_to_come_back() 
     await task
     await policy(call(), forward)
     assert policy.refused.value == 1
+
+
+async def test_streams_that_go_on_take_no_room_from_others() -> None:
+    """Three idle ones took all there is while the needed time is measured, and with that every call of everybody."""
+    policy = Adaptive(GradientSettings(min=1))
+    stream = Stream()
+
+    async def streaming(_: Call) -> Reply:
+        return Reply(payloads=stream.messages())
+
+    replies = [await policy(call(), streaming) for _ in range(5)]
+    await policy(call(), forward)
+    assert [reply.payloads is not None for reply in replies] == [True] * 5
+    (limit,) = policy.limits.values()
+    assert (limit.running, len(limit._samples)) == (0, 6)
+
+
+async def test_requests_that_are_still_sent_take_no_room_from_others_and_are_no_measure() -> None:
+    policy = Adaptive(GradientSettings(min=1))
+    (sent, service) = (asyncio.Event(), Gated())
+
+    async def slowly() -> AsyncIterator[Payload]:
+        yield Payload(b"", Encoding.PROTO)
+        await sent.wait()
+
+    async def reading(one: Call) -> Reply:
+        assert one.payloads is not None
+        async for _ in one.payloads:
+            pass
+        return await service(one)
+
+    made = call()
+    made.payloads = slowly()
+    task = asyncio.ensure_future(policy(made, reading))
+    await turns()
+    (limit,) = policy.limits.values()
+    assert limit.running == 0
+    await policy(call(), forward)
+    sent.set()
+    await turns()
+    assert limit.running == 1
+    with pytest.raises(Overloaded):
+        await policy(call(), forward)
+    service.waiting[0].set_result(Reply())
+    await task
+    assert (limit.running, len(limit._samples)) == (0, 2)
+
+    early = call()
+    early.payloads = slowly()
+    await policy(early, forward)  # the answer comes before anything was read
+    assert limit.running == 0
+
+
+def test_a_few_slow_calls_do_not_keep_all_others_out_while_the_needed_time_is_measured() -> None:
+    limit = Gradient(GradientSettings(min=3, initial=20))
+    assert [limit.enter(0.0) for _ in range(4)] == [True] * 3 + [False]
+    assert not limit.enter(5.9)
+    assert limit.enter(6.1)
+    assert (limit.limit, limit.needed_s, limit.measuring) == (20, 0.0, False)
+    for _ in range(4):
+        limit.replied(10.0, 10.0)
+        limit.left()
+    for at in range(10):
+        assert limit.enter(11.0 + at)
+        limit.replied(0.1, 11.1 + at)
+        limit.left()
+    assert limit.limit == 20  # nothing is known to judge by
+    assert limit.enter(70.0)
+    assert limit.measuring
 
 
 async def test_answers_of_a_service_that_did_no_work_are_no_measure() -> None:

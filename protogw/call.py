@@ -12,7 +12,7 @@ import binascii
 import enum
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from protogw.errors import OK, DeadlineExceeded, GatewayError, InvalidRequest, Status
 
@@ -191,6 +191,23 @@ class PassingPayloads(PayloadStream):
             await self._payloads.aclose()
 
 
+@runtime_checkable
+class FromClient(Protocol):
+    """A request's messages as a front end reads them."""
+
+    @property
+    def waiting(self) -> bool:
+        """It is the client's turn: what it has sent is read, and there may be more."""
+        ...
+
+
+def awaits_client(payloads: AsyncIterator[Payload] | None) -> bool:
+    """Whether a request has not all come, and what is missing is the client's to send."""
+    while isinstance(payloads, PassingPayloads):
+        payloads = payloads._payloads
+    return isinstance(payloads, FromClient) and payloads.waiting
+
+
 class Tries:
     """What is known of a call that is tried more than once; kept by whoever tries, read by those who carry it."""
 
@@ -366,7 +383,10 @@ class Call:
 
     def hurried(self, seconds: float, patience: float = PATIENCE_S) -> bool:
         """Whether the deadline is the client's own and left whoever carries the call only these seconds, less than
-        `patience`. Its passing is nobody's fault then: else who asks for a millisecond could speak for all others."""
+        `patience`, or the client has not sent all of its request. Its passing is nobody's fault then: else who asks for
+        a millisecond, or begins to send and stops, could speak for all others."""
+        if self.payloads is not None and awaits_client(self.payloads):
+            return True
         wanted, deadline = self.timeout, self.deadline
         if wanted is None or deadline is None or seconds >= patience:
             return False

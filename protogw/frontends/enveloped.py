@@ -34,7 +34,7 @@ class RequestMessages:
     An iterator of its own and not a generator: it may be left at any point and has nothing to close.
     """
 
-    __slots__ = ("_codec", "_coding", "_decoder", "_encoding", "_exchange", "_limit", "_reader", "_turn")
+    __slots__ = ("_codec", "_coding", "_decoder", "_encoding", "_exchange", "_limit", "_reader", "_turn", "waiting")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class RequestMessages:
         self._decoder = decoder
         self._reader = EnvelopeReader(limit, Malformed)
         self._turn = MESSAGES_A_TURN
+        self.waiting = False
 
     def push(self, data: bytes) -> None:
         """Take a piece of the body that was read already."""
@@ -68,7 +69,9 @@ class RequestMessages:
             self._turn = MESSAGES_A_TURN
             await asyncio.sleep(0)
         while (found := reader.next()) is None:
+            self.waiting = True
             data = await self._exchange.read()
+            self.waiting = False
             if not data:
                 reader.end()
                 if self._decoder is not None:

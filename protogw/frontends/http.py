@@ -203,17 +203,20 @@ class Http:
 class RequestBody:
     """A request's body in the pieces that it comes in, each read from the client when it is asked for."""
 
-    __slots__ = ("_exchange", "_left")
+    __slots__ = ("_exchange", "_left", "waiting")
 
     def __init__(self, exchange: Exchange, limit: int) -> None:
         self._exchange = exchange
         self._left = limit
+        self.waiting = False
 
     def __aiter__(self) -> RequestBody:
         return self
 
     async def __anext__(self) -> Payload:
+        self.waiting = True
         data = await self._exchange.read()
+        self.waiting = False
         if not data:
             raise StopAsyncIteration
         self._left -= len(data)

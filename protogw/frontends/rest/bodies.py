@@ -133,6 +133,7 @@ class RequestStream:
         self._ready: deque[bytes] = deque()
         self._ended = False
         self._turn = MESSAGES_A_TURN
+        self.waiting = False
 
     def __aiter__(self) -> RequestStream:
         return self
@@ -150,7 +151,9 @@ class RequestStream:
                 continue
             if self._ended:
                 raise StopAsyncIteration
+            self.waiting = True
             data = await self._exchange.read()
+            self.waiting = False
             if data:
                 if self._coding is not None:
                     data = self._coding.decode(data, PIECE)

@@ -50,6 +50,11 @@ class Requests:
         _wake(self._getter)
         _wake(self._putter)
 
+    @property
+    def waiting(self) -> bool:
+        """It is the client's turn."""
+        return not self._waiting and not self._ended
+
     def __aiter__(self) -> Requests:
         return self
 

@@ -393,6 +393,11 @@ class SessionCall:
 
     # --- the request's messages, as the service takes them ------------------------------------------------------------
 
+    @property
+    def waiting(self) -> bool:
+        """It is the client's turn."""
+        return self._requests.waiting
+
     def __aiter__(self) -> SessionCall:
         return self
 

@@ -17,6 +17,7 @@ from protogw.balancers.round_robin import RoundRobin
 from protogw.call import NO_METADATA, Call, Encoding, Metadata, Payload, Reply, Tries
 from protogw.errors import CircuitOpen, Code, DeadlineExceeded, InvalidRequest, Overloaded, Status, UpstreamReset
 from protogw.expressions import Expression
+from protogw.policies.inspected import Inspected
 from protogw.pools import pool as pools
 from protogw.pools import watch
 from protogw.pools.breaker import Breaker, Circuit, CircuitState
@@ -359,6 +360,42 @@ async def test_a_clients_own_short_deadline_takes_the_service_from_nobody(
     assert (pool.state(pool.endpoints[0]) != "ready") is counts
     assert pool.breaker is not None
     assert bool(pool.breaker.tripped) is counts
+    pool.close()
+
+
+def _same(payload: Payload) -> Payload:
+    return payload
+
+
+class Sent:
+    """A request's messages, of which the client still has some to send, or not."""
+
+    def __init__(self, waiting: bool) -> None:
+        self.waiting = waiting
+
+    def __aiter__(self) -> Sent:
+        return self
+
+    async def __anext__(self) -> Payload:
+        raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("way", ["told", "raised", "cut"])
+@pytest.mark.parametrize("waiting", [True, False])
+async def test_who_begins_to_send_and_stops_takes_the_service_from_nobody(
+    way: str, waiting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    outlier = OutlierSettings(consecutive_errors=3)
+    pool, _ = made(passing(way, clock, 5.0), 1, breaker=BreakerSettings(consecutive=3), outlier=outlier)
+    for _ in range(3):
+        one = wanting(None, 5.0)
+        one.payloads = Inspected(Inspected(Sent(waiting), _same), _same)
+        with contextlib.suppress(asyncio.CancelledError, DeadlineExceeded):
+            await pool.send(one)
+    assert (pool.state(pool.endpoints[0]) == "ready") is waiting
+    assert pool.breaker is not None
+    assert bool(pool.breaker.tripped) is not waiting
     pool.close()
 
 

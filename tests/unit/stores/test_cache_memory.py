@@ -17,13 +17,15 @@ def entry(body: bytes = b"", name: str = "a", **said: object) -> Entry:
 
 
 PAIRS = st.lists(st.tuples(st.binary(), st.binary())).map(tuple)
+LINES = st.binary().map(lambda text: text.translate(None, b"\r\n\0"))
+FIELDS = st.lists(st.tuples(LINES, LINES)).map(tuple)
 
 
 @given(
     body=st.binary(),
     name=st.text(),
     message=st.text(),
-    fields=PAIRS,
+    fields=FIELDS,
     details=PAIRS,
     tags=st.lists(st.text()).map(tuple),
     fresh=st.floats(0, 1e9),

@@ -54,16 +54,21 @@ class SqliteQuotas:
     async def spend(self, key: str, before: str, share: float, cost: int, limit: int, until: float) -> Spent:
         if self._waiting >= MOST_WAITING:
             raise StoreError(f"{MOST_WAITING} uses wait for {self._path}")
+        work = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._spend, key, before, share, cost, limit, until
+        )
         self._waiting += 1
+        # Not when the call ends: what its client gave up waits in the thread's queue all the same.
+        work.add_done_callback(self._done)
         try:
-            work = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._spend, key, before, share, cost, limit, until
-            )
             return await asyncio.shield(work)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
-        finally:
-            self._waiting -= 1
+
+    def _done(self, work: asyncio.Future[Spent]) -> None:
+        self._waiting -= 1
+        if not work.cancelled():
+            work.exception()  # nobody may be there to see it
 
     def _spend(self, key: str, before: str, share: float, cost: int, limit: int, until: float) -> Spent:
         db = self._db or self._open()

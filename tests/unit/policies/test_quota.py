@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -19,7 +20,7 @@ from protogw.errors import Forbidden, InvalidRequest, LimitReached, Overloaded
 from protogw.identity import Identity
 from protogw.policies.quota import Quota, QuotaSettings, calendar
 from protogw.stores.base import StoreError
-from protogw.stores.quotas import SqliteQuotas
+from protogw.stores.quotas import MOST_WAITING, SqliteQuotas
 from protogw.wire.http import Peer
 from tests.support.counted import Counted
 
@@ -289,3 +290,24 @@ async def test_the_admin_address_shows_who_has_used_how_much() -> None:
 def test_what_does_not_fit_is_a_fault(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         QuotaSettings.model_validate({"store": ":memory:", **settings})
+
+
+async def test_uses_that_were_given_up_wait_within_the_bound_too() -> None:
+    """A client that opens calls and resets them at once filled the file's queue without an end."""
+    store, held = SqliteQuotas(":memory:"), threading.Event()
+    store._thread.submit(held.wait)
+    uses = [asyncio.ensure_future(store.spend("a 1", "a 0", 0.0, 1, 5000, 1e12)) for _ in range(MOST_WAITING)]
+    await asyncio.sleep(0)
+    for one in uses:
+        one.cancel()
+    await asyncio.gather(*uses, return_exceptions=True)
+    one_more = asyncio.ensure_future(store.spend("a 1", "a 0", 0.0, 1, 5000, 1e12))
+    await asyncio.sleep(0)
+    held.set()
+    with pytest.raises(StoreError, match="uses wait"):
+        await one_more
+    while store._waiting:  # noqa: ASYNC110 — the thread's work comes to an end by itself
+        await asyncio.sleep(0.01)
+    spent = await store.spend("a 1", "a 0", 0.0, 1, 5000, 1e12)
+    assert (spent.allowed, spent.current) == (True, MOST_WAITING + 1)
+    await store.close()

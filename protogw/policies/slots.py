@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from protogw.call import PassingPayloads, Payload, Reply
+from protogw.policies.tunnels import PassingTunnel
 from protogw.wire.http import ByteStream
 
 
@@ -73,20 +74,20 @@ class _Held(PassingPayloads):
         await super().aclose()
 
 
-class _HeldTunnel:
+class _HeldTunnel(PassingTunnel):
     """Both directions of a tunnel that holds a slot."""
 
-    __slots__ = ("_ended", "_inner", "_read_out", "_slot")
+    __slots__ = ("_ended", "_read_out", "_slot")
 
     def __init__(self, inner: ByteStream, slot: Slot) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._slot = slot
         self._ended = False
         self._read_out = False
 
     async def read(self) -> bytes:
         try:
-            data = await self._inner.read()
+            data = await super().read()
         except BaseException:
             self._slot.free()
             raise
@@ -96,15 +97,12 @@ class _HeldTunnel:
                 self._slot.free()
         return data
 
-    async def write(self, data: bytes) -> None:
-        await self._inner.write(data)
-
     def end(self) -> None:
-        self._inner.end()
+        super().end()
         self._ended = True
         if self._read_out:
             self._slot.free()
 
     def abort(self) -> None:
         self._slot.free()
-        self._inner.abort()
+        super().abort()

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from protogw.call import Call, PassingPayloads, Payload, Reply
 from protogw.errors import DeadlineExceeded
 from protogw.policies.base import Handler, PolicySettings
+from protogw.policies.tunnels import PassingTunnel
 from protogw.values import Positive
 from protogw.wire.http import ByteStream
 
@@ -162,13 +163,13 @@ class _Bounded(PassingPayloads):
         await super().aclose()
 
 
-class _BoundedTunnel:
+class _BoundedTunnel(PassingTunnel):
     """Both directions of a tunnel, in which it may not be silent for too long: told to whoever reads it."""
 
-    __slots__ = ("_inner", "_silence")
+    __slots__ = ("_silence",)
 
     def __init__(self, inner: ByteStream, silence: _Silence) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._silence = silence
 
     async def read(self) -> bytes:
@@ -176,7 +177,7 @@ class _BoundedTunnel:
         if silence.over:
             raise silence.error()
         try:
-            data = await silence.bound(self._inner.read())
+            data = await silence.bound(super().read())
         except BaseException:
             silence.end()
             raise
@@ -188,11 +189,8 @@ class _BoundedTunnel:
 
     async def write(self, data: bytes) -> None:
         self._silence.heard()
-        await self._inner.write(data)
-
-    def end(self) -> None:
-        self._inner.end()
+        await super().write(data)
 
     def abort(self) -> None:
         self._silence.end()
-        self._inner.abort()
+        super().abort()

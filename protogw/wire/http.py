@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -32,6 +33,9 @@ class ByteStream(Protocol):
 
 
 HTTP_1_0, HTTP_1_1, HTTP_2 = 10, 11, 20
+
+is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+"""Matches what may be a method, a field's name or a protocol's (RFC 9110 section 5.6.2)."""
 
 UPGRADES = frozenset((b"websocket",))
 """What a client may ask to go on with. Anything else that it asks for is ignored: an upgrade to another version of HTTP

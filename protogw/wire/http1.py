@@ -12,7 +12,7 @@ import re
 from typing import Final, TypeVar
 
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest, NotOffered
-from protogw.wire.http import HTTP_1_0, HTTP_1_1, UPGRADES, Header, RequestHead, ResponseHead
+from protogw.wire.http import HTTP_1_0, HTTP_1_1, UPGRADES, Header, RequestHead, ResponseHead, is_token
 from protogw.wire.recurring import ByName, Recurring
 
 CHUNKED, UNTIL_CLOSE = -1, -2
@@ -30,7 +30,6 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x8
 _FIELD_LINES = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
 _METHOD_BEGUN = re.compile(_TOKEN + rb"{1,32}(?: |\Z)")
 _NAME = re.compile(_TOKEN + rb"+(?=[ \t]*:)")
-_IS_TOKEN = re.compile(_TOKEN + rb"+").fullmatch
 # Neither user information nor sub-delimiters nor percent-encoding: nothing that another parser could read as a path.
 _AUTHORITY = re.compile(rb"(?:[0-9A-Za-z\-._~]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
@@ -104,7 +103,7 @@ _LINE_END: Final = b"\r\n"
 
 def _lower_name(name: bytes) -> bytes:
     """A field's name in lower case; empty when it is no token."""
-    return name.lower() if _IS_TOKEN(name) is not None else b""
+    return name.lower() if is_token(name) is not None else b""
 
 
 _names: Final = ByName(_lower_name)

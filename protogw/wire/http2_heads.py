@@ -10,11 +10,10 @@ import re
 from collections.abc import Sequence
 
 from protogw.wire.hpack import PSEUDO_NAMES, MalformedFields
-from protogw.wire.http import HTTP_2, UPGRADES, Header, RequestHead, ResponseHead
+from protogw.wire.http import HTTP_2, UPGRADES, Header, RequestHead, ResponseHead, is_token
 from protogw.wire.http1_chunked import UNTRUSTED_TRAILERS
 
 _NOT_A_PATH = re.compile(rb"[\x00-\x20\x7f#]").search
-_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*").fullmatch
 _AUTHORITY = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:%\[\]]+").fullmatch  # RFC 3986 section 3.2 without userinfo
 _STATUS = re.compile(rb"[1-9][0-9][0-9]").fullmatch
@@ -114,7 +113,7 @@ def request_head(fields: list[Header]) -> Http2RequestHead | tuple[Header, ...]:
             else:
                 raise MalformedFields(f"{name.decode()} has no place in HTTP/2")
         headers.append(pair)
-    if method is None or (method not in _METHODS and not _METHOD(method)):
+    if method is None or (method not in _METHODS and not is_token(method)):
         raise MalformedFields("no method that is a token")
     if authority is None:
         authority = host

@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from websockets.headers import build_extension, parse_extension
 from websockets.typing import ExtensionHeader
 
 from protogw.errors import BadUpstream, InvalidRequest, NotOffered
-from protogw.wire.http import HTTP_2, Header, RequestHead, ResponseHead
+from protogw.wire.http import HTTP_2, Header, RequestHead, ResponseHead, is_token
 
 WEBSOCKET = b"websocket"
 VERSION: Header = (b"sec-websocket-version", b"13")
@@ -32,7 +31,6 @@ KEY, ACCEPT, PROTOCOL, EXTENSIONS = (
 )
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MOST_PROTOCOLS = 64
 _MOST_EXTENSION_BYTES = 1024
 _DEFLATE = PerMessageDeflate.name
@@ -111,7 +109,7 @@ def asked(head: RequestHead, *, subprotocols: Sequence[str], deflate: bool) -> G
 def protocols(head: RequestHead) -> list[str]:
     """The subprotocols that a client offers, in its order; raises InvalidRequest when they are malformed."""
     names = [name.strip() for value in head.get_all(PROTOCOL) for name in value.split(b",")]
-    if len(names) > _MOST_PROTOCOLS or any(_TOKEN.fullmatch(name) is None for name in names):
+    if len(names) > _MOST_PROTOCOLS or any(is_token(name) is None for name in names):
         raise InvalidRequest("sec-websocket-protocol: not a list of names", http_status=400)
     if len(set(names)) < len(names):
         raise InvalidRequest("sec-websocket-protocol: a name twice", http_status=400)

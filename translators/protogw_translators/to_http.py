@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from protogw.call import Call, Encoding, Metadata, Payload, PayloadStream, Reply
 from protogw.errors import BadUpstream, GatewayError, InvalidRequest
 from protogw.wire.forwarded import forwarded
-from protogw.wire.http import HOP_BY_HOP, HTTP_2, ResponseHead
+from protogw.wire.http import HOP_BY_HOP, HTTP_2, ResponseHead, is_token
 from protogw.wire.http1 import CheckedHead
 from protogw.wire.http1_chunked import encode_fields
 from protogw.wire.recurring import ByName
@@ -38,7 +38,9 @@ HEAD_TIMEOUT_S = 15.0
 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} /[\x21-\x22\x24-\x7e]*")
 _HOST = re.compile(rb"[0-9A-Za-z\-._~\[\]:%]*")
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+_REWRITTEN = frozenset(("path", "query", "host"))
+"""What a call's attributes may have in place of its head's."""
 
 _CLAIMED = frozenset((b"forwarded", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"x-cluster-client-ip"))
 _FRAMING = HOP_BY_HOP | frozenset((b"host", b"content-length", b"expect"))
@@ -54,7 +56,7 @@ def _passes(name: bytes) -> bool:
     # HTTP/1.1 knows one Cookie field only; HTTP/2 clients split it (RFC 9113 section 8.2.3).
     if plain in _FRAMING or plain in _CLAIMED or plain == b"cookie" or plain.startswith(b"x-forwarded-"):
         return False
-    return _NAME.fullmatch(name) is not None
+    return is_token(name) is not None
 
 
 _passing = ByName(_passes)
@@ -192,7 +194,7 @@ class ToHttp:
         origin = self._origins.get(key)
         if origin is None:
             origin = self._origin(peer, key)
-        if call.attributes is not None:
+        if call.attributes is not None and not _REWRITTEN.isdisjoint(call.attributes):
             made = self._made(call, head)
         else:
             # Kept with the fields, and so no longer than they are: what no request repeats is gone with its request. By

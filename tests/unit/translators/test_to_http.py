@@ -166,6 +166,19 @@ async def test_what_a_policy_adds_under_no_name_is_not_sent(name: bytes) -> None
     assert "v" not in [value for _, value in stream.fields]
 
 
+async def test_a_head_is_made_once_for_calls_that_only_carry_notes_of_others() -> None:
+    head, translator = request("GET", "/a", ("x-a", "1")), ToHttp("legacy:8000")
+    one = call(head)
+    one.attributes = {"mirror": True}
+    await translator.send(one, Connection(Stream(200, TEXT, at_once=True)))
+    assert one.metadata.made is not None
+    other = call(head)
+    other.metadata, other.attributes = one.metadata, {"path": b"/b"}
+    stream = Stream(200, TEXT, at_once=True)
+    await translator.send(other, Connection(stream))
+    assert stream.line == "GET /b"
+
+
 async def test_equal_heads_of_other_peers_are_told_apart() -> None:
     translator, head = ToHttp("legacy:8000"), request()
     metadata = Metadata(())

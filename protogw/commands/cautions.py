@@ -115,9 +115,9 @@ def _passed_by(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
                 yield f"{where}: {name} stands behind {use[at]}, whose kept answers are given without asking it"
 
 
-def _lists(config: Config) -> dict[str, Sequence[str]]:
+def _lists(config: Config) -> dict[str, tuple[str, ...]]:
     """The lists of policies, by where they are."""
-    found: dict[str, Sequence[str]] = {"use": config.use}
+    found: dict[str, tuple[str, ...]] = {"use": config.use}
     found |= {f"routes[{at}].use": route.use for at, route in enumerate(config.routes) if route.use is not None}
     return found
 
@@ -132,7 +132,7 @@ def _subjects(config: Config, policies: Mapping[str, object]) -> Iterator[str]:
     Not told of where calls go (`sticky_by`, `affinity`): callers who go the same way harm no one.
     """
     coming: dict[str, set[Namespace]] = {}
-    for use in dict.fromkeys((config.use, *(route.use for route in config.routes if route.use is not None))):
+    for use in dict.fromkeys(_lists(config).values()):
         namespaces: frozenset[Namespace] = frozenset()
         for name in use:
             policy = policies[name]

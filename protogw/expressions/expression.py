@@ -8,7 +8,7 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from protogw.call import Call, Payload
 from protogw.expressions.compiled import compiled, message_fields
-from protogw.expressions.keys import MAX_KEY, QUICK_KEYS, Key, kept, printed
+from protogw.expressions.keys import QUICK_KEYS, Key, kept, printed
 from protogw.expressions.roots import ExpressionError
 from protogw.values import refuse
 
@@ -46,7 +46,7 @@ class Expression:
             return ""
         if not isinstance(value, str):
             value = "" if value is None else printed(value)
-        return value if len(value) <= MAX_KEY and value.isascii() else kept(value)
+        return kept(value)
 
     def holds(self, call: Call, payload: Payload | None = None) -> bool:
         """Whether it is true; raises ExpressionError when it is no truth value or has none."""

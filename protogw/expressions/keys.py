@@ -24,8 +24,7 @@ class Key(Protocol):
 
 def _quick(read: Callable[[Call, Payload | None], str]) -> Key:
     def key(call: Call, payload: Payload | None = None) -> str:
-        value = read(call, payload)
-        return value if len(value) <= MAX_KEY and value.isascii() else kept(value)
+        return kept(read(call, payload))
 
     return key
 
@@ -35,8 +34,7 @@ def _consumer(call: Call, payload: Payload | None = None) -> str:
     identity = call.identity
     if identity is None:
         return ""
-    value = identity.consumer
-    return value if len(value) <= MAX_KEY and value.isascii() else kept(value)
+    return kept(identity.consumer)
 
 
 QUICK_KEYS: Final[Mapping[str, Key]] = {
@@ -51,6 +49,8 @@ def kept(value: str) -> str:
     """A key as it is kept: by the 100,000, in stores that take UTF-8, and a client may choose it. Of one that is long,
     or has half a surrogate pair (a policy of the user's may find anything), a digest."""
     if len(value) <= MAX_KEY:
+        if value.isascii():
+            return value
         try:
             value.encode()
         except UnicodeEncodeError:
